@@ -1,0 +1,1 @@
+//! The benchmark harness of coring: peers and raw limits side by side

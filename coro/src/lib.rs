@@ -1,0 +1,1 @@
+//! Stackful coroutines for one core: stacks, switch, scheduler, cancellation, timers

@@ -1,0 +1,1 @@
+//! A per-core ring-buffer logger: nothing on the hot path

@@ -1,0 +1,1 @@
+//! Behaviour of coring through its public API: one binary, a module per subject.
