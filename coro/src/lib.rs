@@ -1,1 +1,64 @@
-//! Stackful coroutines for one core: stacks, switch, scheduler, cancellation, timers
+//! Stackful coroutines for one core: stacks, switch, scheduler, cancellation, timers. Knows no kernel.
+//!
+//! A coroutine is a closure with a stack of its own. It runs until it waits, and a wait is a function call that
+//! returns later: no `async`, no `Pin`, no second kind of function. This crate is the machinery for one core; the
+//! package `coring` drives one scheduler per CPU with a ring, and re-exports this crate as `coring::coro`.
+//!
+//! ```
+//! use coring_coro as coro;
+//! use std::time::Duration;
+//!
+//! let sum = coro::testing::run(|| {
+//!     let slow = coro::spawn(|| { coro::sleep(Duration::from_millis(10)); 40 });
+//!     let fast = coro::spawn(|| 2);
+//!     slow.join().unwrap() + fast.join().unwrap()
+//! });
+//! assert_eq!(sum, 42);
+//! ```
+//!
+//! # Life of a coroutine
+//!
+//! ```text
+//!              spawn            run loop switches in            closure returns, panics,
+//!   (vacant) --------> Ready ------------------------> Running -------- is unwound -------> Finished
+//!      ^                 ^                              |   |                                  |
+//!      |                 |   yield_now                  |   |                                  |
+//!      |                 +------------------------------+   |  park, sleep, join, I/O          |
+//!      |                 |   wake                           v                                  |
+//!      |                 +------------------------------ Parked                                |
+//!      +---------------------------- joined, or its handle dropped ----------------------------+
+//! ```
+//!
+//! # Why `spawn` is safe
+//!
+//! - The closure is `'static`; what is borrowed across coroutines is borrowed by calls that block.
+//! - A coroutine never changes its thread, so it may hold what is not `Send`, and thread-locals stay valid.
+//! - The scheduler owns every stack. No handle can free or leak a live one.
+//! - A stack is neither unwound nor freed while an operation may still touch it: waits end only after their
+//!   token can no longer be used ([`wait`]).
+//! - No switch happens while a panic unwinds, since std counts panics per thread.
+//!
+//! # Inside
+//!
+//! Imports go one way: `testing` -> `suspend`, `join` -> `spawn`, `wait` -> `cancel` -> `scheduler` -> `stack`,
+//! `coroutine`, `timer`, `driver`. There are no atomics, no locks, no clock and no descriptors in this crate.
+
+mod cancel;
+mod coroutine;
+mod driver;
+mod join;
+mod scheduler;
+mod spawn;
+mod stack;
+mod suspend;
+pub mod testing;
+pub mod timer;
+pub mod wait;
+
+pub use cancel::{is_cancelled, shield};
+pub use driver::Driver;
+pub use join::{JoinError, JoinHandle};
+pub use scheduler::{Scheduler, SchedulerConfig, SchedulerStats, Turn};
+pub use spawn::{Builder, SpawnError, spawn, try_spawn};
+pub use stack::slab::StackConfig;
+pub use suspend::{Coroutine, current, park, sleep, yield_now};

@@ -1,0 +1,101 @@
+//! The control block: what the scheduler knows of one coroutine, at the top of its own stack.
+//!
+//! | state | who may see it | leaves by |
+//! |---|---|---|
+//! | `Vacant` | the slab: the stack is free (zeroed memory reads as this) | spawn |
+//! | `Ready` | the ready queue holds it exactly once | the run loop switches to it |
+//! | `Running` | it is the current coroutine | yield -> `Ready`, park -> `Parked`, end -> `Finished` |
+//! | `Parked` | whoever holds its [`Waiter`](crate::wait::Waiter) | a wake -> `Ready` |
+//! | `Finished` | its `JoinHandle`, until joined or dropped | release -> `Vacant` |
+//!
+//! A wake is a hint, never a result: it moves a parked coroutine to the ready queue, sets `notified` on a running
+//! one, and does nothing to a ready one. Every wait looks at its own condition when it runs again, so a wake can
+//! come twice or for a reason that has gone, and none can be lost.
+//!
+//! Invariants:
+//! - A block is only touched by the thread of its scheduler. There are no atomics here.
+//! - The memory of a block is mapped until the scheduler's slab is dropped. Whether it still is *the same*
+//!   coroutine is told by `id`, which is never used twice.
+//! - `switch` is initialised in every state but `Vacant` and `Finished`.
+
+use crate::scheduler::Shared;
+use crate::stack::{Frames, Slot};
+use std::borrow::Cow;
+use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
+use std::panic::Location;
+use std::ptr::NonNull;
+
+/// corosensei's coroutine: no values travel by the switch, they travel by memory.
+pub(crate) type Switch = corosensei::Coroutine<(), (), (), Frames>;
+pub(crate) type Yielder = corosensei::Yielder<(), ()>;
+
+/// Where a coroutine is. See the table of the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Zero, so that a trimmed stack reads as vacant.
+    Vacant = 0,
+    Ready,
+    Running,
+    Parked,
+    Finished,
+}
+
+/// The control block. One cache line is hot: it is what a switch touches.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct ControlBlock {
+    pub(crate) switch: UnsafeCell<MaybeUninit<Switch>>,
+    pub(crate) yielder: Cell<*const Yielder>,
+    pub(crate) state: Cell<State>,
+    /// A wake came while the coroutine was running: its next park returns at once.
+    pub(crate) notified: Cell<bool>,
+    /// Cancellation was asked for. Level-triggered: it stays.
+    pub(crate) cancelled: Cell<bool>,
+    /// Depth of `shield` scopes: while above zero, cancellation is not seen.
+    pub(crate) shields: Cell<u32>,
+    // ---- second line
+    pub(crate) scheduler: NonNull<Shared>,
+    pub(crate) id: Cell<u64>,
+    /// The coroutine parked in `join` on this one.
+    pub(crate) joiner: Cell<Option<NonNull<ControlBlock>>>,
+    /// A `JoinHandle` exists: the result and the stack wait for it.
+    pub(crate) handle: Cell<bool>,
+    /// `unpark` came before `park`.
+    pub(crate) permit: Cell<bool>,
+    /// How many blocking calls have been refused since cancellation was asked for.
+    pub(crate) refusals: Cell<u8>,
+    pub(crate) slot: Slot,
+    // ---- third line: for people
+    pub(crate) name: Option<Cow<'static, str>>,
+    pub(crate) site: &'static Location<'static>,
+    /// What the coroutine waits for, for the dump.
+    pub(crate) waiting_for: Cell<&'static str>,
+}
+
+impl ControlBlock {
+    /// The running coroutine's name for messages: its own, or where it was spawned.
+    pub(crate) fn label(&self) -> Label<'_> {
+        Label {
+            name: self.name.as_deref(),
+            site: self.site,
+        }
+    }
+}
+
+/// How a coroutine is named in messages: `'accept' (spawned at src/main.rs:12:5)`.
+#[derive(Debug)]
+pub(crate) struct Label<'a> {
+    pub(crate) name: Option<&'a str>,
+    pub(crate) site: &'static Location<'static>,
+}
+
+impl std::fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name {
+            Some(name) => write!(f, "'{name}' (spawned at {})", self.site),
+            None => write!(f, "spawned at {}", self.site),
+        }
+    }
+}

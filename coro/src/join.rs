@@ -1,0 +1,192 @@
+//! Join handles: the claim on a coroutine's result.
+//!
+//! The result waits in the coroutine's own stack (spawn.rs), so a handle is two words and needs no count: the
+//! stack is given back when the coroutine has ended *and* the handle is gone. A handle may outlive its scheduler;
+//! the last one then frees the memory.
+#![expect(
+    unsafe_code,
+    reason = "reads the result out of the finished coroutine's stack"
+)]
+
+use crate::cancel;
+use crate::coroutine::{ControlBlock, State};
+use crate::scheduler::Shared;
+use crate::spawn::Outcome;
+use crate::wait::{self, Refusal};
+use std::any::Any;
+use std::fmt;
+use std::ptr::NonNull;
+
+/// Why there is no result.
+#[non_exhaustive]
+pub enum JoinError {
+    /// The coroutine panicked; this is the payload, for [`std::panic::resume_unwind`].
+    Panicked(Box<dyn Any + Send + 'static>),
+    /// The coroutine was cancelled and ended by that.
+    Cancelled,
+    /// The *caller* of `join` could not wait: it was itself cancelled, is unwinding, or is no coroutine. The
+    /// joined coroutine goes on, detached.
+    Refused(Refusal),
+}
+
+impl JoinError {
+    /// The text of the panic, where it had one.
+    #[must_use]
+    pub fn panic_message(&self) -> Option<&str> {
+        let Self::Panicked(payload) = self else {
+            return None;
+        };
+        match payload.downcast_ref::<&'static str>() {
+            Some(text) => Some(text),
+            None => payload.downcast_ref::<String>().map(String::as_str),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(_) => write!(f, "Panicked({:?})", self.panic_message().unwrap_or("..")),
+            Self::Cancelled => f.write_str("Cancelled"),
+            Self::Refused(refusal) => write!(f, "Refused({refusal:?})"),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(_) => match self.panic_message() {
+                Some(text) => write!(f, "the coroutine panicked: {text}"),
+                None => f.write_str("the coroutine panicked"),
+            },
+            Self::Cancelled => f.write_str("the coroutine was cancelled"),
+            Self::Refused(refusal) => write!(f, "cannot wait for the coroutine: {refusal}"),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// The right to the result of a coroutine. Dropping it detaches the coroutine, which runs on.
+///
+/// A coroutine that has ended keeps its stack until its handle is joined or dropped.
+pub struct JoinHandle<T> {
+    control: NonNull<ControlBlock>,
+    outcome: NonNull<Outcome<T>>,
+}
+
+impl<T> JoinHandle<T> {
+    #[inline]
+    pub(crate) fn new(control: NonNull<ControlBlock>, outcome: NonNull<Outcome<T>>) -> Self {
+        Self { control, outcome }
+    }
+
+    #[inline]
+    fn block(&self) -> &ControlBlock {
+        // SAFETY: `handle` is true as long as we exist, and keeps the block from being released.
+        unsafe { self.control.as_ref() }
+    }
+
+    /// Waits until the coroutine has ended and returns its result.
+    ///
+    /// # Parks
+    ///
+    /// Unless it has ended already.
+    ///
+    /// # Cancellation
+    ///
+    /// When the caller is cancelled, returns [`JoinError::Refused`]; the joined coroutine is detached, not
+    /// cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`]: it panicked, it was cancelled, or the caller could not wait.
+    ///
+    /// # Panics
+    ///
+    /// When a coroutine joins itself.
+    pub fn join(self) -> Result<T, JoinError> {
+        let block = self.block();
+        if block.state.get() != State::Finished {
+            let token = wait::begin().map_err(JoinError::Refused)?;
+            let joiner = token.control();
+            assert!(
+                joiner != self.control,
+                "a coroutine cannot join itself: it would wait for ever"
+            );
+            block.joiner.set(Some(joiner));
+            while block.state.get() != State::Finished {
+                wait::park("join");
+                if block.state.get() != State::Finished && wait::interrupted().is_some() {
+                    block.joiner.set(None);
+                    return Err(JoinError::Refused(Refusal::Interrupted(
+                        wait::refuse_current(),
+                    )));
+                }
+            }
+        }
+        Ok(self.take()?)
+    }
+
+    /// Whether the coroutine has ended, so that [`join`](Self::join) will not wait.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.block().state.get() == State::Finished
+    }
+
+    /// Asks the coroutine to end: the blocking call it is in, and each later one, is refused.
+    ///
+    /// Returns at once; `join` tells when it has ended. Idempotent. A coroutine that never blocks never notices,
+    /// unless it asks [`coro::is_cancelled`](crate::is_cancelled); one that has not started does not start.
+    pub fn cancel(&self) {
+        let block = self.block();
+        if block.state.get() != State::Finished {
+            // SAFETY: a scheduler outlives the coroutines that have not ended on it.
+            let shared = unsafe { block.scheduler.as_ref() };
+            cancel::request(shared, self.control);
+        }
+    }
+
+    /// The name given to [`Builder::name`](crate::Builder::name).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.block().name.as_deref()
+    }
+
+    /// Takes the outcome of a finished coroutine and gives its stack back.
+    fn take(self) -> Outcome<T> {
+        let this = std::mem::ManuallyDrop::new(self);
+        let shared = this.block().scheduler;
+        // SAFETY: finished with a handle: the root has written the outcome, and nobody has read it.
+        let outcome = unsafe { this.outcome.read() };
+        // SAFETY: finished, outcome taken, and this was the handle. `scheduler` points to the leaked box.
+        unsafe { Shared::release(shared, this.control) };
+        outcome
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        let block = self.block();
+        if block.state.get() == State::Finished {
+            let shared = block.scheduler;
+            // SAFETY: finished with a handle: the root has written the outcome, and nobody has read it.
+            let outcome = unsafe { self.outcome.read() };
+            // SAFETY: finished, outcome taken, and this was the handle.
+            unsafe { Shared::release(shared, self.control) };
+            drop(outcome);
+        } else {
+            block.handle.set(false);
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("coroutine", &format_args!("{}", self.block().label()))
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}

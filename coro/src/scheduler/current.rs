@@ -1,0 +1,130 @@
+//! Who is current: the two thread-locals of the crate.
+//!
+//! They are set by [`Entered`] on entry to a turn and put back on leaving it, so that several schedulers can take
+//! turns on one thread. A coroutine never changes its thread, so it may hold what it read here across a switch.
+#![expect(
+    unsafe_code,
+    reason = "the thread-locals hold pointers that `Entered` keeps valid"
+)]
+
+use super::{Clock, Shared};
+use crate::coroutine::ControlBlock;
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+struct Current {
+    scheduler: Cell<Option<NonNull<Shared>>>,
+    coroutine: Cell<Option<NonNull<ControlBlock>>>,
+    last_unique: Cell<u64>,
+}
+
+thread_local! {
+    // `const` and without a destructor: one load relative to the thread pointer, valid until the thread's end.
+    static CURRENT: Current =
+        const { Current { scheduler: Cell::new(None), coroutine: Cell::new(None), last_unique: Cell::new(0) } };
+}
+
+/// A turn is on, on this thread. Dropping it restores what was current before.
+pub(super) struct Entered {
+    shared: NonNull<Shared>,
+    previous: Option<NonNull<Shared>>,
+    previous_clock: Option<Clock>,
+}
+
+impl Entered {
+    pub(super) fn new(shared: NonNull<Shared>, clock: Clock) -> Self {
+        // SAFETY: the caller is a method of the `Scheduler` that owns it.
+        let this = unsafe { shared.as_ref() };
+        let previous_clock = this.clock.replace(Some(clock));
+        let previous = CURRENT.with(|current| {
+            assert!(
+                current.coroutine.get().is_none(),
+                "a scheduler cannot be driven from inside a coroutine"
+            );
+            current.scheduler.replace(Some(shared))
+        });
+        Self {
+            shared,
+            previous,
+            previous_clock,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_coroutine(&self, control: NonNull<ControlBlock>) {
+        CURRENT.with(|current| current.coroutine.set(Some(control)));
+    }
+
+    #[inline(always)]
+    pub(super) fn clear_coroutine(&self) {
+        CURRENT.with(|current| current.coroutine.set(None));
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.with(|current| {
+            current.scheduler.set(self.previous);
+            current.coroutine.set(None);
+        });
+        // SAFETY: still inside the method that made us, so the owner is alive.
+        unsafe { self.shared.as_ref() }
+            .clock
+            .set(self.previous_clock);
+    }
+}
+
+/// The running coroutine, if the caller is one.
+#[inline(always)]
+pub(crate) fn current() -> Option<&'static ControlBlock> {
+    let control = CURRENT.with(|current| current.coroutine.get())?;
+    // SAFETY: set only while that coroutine runs. The lifetime is a lie that callers keep: they use the block only
+    // during their own call, on the coroutine's own stack, which cannot outlive its block.
+    Some(unsafe { control.as_ref() })
+}
+
+/// The running coroutine, for a caller that has no error to return.
+///
+/// # Panics
+///
+/// Outside a coroutine, naming what was called.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn require_current(what: &str) -> &'static ControlBlock {
+    match current() {
+        Some(control) => control,
+        None => outside(what),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn outside(what: &str) -> ! {
+    panic!(
+        "{what} was called outside a coroutine: call it inside `Runtime::run(|| ..)` or `coro::spawn(|| ..)`"
+    )
+}
+
+/// The scheduler whose turn is on.
+#[inline(always)]
+pub(crate) fn scheduler() -> Option<NonNull<Shared>> {
+    CURRENT.with(|current| current.scheduler.get())
+}
+
+/// As [`current`], for a signal handler: no assertions, no initialisation, plain loads.
+pub(crate) fn current_in_signal() -> Option<NonNull<ControlBlock>> {
+    CURRENT
+        .try_with(|current| current.coroutine.get())
+        .ok()
+        .flatten()
+}
+
+/// A number never handed out before on this thread. Handles stay on their thread, so that is unique enough.
+#[inline]
+pub(super) fn unique() -> u64 {
+    CURRENT.with(|current| {
+        let next = current.last_unique.get() + 1;
+        current.last_unique.set(next);
+        next
+    })
+}

@@ -1,0 +1,422 @@
+//! Making coroutines.
+//!
+//! A spawn takes a warm stack, writes the control block and the closure into its top page, and puts the
+//! coroutine at the back of the ready queue: no heap, no system call. The closure and later its result share one
+//! place:
+//!
+//! ```text
+//!   control block | Packet = union { closure, outcome } | corosensei's first frame ...
+//!                    ^ read by the root at start, written by it at the end, read by join
+//! ```
+//!
+//! Why `spawn` is a safe function: the closure is `'static`, so it borrows nothing that could go; it never changes
+//! its thread, so it need not be `Send`; no handle can free or leak the stack under it; and a panic stops at the
+//! root. The longer argument is in SOUNDNESS.md.
+#![expect(
+    unsafe_code,
+    reason = "writes control block and closure into raw stack memory"
+)]
+
+use crate::cancel::Unwind;
+use crate::coroutine::{ControlBlock, State, Switch, Yielder};
+use crate::join::{JoinError, JoinHandle};
+use crate::scheduler::{Scheduler, Shared, scheduler};
+use crate::stack::{Frames, Slot};
+use std::borrow::Cow;
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::io;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr::NonNull;
+
+pub(crate) type Outcome<T> = Result<T, JoinError>;
+
+#[repr(C)]
+union Packet<F, T> {
+    closure: ManuallyDrop<F>,
+    outcome: ManuallyDrop<Outcome<T>>,
+}
+
+/// Why a coroutine could not be made. Nothing was changed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// No scheduler runs on this thread.
+    Outside,
+    /// The bound on coroutines of this core is reached.
+    TooManyCoroutines {
+        /// The bound.
+        limit: usize,
+    },
+    /// The kernel gave no memory for another stack.
+    NoMemory {
+        /// What the kernel said.
+        source: io::Error,
+        /// How many stacks this core has in use.
+        stacks: usize,
+        /// Whether each stack costs two mappings (guards by `mprotect`, before Linux 6.13).
+        two_mappings_each: bool,
+    },
+    /// More stack was asked for than any coroutine may have.
+    StackTooLarge {
+        /// What was asked for.
+        bytes: usize,
+        /// The most there is.
+        limit: usize,
+    },
+    /// The closure and its result do not fit into a quarter of the stack.
+    ClosureTooLarge {
+        /// Bytes of the larger of closure and result.
+        bytes: usize,
+        /// Bytes of the stack.
+        stack_bytes: usize,
+    },
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outside => f.write_str(
+                "no coring runtime runs on this thread: spawn inside `Runtime::run(|| ..)`, or send the closure \
+                 to a core with `spawn_on`",
+            ),
+            Self::TooManyCoroutines { limit } => write!(
+                f,
+                "this core has {limit} coroutines, its limit: shed load, or raise `max_coroutines` in the builder"
+            ),
+            Self::NoMemory { source, stacks, two_mappings_each } => {
+                write!(f, "no memory for another coroutine stack beside {stacks} in use: {source}")?;
+                if *two_mappings_each && source.raw_os_error() == Some(libc::ENOMEM) {
+                    f.write_str(
+                        "; this kernel (before 6.13) needs two mappings a stack, so raise the sysctl \
+                         vm.max_map_count (65530 by default, enough for about 32,000 stacks)",
+                    )?;
+                }
+                Ok(())
+            }
+            Self::StackTooLarge { bytes, limit } => {
+                write!(f, "a stack of {bytes} bytes was asked for; the most is {limit}")
+            }
+            Self::ClosureTooLarge { bytes, stack_bytes } => write!(
+                f,
+                "the closure or its result has {bytes} bytes, more than a quarter of the stack of {stack_bytes}: \
+                 box what it captures or returns, or give it more `stack_bytes`"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoMemory { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Spawns a coroutine on this core. It runs when the caller waits or yields, not before.
+///
+/// The closure need not be `Send`: a coroutine stays on its core for life. Dropping the handle detaches the
+/// coroutine, as with `std::thread`.
+///
+/// # Panics
+///
+/// Where [`try_spawn`] returns an error: outside a runtime, at the bound of coroutines, without memory.
+///
+/// # Examples
+///
+/// ```
+/// # use coring_coro as coro;
+/// # coro::testing::run(|| {
+/// let handle = coro::spawn(|| 6 * 7);
+/// assert_eq!(handle.join().unwrap(), 42);
+/// # });
+/// ```
+#[track_caller]
+#[inline]
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    match try_spawn(f) {
+        Ok(handle) => handle,
+        Err(error) => refuse(&error),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn refuse(error: &SpawnError) -> ! {
+    panic!("cannot spawn a coroutine: {error}")
+}
+
+/// As [`spawn`], with an error instead of a panic.
+///
+/// # Errors
+///
+/// [`SpawnError`] says what is missing; the closure is dropped.
+#[track_caller]
+#[inline]
+pub fn try_spawn<F, T>(f: F) -> Result<JoinHandle<T>, SpawnError>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    let shared = scheduler().ok_or(SpawnError::Outside)?;
+    // SAFETY: `F` and `T` are `'static`.
+    unsafe { spawn_in(shared, Builder::new(), f, Location::caller()) }
+}
+
+/// A coroutine to be made: name and stack size.
+///
+/// # Examples
+///
+/// ```
+/// # use coring_coro as coro;
+/// # coro::testing::run(|| {
+/// let handle = coro::Builder::new().name("parser").stack_bytes(1 << 20).spawn(|| 1)?;
+/// assert_eq!(handle.name(), Some("parser"));
+/// # handle.join().unwrap();
+/// # Ok::<_, coro::SpawnError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until `spawn`"]
+pub struct Builder {
+    name: Option<Cow<'static, str>>,
+    stack_bytes: Option<usize>,
+}
+
+impl Builder {
+    /// No name, the runtime's default stack size.
+    #[inline]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The name in dumps, panic messages and overflow reports. A `&'static str` costs nothing.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Usable stack bytes, rounded up to a power of two (16 KiB to 1 GiB). Committed as they are touched.
+    pub fn stack_bytes(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// Spawns on this core.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_spawn`].
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let shared = scheduler().ok_or(SpawnError::Outside)?;
+        // SAFETY: `F` and `T` are `'static`.
+        unsafe { spawn_in(shared, self, f, Location::caller()) }
+    }
+}
+
+impl Scheduler {
+    /// Spawns from outside a turn: the first coroutine of a core, or a closure that came by mailbox.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_spawn`], never [`SpawnError::Outside`].
+    #[track_caller]
+    pub fn spawn<F, T>(&self, builder: Builder, f: F) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        // SAFETY: `F` and `T` are `'static`.
+        unsafe { spawn_in(self.shared_ptr(), builder, f, Location::caller()) }
+    }
+
+    /// As [`spawn`](Self::spawn), for a closure that borrows.
+    ///
+    /// # Safety
+    ///
+    /// What `F` and `T` borrow outlives the coroutine and its handle: the caller does not return, nor unwind,
+    /// before the coroutine has ended and the handle is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[track_caller]
+    pub unsafe fn spawn_borrowing<F, T>(
+        &self,
+        builder: Builder,
+        f: F,
+    ) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T,
+    {
+        // SAFETY: passed on to the caller.
+        unsafe { spawn_in(self.shared_ptr(), builder, f, Location::caller()) }
+    }
+}
+
+/// # Safety
+///
+/// What `F` and `T` borrow outlives the coroutine and the handle. `shared` is alive.
+#[inline]
+pub(crate) unsafe fn spawn_in<F, T>(
+    shared: NonNull<Shared>,
+    builder: Builder,
+    f: F,
+    site: &'static Location<'static>,
+) -> Result<JoinHandle<T>, SpawnError>
+where
+    F: FnOnce() -> T,
+{
+    // SAFETY: the caller says that it is alive.
+    let this = unsafe { shared.as_ref() };
+    let slot = this.slab.borrow_mut().acquire(builder.stack_bytes)?;
+    let control = slot.control;
+    let bytes = size_of::<Packet<F, T>>();
+    let stack_bytes = slot.top - slot.limit;
+    if bytes > stack_bytes / 4 {
+        this.slab.borrow_mut().release(slot);
+        return Err(SpawnError::ClosureTooLarge { bytes, stack_bytes });
+    }
+    let packet = packet_below::<F, T>(control);
+    // SAFETY: `packet` is writable, aligned memory inside a stack that is ours alone.
+    unsafe {
+        packet.write(Packet {
+            closure: ManuallyDrop::new(f),
+        })
+    };
+    // SAFETY: the slot's place for a control block: writable, aligned, unused while vacant.
+    unsafe {
+        control.write(fresh_block(
+            shared,
+            this.next_id(),
+            slot,
+            builder.name,
+            site,
+        ))
+    };
+    let frames = Frames::new(packet.addr().get() & !15, slot.limit);
+    // SAFETY: the caller vouches for what the closure borrows; `start` captures only a pointer to its packet.
+    let switch = unsafe { Switch::with_stack_unchecked(frames, start::<F, T>(control, packet)) };
+    // SAFETY: just written.
+    let block = unsafe { control.as_ref() };
+    let place = block.switch.get();
+    // SAFETY: the state is `Ready` but the run loop is not running: nobody else touches `switch`.
+    unsafe { (*place).write(switch) };
+    this.live.set(this.live.get() + 1);
+    this.ready.reserve(this.live.get());
+    this.ready.push(control);
+    Ok(JoinHandle::new(control, packet.cast()))
+}
+
+#[inline]
+fn fresh_block(
+    shared: NonNull<Shared>,
+    id: u64,
+    slot: Slot,
+    name: Option<Cow<'static, str>>,
+    site: &'static Location<'static>,
+) -> ControlBlock {
+    ControlBlock {
+        switch: UnsafeCell::new(MaybeUninit::uninit()),
+        yielder: Cell::new(std::ptr::null()),
+        state: Cell::new(State::Ready),
+        notified: Cell::new(false),
+        cancelled: Cell::new(false),
+        shields: Cell::new(0),
+        scheduler: shared,
+        id: Cell::new(id),
+        joiner: Cell::new(None),
+        handle: Cell::new(true),
+        permit: Cell::new(false),
+        refusals: Cell::new(0),
+        slot,
+        name,
+        site,
+        waiting_for: Cell::new("its first turn"),
+    }
+}
+
+/// Where the packet lies: right below the control block, aligned for both of its faces and for frames.
+#[inline]
+fn packet_below<F, T>(control: NonNull<ControlBlock>) -> NonNull<Packet<F, T>> {
+    let align = align_of::<Packet<F, T>>().max(corosensei::stack::STACK_ALIGNMENT);
+    let address = (control.addr().get() - size_of::<Packet<F, T>>()) & !(align - 1);
+    let packet = control.as_ptr().with_addr(address).cast();
+    NonNull::new(packet).expect("a stack is never at address zero")
+}
+
+/// The root of a coroutine: everything that runs on its stack runs inside this closure.
+#[inline]
+fn start<F, T>(
+    control: NonNull<ControlBlock>,
+    packet: NonNull<Packet<F, T>>,
+) -> impl FnOnce(&Yielder, ())
+where
+    F: FnOnce() -> T,
+{
+    move |yielder, ()| {
+        // SAFETY: a running coroutine's block is initialised and mapped.
+        let block = unsafe { control.as_ref() };
+        block.yielder.set(yielder);
+        // SAFETY: the packet holds the closure until this, its only reader, takes it out.
+        let f = unsafe { ManuallyDrop::into_inner(packet.read().closure) };
+        let outcome = call(block, f);
+        if block.handle.get() {
+            // SAFETY: the closure has been moved out: the place is free for the outcome. The handle reads it.
+            unsafe {
+                packet.write(Packet {
+                    outcome: ManuallyDrop::new(outcome),
+                })
+            };
+        } else {
+            discard(outcome);
+        }
+    }
+}
+
+/// Runs the closure; a panic and a cancellation end here.
+#[inline]
+fn call<F, T>(block: &ControlBlock, f: F) -> Outcome<T>
+where
+    F: FnOnce() -> T,
+{
+    // A request that came before the first turn: the closure is dropped, not run.
+    let run = AssertUnwindSafe(|| {
+        if block.cancelled.get() {
+            None
+        } else {
+            Some(f())
+        }
+    });
+    match catch_unwind(run) {
+        Ok(Some(value)) => Ok(value),
+        Ok(None) => Err(JoinError::Cancelled),
+        Err(payload) if payload.is::<Unwind>() => Err(JoinError::Cancelled),
+        Err(payload) => {
+            // SAFETY: a scheduler outlives its coroutines.
+            let shared = unsafe { block.scheduler.as_ref() };
+            shared.panicked.set(shared.panicked.get() + 1);
+            Err(JoinError::Panicked(payload))
+        }
+    }
+}
+
+/// Drops what nobody will join. A destructor that panics has been reported by the panic hook; its payload may
+/// panic again when dropped, so it is not dropped.
+fn discard<T>(outcome: Outcome<T>) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(outcome))) {
+        let _ = ManuallyDrop::new(payload);
+    }
+}

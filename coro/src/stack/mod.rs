@@ -1,0 +1,97 @@
+//! Stacks: where coroutines live.
+//!
+//! ```text
+//!  high   +--------------------------+  slot end, page-aligned
+//!         | colour: 0..32 lines      |  so that not every stack top falls into the same cache set
+//!         +--------------------------+
+//!         | ControlBlock             |  state, cancellation, name, waiter (coroutine.rs)
+//!         +--------------------------+
+//!         | result of the closure    |  read by join
+//!         +--------------------------+  <- base given to corosensei
+//!         | closure, first frames    |
+//!         |            |             |
+//!         |            v             |  committed page by page, as it is touched
+//!         +--------------------------+  <- limit
+//!         | guard, >= 64 KiB         |  a touch ends in the overflow report (overflow.rs)
+//!  low    +--------------------------+  the next slot begins below
+//! ```
+//!
+//! Everything a small coroutine touches lies in the one page at the top. Stacks of one size come from chunks of
+//! one mapping each ([`slab`]), are handed out last-in-first-out so that they are warm, and go back to the
+//! kernel's free pages when a core is idle and holds more than it needs. The mapping stays until the scheduler
+//! ends, so an address inside a stack never becomes invalid while anything could still name it.
+
+pub(crate) mod guard;
+pub(crate) mod overflow;
+pub(crate) mod slab;
+
+use crate::coroutine::ControlBlock;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+
+/// Cache lines by which neighbouring stack tops are shifted against each other.
+///
+/// Without the shift all tops share one page offset, hence one set of the first-level cache: a switch among 100
+/// coroutines measured 12.8 ns instead of 3.6. 32 lines are half of a page, which leaves the other half for the
+/// control block and the first frames.
+pub(crate) const COLOURS: usize = 32;
+pub(crate) const COLOUR_BYTES: usize = 64;
+
+/// One stack, free or in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    /// Where the control block goes: just below the colour.
+    pub(crate) control: NonNull<ControlBlock>,
+    /// Lowest usable address; the guard lies below.
+    pub(crate) limit: usize,
+    /// End of the slot: page-aligned.
+    pub(crate) top: usize,
+    /// Index of the size class in the slab.
+    pub(crate) class: u8,
+}
+
+/// The part of a slot that frames may use, as corosensei wants to see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frames {
+    base: NonZeroUsize,
+    limit: NonZeroUsize,
+}
+
+impl Frames {
+    pub(crate) fn new(base: usize, limit: usize) -> Self {
+        assert!(
+            base.is_multiple_of(corosensei::stack::STACK_ALIGNMENT),
+            "misaligned stack base"
+        );
+        assert!(
+            base > limit && base - limit >= corosensei::stack::MIN_STACK_SIZE,
+            "a stack needs at least {} usable bytes",
+            corosensei::stack::MIN_STACK_SIZE
+        );
+        let base = NonZeroUsize::new(base).expect("a mapping is never at address zero");
+        let limit = NonZeroUsize::new(limit).expect("a mapping is never at address zero");
+        Self { base, limit }
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "corosensei's Stack trait is a promise about memory"
+)]
+mod promise {
+    use super::Frames;
+    use std::num::NonZeroUsize;
+
+    // SAFETY: a `Frames` is only made from a slab slot (spawn.rs): at least MIN_STACK_SIZE writable bytes between
+    // limit and base, and a guard of 64 KiB or more below the limit. The slab keeps the mapping until every
+    // coroutine on it has ended.
+    unsafe impl corosensei::stack::Stack for Frames {
+        fn base(&self) -> NonZeroUsize {
+            self.base
+        }
+
+        fn limit(&self) -> NonZeroUsize {
+            self.limit
+        }
+    }
+}

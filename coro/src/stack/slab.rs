@@ -1,0 +1,321 @@
+//! The slab: stacks by size class, in chunks, reused last-in-first-out.
+//!
+//! A chunk is one mapping of up to [`CHUNK_SLOTS`] slots, reserved but not committed (`MAP_NORESERVE`), with its
+//! guards installed once; they survive reuse and trimming. Chunks are never unmapped before the slab is dropped.
+//!
+//! The free list is a stack. Its cold end is trimmed ([`Slab::trim`]): pages go back to the kernel, the
+//! addresses stay ours. A trimmed slot reads as zeroes, and a zeroed control block reads as a vacant one.
+//!
+//! ```text
+//!   free:  [ t t t t t | w w w w w w ]  <- pop, push
+//!            trimmed     warm
+//! ```
+#![expect(
+    unsafe_code,
+    reason = "pointer arithmetic inside and advice on our own mappings"
+)]
+
+use super::guard::GuardKind;
+use super::{COLOUR_BYTES, COLOURS, Slot};
+use crate::coroutine::ControlBlock;
+use crate::spawn::SpawnError;
+use memmap2::{MmapMut, MmapOptions};
+use std::io;
+use std::ptr::NonNull;
+
+/// Slots of the largest chunk: 256 x 320 KiB is 80 MiB of addresses and about 0.1 ms of guard installation.
+const CHUNK_SLOTS: usize = 256;
+/// Slots of the first chunk; each further chunk doubles.
+const FIRST_CHUNK_SLOTS: usize = 16;
+/// How many stacks one call of [`Slab::trim`] gives back at the most: 64 x 1.5 us.
+const TRIM_BATCH: usize = 64;
+
+/// Sizes and bounds of the stacks of one scheduler.
+#[derive(Clone, Copy, Debug)]
+pub struct StackConfig {
+    /// Usable bytes of a stack by default, rounded up to pages. Committed lazily.
+    pub stack_bytes: usize,
+    /// Bytes of the guard below each stack, at least 64 KiB, rounded up to pages.
+    pub guard_bytes: usize,
+    /// How many coroutines may exist at once, over all sizes.
+    pub max_coroutines: usize,
+    /// Free stacks of each size that keep their pages while the core is idle.
+    pub warm_stacks: usize,
+    /// Whether guards may be `MADV_GUARD_INSTALL` markers (Linux 6.13); `mprotect` otherwise.
+    pub guard_markers: bool,
+}
+
+impl Default for StackConfig {
+    fn default() -> Self {
+        Self {
+            stack_bytes: 256 * 1024,
+            guard_bytes: 64 * 1024,
+            max_coroutines: 1 << 20,
+            warm_stacks: 128,
+            guard_markers: true,
+        }
+    }
+}
+
+/// Smallest and largest stack that may be asked for.
+const STACK_BYTES_RANGE: std::ops::RangeInclusive<usize> = 16 * 1024..=1 << 30;
+
+#[derive(Debug)]
+struct Class {
+    stack_bytes: usize,
+    chunks: Vec<Chunk>,
+    free: Vec<Slot>,
+    /// How many slots at the front of `free` hold no pages.
+    trimmed: usize,
+    total: usize,
+}
+
+/// One mapping, and the control blocks of the slots in it that have a guard.
+#[derive(Debug)]
+struct Chunk {
+    _memory: MmapMut,
+    controls: Vec<NonNull<ControlBlock>>,
+}
+
+/// All stacks of one scheduler.
+#[derive(Debug)]
+pub(crate) struct Slab {
+    config: StackConfig,
+    page_bytes: usize,
+    guard_kind: GuardKind,
+    classes: Vec<Class>,
+    in_use: usize,
+}
+
+impl Slab {
+    pub(crate) fn new(config: StackConfig) -> Self {
+        // SAFETY: sysconf has no preconditions.
+        let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let page_bytes = usize::try_from(page_bytes).expect("the page size is always known");
+        let guard_bytes = config
+            .guard_bytes
+            .max(64 * 1024)
+            .next_multiple_of(page_bytes);
+        let stack_bytes = clamp_stack_bytes(config.stack_bytes).next_multiple_of(page_bytes);
+        Self {
+            config: StackConfig {
+                guard_bytes,
+                stack_bytes,
+                ..config
+            },
+            page_bytes,
+            guard_kind: if config.guard_markers {
+                GuardKind::Marker
+            } else {
+                GuardKind::Mprotect
+            },
+            classes: Vec::new(),
+            in_use: 0,
+        }
+    }
+
+    /// Stacks handed out and not yet given back.
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use
+    }
+
+    /// Takes a stack of at least `stack_bytes`, or of the default size.
+    #[inline]
+    pub(crate) fn acquire(&mut self, stack_bytes: Option<usize>) -> Result<Slot, SpawnError> {
+        if self.in_use >= self.config.max_coroutines {
+            return Err(SpawnError::TooManyCoroutines {
+                limit: self.config.max_coroutines,
+            });
+        }
+        let index = match stack_bytes {
+            None if !self.classes.is_empty() => 0,
+            other => self.class_for(other)?,
+        };
+        let class = &mut self.classes[index];
+        let slot = match class.free.pop() {
+            Some(slot) => slot,
+            None => self.grow(index)?,
+        };
+        let class = &mut self.classes[index];
+        class.trimmed = class.trimmed.min(class.free.len());
+        self.in_use += 1;
+        Ok(slot)
+    }
+
+    /// Takes a stack back. The coroutine on it has ended and nothing points into it.
+    #[inline]
+    pub(crate) fn release(&mut self, slot: Slot) {
+        self.in_use -= 1;
+        self.classes[usize::from(slot.class)].free.push(slot);
+    }
+
+    /// Gives the pages of some cold free stacks back to the kernel. Returns whether more are left to trim.
+    pub(crate) fn trim(&mut self) -> bool {
+        let mut more = false;
+        for class in &mut self.classes {
+            let end = class.free.len().saturating_sub(self.config.warm_stacks);
+            let batch_end = end.min(class.trimmed + TRIM_BATCH);
+            while class.trimmed < batch_end {
+                discard_pages(class.free[class.trimmed]);
+                class.trimmed += 1;
+            }
+            more |= class.trimmed < end;
+        }
+        more
+    }
+
+    /// Visits the place of every control block, vacant or not. Untouched memory reads as a vacant block.
+    pub(crate) fn for_each_control(&self, visit: impl FnMut(NonNull<ControlBlock>)) {
+        let chunks = self.classes.iter().flat_map(|class| &class.chunks);
+        chunks
+            .flat_map(|chunk| chunk.controls.iter().copied())
+            .for_each(visit);
+    }
+
+    /// Index of the class for this size: class 0 is the default; others are powers of two.
+    fn class_for(&mut self, stack_bytes: Option<usize>) -> Result<usize, SpawnError> {
+        if self.classes.is_empty() {
+            self.classes.push(Class::new(self.config.stack_bytes));
+        }
+        let Some(wanted) = stack_bytes else {
+            return Ok(0);
+        };
+        if wanted > *STACK_BYTES_RANGE.end() {
+            return Err(SpawnError::StackTooLarge {
+                bytes: wanted,
+                limit: *STACK_BYTES_RANGE.end(),
+            });
+        }
+        let wanted = clamp_stack_bytes(wanted).next_multiple_of(self.page_bytes);
+        if wanted == self.config.stack_bytes {
+            return Ok(0);
+        }
+        let rounded = wanted.next_power_of_two();
+        if let Some(found) = self
+            .classes
+            .iter()
+            .skip(1)
+            .position(|class| class.stack_bytes == rounded)
+        {
+            return Ok(found + 1);
+        }
+        self.classes.push(Class::new(rounded));
+        Ok(self.classes.len() - 1)
+    }
+
+    /// Maps one more chunk and returns one of its slots.
+    #[cold]
+    fn grow(&mut self, index: usize) -> Result<Slot, SpawnError> {
+        let class = &self.classes[index];
+        let room = self
+            .config
+            .max_coroutines
+            .saturating_sub(class.total)
+            .max(1);
+        let slots = (FIRST_CHUNK_SLOTS << class.chunks.len().min(8))
+            .min(CHUNK_SLOTS)
+            .min(room);
+        let stride = class.stack_bytes + self.config.guard_bytes;
+        let first = class.total;
+        let mut chunk = MmapOptions::new()
+            .len(slots * stride)
+            .no_reserve_swap()
+            .map_anon()
+            .map_err(|source| self.no_memory(source))?;
+        let start = chunk.as_mut_ptr();
+        avoid_huge_pages(start, chunk.len());
+        let mut made = Vec::with_capacity(slots);
+        for position in 0..slots {
+            // SAFETY: position < slots, so the offset lies inside the mapping.
+            let low = unsafe { start.add(position * stride) };
+            match self.install_guard(low) {
+                Ok(()) => made.push(self.slot_at(low, stride, first + position, index)),
+                // What has a guard can be used; the error is for who gets none.
+                Err(_) if !made.is_empty() => break,
+                Err(source) => return Err(self.no_memory(source)),
+            }
+        }
+        let class = &mut self.classes[index];
+        class.total += made.len();
+        class.chunks.push(Chunk {
+            _memory: chunk,
+            controls: made.iter().map(|slot| slot.control).collect(),
+        });
+        let slot = made.swap_remove(0);
+        // Fresh slots hold no pages: they belong to the cold end.
+        class.trimmed = made.len();
+        class.free.extend(made.into_iter().rev());
+        Ok(slot)
+    }
+
+    fn slot_at(&self, low: *mut u8, stride: usize, number: usize, class: usize) -> Slot {
+        let colour = (number % COLOURS) * COLOUR_BYTES;
+        let control_offset =
+            (stride - colour - size_of::<ControlBlock>()) & !(align_of::<ControlBlock>() - 1);
+        // SAFETY: the offset is below the stride, so it lies inside this slot of the mapping.
+        let control = unsafe { low.add(control_offset) };
+        Slot {
+            control: NonNull::new(control.cast()).expect("a mapping is never at address zero"),
+            limit: low.addr() + self.config.guard_bytes,
+            top: low.addr() + stride,
+            class: u8::try_from(class)
+                .expect("fewer than 256 size classes: they are powers of two"),
+        }
+    }
+
+    /// Installs one guard; the first refusal of markers switches this slab to `mprotect` for good.
+    fn install_guard(&mut self, low: *mut u8) -> io::Result<()> {
+        // SAFETY: the guard lies in a fresh mapping of ours that nothing uses yet.
+        let outcome = unsafe { self.guard_kind.install(low, self.config.guard_bytes) };
+        match outcome {
+            Err(error)
+                if self.guard_kind == GuardKind::Marker
+                    && error.raw_os_error() == Some(libc::EINVAL) =>
+            {
+                self.guard_kind = GuardKind::Mprotect;
+                // SAFETY: as above.
+                unsafe { self.guard_kind.install(low, self.config.guard_bytes) }
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn no_memory(&self, source: io::Error) -> SpawnError {
+        SpawnError::NoMemory {
+            source,
+            stacks: self.in_use,
+            two_mappings_each: self.guard_kind == GuardKind::Mprotect,
+        }
+    }
+}
+
+impl Class {
+    fn new(stack_bytes: usize) -> Self {
+        Self {
+            stack_bytes,
+            chunks: Vec::new(),
+            free: Vec::new(),
+            trimmed: 0,
+            total: 0,
+        }
+    }
+}
+
+fn clamp_stack_bytes(bytes: usize) -> usize {
+    bytes.clamp(*STACK_BYTES_RANGE.start(), *STACK_BYTES_RANGE.end())
+}
+
+/// Drops the pages of a free stack; they read as zeroes when touched again.
+fn discard_pages(slot: Slot) {
+    let start = std::ptr::without_provenance_mut(slot.limit);
+    // SAFETY: the range is the usable part of a free slot of our own mapping: nothing points into it, and the
+    // guard below is left alone.
+    let outcome = unsafe { libc::madvise(start, slot.top - slot.limit, libc::MADV_DONTNEED) };
+    debug_assert_eq!(outcome, 0, "MADV_DONTNEED on our own mapping cannot fail");
+}
+
+/// A huge page under a stack top would commit 2 MiB for the one page that is used.
+fn avoid_huge_pages(start: *mut u8, bytes: usize) {
+    // SAFETY: the range is our own fresh mapping. Kernels without huge pages refuse, which is as good.
+    let _ = unsafe { libc::madvise(start.cast(), bytes, libc::MADV_NOHUGEPAGE) };
+}

@@ -1,0 +1,211 @@
+//! The plain ways to stop running for a while: yield, park and unpark, sleep.
+//!
+//! None of them has an error to return, so a cancelled coroutine is unwound from them (cancel.rs). While a panic
+//! unwinds, when no switch is allowed, they return at once: a spurious wake, which callers of `park` expect
+//! anyhow.
+
+use crate::cancel;
+use crate::coroutine::{ControlBlock, State};
+use crate::scheduler::{Shared, TimerAction, require_current, scheduler};
+use crate::wait;
+use std::fmt;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+/// Lets the other ready coroutines of this core run first.
+///
+/// # Parks
+///
+/// No: it goes to the back of the ready queue.
+///
+/// # Cancellation
+///
+/// A cancelled coroutine is unwound.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+#[inline(always)]
+pub fn yield_now() {
+    let block = require_current("coro::yield_now");
+    if !may_switch(block) {
+        return;
+    }
+    block.state.set(State::Ready);
+    shared_of(block).ready.push(NonNull::from(block));
+    wait::switch_out(block);
+    if cancel::is_interrupted(block) {
+        cancel::unwind();
+    }
+}
+
+/// Waits until [`Coroutine::unpark`] is called on this coroutine; returns at once when it was called before.
+///
+/// May return for no reason, as [`std::thread::park`] may: use it in a loop that looks at a condition.
+///
+/// # Cancellation
+///
+/// A cancelled coroutine is unwound.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+///
+/// # Examples
+///
+/// ```
+/// # use coring_coro as coro;
+/// # coro::testing::run(|| {
+/// let parked = coro::spawn(|| coro::park());
+/// let waker = coro::spawn({ let me = coro::current(); move || me.unpark() });
+/// coro::park();
+/// # parked.cancel();
+/// # waker.join().unwrap();
+/// # });
+/// ```
+pub fn park() {
+    let block = require_current("coro::park");
+    if block.permit.replace(false) || !may_switch(block) {
+        return;
+    }
+    wait::park_block(block, "unpark");
+    block.permit.set(false);
+    if cancel::is_interrupted(block) {
+        cancel::unwind();
+    }
+}
+
+/// Waits for at least `duration`. Never ends early; late by what the core is busy with. Zero yields once.
+///
+/// # Cancellation
+///
+/// A cancelled coroutine is unwound.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+///
+/// # Examples
+///
+/// ```
+/// # use coring_coro as coro;
+/// # use std::time::Duration;
+/// # coro::testing::run(|| {
+/// coro::sleep(Duration::from_millis(5));
+/// # });
+/// ```
+pub fn sleep(duration: Duration) {
+    let block = require_current("coro::sleep");
+    if duration.is_zero() {
+        return yield_now();
+    }
+    if !may_switch(block) {
+        return;
+    }
+    let shared = shared_of(block);
+    let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let deadline_ns = shared.now().saturating_add(nanoseconds);
+    let key = shared.add_timer(deadline_ns, TimerAction::Wake(NonNull::from(block)));
+    while shared.timers.borrow().is_live(key) {
+        wait::park_block(block, "sleep");
+        if cancel::is_interrupted(block) {
+            shared.timers.borrow_mut().cancel(key);
+            cancel::unwind();
+            return;
+        }
+    }
+}
+
+/// The coroutine that is running. Compare [`std::thread::current`].
+///
+/// # Panics
+///
+/// Outside a coroutine.
+#[must_use]
+pub fn current() -> Coroutine {
+    let block = require_current("coro::current");
+    Coroutine {
+        control: NonNull::from(block),
+        id: block.id.get(),
+        shared: block.scheduler,
+        scheduler: shared_of(block).id,
+        name: block.name.clone(),
+    }
+}
+
+/// A coroutine of this core, by name: it may have ended. Keeps nothing alive.
+#[derive(Clone)]
+pub struct Coroutine {
+    control: NonNull<ControlBlock>,
+    id: u64,
+    shared: NonNull<Shared>,
+    scheduler: u64,
+    name: Option<std::borrow::Cow<'static, str>>,
+}
+
+impl Coroutine {
+    /// Ends its [`park`], or makes its next one return at once. Does nothing when it has ended, and nothing when
+    /// called outside a turn of its own scheduler.
+    #[expect(
+        unsafe_code,
+        reason = "reaches a control block by pointer, guarded by two ids"
+    )]
+    pub fn unpark(&self) {
+        if scheduler() != Some(self.shared) {
+            return;
+        }
+        // SAFETY: `shared` is the scheduler whose turn is on, so it is alive.
+        let shared = unsafe { self.shared.as_ref() };
+        if shared.id != self.scheduler {
+            return;
+        }
+        // SAFETY: it is our own scheduler (ids are never reused on a thread, and handles stay on their thread),
+        // and a scheduler keeps its slots mapped. A slot that was recycled has another id, a trimmed one has 0.
+        let block = unsafe { self.control.as_ref() };
+        if block.id.get() == self.id {
+            block.permit.set(true);
+            shared.wake(self.control);
+        }
+    }
+
+    /// The number of this coroutine: unique on its thread, never used again.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The name given to [`Builder::name`](crate::Builder::name).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+impl fmt::Debug for Coroutine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coroutine")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish()
+    }
+}
+
+/// Before a switch without an error to return: unwinds a cancelled coroutine; `false` while unwinding.
+#[inline(always)]
+fn may_switch(block: &ControlBlock) -> bool {
+    if std::thread::panicking() {
+        return false;
+    }
+    if cancel::is_interrupted(block) {
+        cancel::unwind();
+        return false;
+    }
+    true
+}
+
+#[inline(always)]
+#[expect(unsafe_code, reason = "the block's own scheduler")]
+fn shared_of(block: &ControlBlock) -> &Shared {
+    // SAFETY: a scheduler outlives the coroutines on it.
+    unsafe { block.scheduler.as_ref() }
+}

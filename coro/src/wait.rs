@@ -1,0 +1,189 @@
+//! Waiting, for those who build something to wait for: drivers, channels, locks.
+//!
+//! A wait has four steps, all in the waiting coroutine, on its own stack:
+//!
+//! ```text
+//!   let token = wait::begin("recv")?;         1  may this coroutine block at all? who is to be woken?
+//!   queue.push(token) / submit(op, token)     2  leave the token where the event will find it
+//!   while !condition() {                      3  a wake is a hint: look again
+//!       wait::park("recv");
+//!       if wait::interrupted().is_some() {..} 4  cancelled meanwhile: take the token back, then return the error
+//!   }
+//! ```
+//!
+//! The token is one word, and whoever holds it may wake the coroutine as often as it likes, as long as the wait
+//! lasts. A wait must not end before its token can no longer be used: an operation in flight is cancelled and
+//! reaped first, a queue entry is unlinked first.
+#![expect(
+    unsafe_code,
+    reason = "a token is a pointer to a control block; `wake` trusts the wait protocol"
+)]
+
+use crate::cancel;
+use crate::coroutine::{ControlBlock, State};
+use crate::scheduler::{current, require_current};
+use std::fmt;
+use std::ptr::NonNull;
+
+/// Why a blocking call must not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interrupt {
+    /// The coroutine was cancelled.
+    Cancelled,
+}
+
+impl fmt::Display for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("the coroutine was cancelled"),
+        }
+    }
+}
+
+impl std::error::Error for Interrupt {}
+
+/// Why a blocking call could not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The caller is not a coroutine.
+    Outside,
+    /// The caller is unwinding: std counts panics per thread, so a switch now would make other coroutines look
+    /// as if they were panicking too.
+    Unwinding,
+    /// Cancelled.
+    Interrupted(Interrupt),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outside => f.write_str(
+                "called outside a coroutine: blocking calls work inside `Runtime::run(|| ..)` and \
+                 `coro::spawn(|| ..)` only",
+            ),
+            Self::Unwinding => f.write_str(
+                "called from a destructor while a panic unwinds, where a coroutine cannot wait: do blocking \
+                 clean-up before, or catch the panic first",
+            ),
+            Self::Interrupted(interrupt) => interrupt.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Names a waiting coroutine in one word. `!Send`: a coroutine is woken on its own core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(NonNull<ControlBlock>);
+
+impl Token {
+    /// The word itself, to be kept by something that knows no coroutine.
+    #[must_use]
+    #[inline(always)]
+    pub fn into_raw(self) -> NonNull<()> {
+        self.0.cast()
+    }
+
+    pub(crate) fn control(self) -> NonNull<ControlBlock> {
+        self.0
+    }
+
+    /// The inverse of [`into_raw`](Self::into_raw).
+    ///
+    /// # Safety
+    ///
+    /// `raw` came from `into_raw` of a token of this thread.
+    #[must_use]
+    #[inline(always)]
+    pub unsafe fn from_raw(raw: NonNull<()>) -> Self {
+        Self(raw.cast())
+    }
+
+    /// Makes the coroutine run again. Wakes are hints: it may be ready, or running, already.
+    ///
+    /// # Safety
+    ///
+    /// Called on the thread the token was made on, and the wait it was made for is not over.
+    #[inline(always)]
+    pub unsafe fn wake(self) {
+        // SAFETY: the coroutine is inside its wait, so its block is initialised and mapped.
+        let block = unsafe { self.0.as_ref() };
+        // SAFETY: a scheduler outlives the coroutines on it.
+        let shared = unsafe { block.scheduler.as_ref() };
+        shared.wake(self.0);
+    }
+}
+
+/// Step 1: the current coroutine is about to wait.
+///
+/// # Errors
+///
+/// When it must not: outside a coroutine, while unwinding, or interrupted. A coroutine that goes on calling after
+/// a few interruptions is unwound from here instead (see [`cancel`](crate::cancel)).
+#[inline(always)]
+pub fn begin() -> Result<Token, Refusal> {
+    let Some(block) = current() else {
+        return Err(Refusal::Outside);
+    };
+    if std::thread::panicking() {
+        return Err(Refusal::Unwinding);
+    }
+    if cancel::is_interrupted(block) {
+        return Err(Refusal::Interrupted(cancel::refuse(block)));
+    }
+    Ok(Token(NonNull::from(block)))
+}
+
+/// Step 3: switches to the scheduler until a wake. May return for no reason.
+///
+/// Call [`begin`] first: it is what keeps a coroutine from switching where it must not.
+///
+/// # Panics
+///
+/// Outside a coroutine, and while the caller is unwinding.
+#[inline(always)]
+pub fn park(what_for: &'static str) {
+    let block = require_current("wait::park");
+    assert!(
+        !std::thread::panicking(),
+        "a coroutine cannot park while it unwinds"
+    );
+    park_block(block, what_for);
+}
+
+/// Step 4: whether the wait should be given up. Costs two loads.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+#[inline(always)]
+#[must_use]
+pub fn interrupted() -> Option<Interrupt> {
+    cancel::is_interrupted(require_current("wait::interrupted")).then_some(Interrupt::Cancelled)
+}
+
+/// Counts a refusal of the current coroutine's call: what a wait returns when it gives up in the middle.
+pub fn refuse_current() -> Interrupt {
+    cancel::refuse(require_current("wait::refuse_current"))
+}
+
+#[inline(always)]
+pub(crate) fn park_block(block: &ControlBlock, what_for: &'static str) {
+    if block.notified.replace(false) {
+        return;
+    }
+    block.waiting_for.set(what_for);
+    block.state.set(State::Parked);
+    switch_out(block);
+}
+
+/// Hands the core back to the run loop, which resumes us when our block leaves the ready queue.
+#[inline(always)]
+pub(crate) fn switch_out(block: &ControlBlock) {
+    let yielder = block.yielder.get();
+    // SAFETY: set when the coroutine started, and valid until its root returns; we are on that stack.
+    let yielder = unsafe { &*yielder };
+    yielder.suspend(());
+}
