@@ -1,1 +1,73 @@
-//! The io_uring layer of coring: setup, probing, operations, completion slots, buffers, a simulated kernel
+//! The io_uring layer of coring: setup, probing, operations, completion slots, doorbells.
+//!
+//! ```text
+//!        this thread                        shared memory                        the kernel
+//!
+//!    submit(sqe, token) --> [ SQE | SQE | SQE ] submission queue --+
+//!                                                                  |  enter
+//!    turn() ------------------------------------------------------ + ----> network, files, timers, other rings
+//!                                                                  |
+//!    wake(token)       <--  [ CQE | CQE ] completion queue      <--+
+//!    take(op) -> result
+//! ```
+//!
+//! A [`Ring`] belongs to one thread. An operation is a 64-byte [`Sqe`], built by [`op`]; it is queued without a
+//! system call, travels with everything else that is queued at the next turn, and its result waits in a
+//! [slot](Slots) until its owner takes it. The crate knows nothing about who that owner is: it hands back a
+//! [`Token`] when an operation is done. There is no allocation and no look-up by hash for an operation.
+//!
+//! # The kernel
+//!
+//! The floor is Linux 6.1. What newer kernels add is found at setup, listed in [`Capabilities`], and can be switched
+//! off by name with [`Features`]; the whole list with fallbacks is [`TABLE`].
+//!
+//! # The crate
+//!
+//! ```text
+//!    ring       Ring: the contract, the turn, cancelling, draining
+//!    doorbell   Doorbell: waking a ring from any thread
+//!    kernel     KernelRing: the real backend        sim        SimKernel: a simulated one
+//!    setup      the ladder of setup flags           probe      Features, Capabilities
+//!    backend    the seam between ring and kernel    error      who refused, and what to do
+//!    op         one function for each operation     slot       results on their way to their owner
+//!    user_data  what travels through the kernel     sys        the system calls
+//! ```
+//!
+//! Imports go upwards in that list only by way of this file's re-exports, and `ring` is imported by nobody.
+
+pub use io_uring::squeue::Entry as Sqe;
+pub use io_uring::{opcode, types};
+
+mod backend;
+mod doorbell;
+mod error;
+mod kernel;
+pub mod op;
+mod probe;
+mod ring;
+mod setup;
+mod slot;
+mod sys;
+mod user_data;
+
+pub use backend::{Backend, SqFull, Wait};
+pub use doorbell::Doorbell;
+pub use error::{DrainTimedOut, SetupError, SubmitError};
+pub use kernel::KernelRing;
+pub use probe::{Capabilities, Feature, FeatureInfo, Features, TABLE, UnknownFeature};
+pub use ring::{Ring, RingStats};
+pub use setup::SetupOptions;
+pub use slot::{CQE_F_MORE, CQE_F_NOTIF, Completed, Completion, Slots, SlotsFull, Token};
+pub use sys::monotonic_ns;
+pub use user_data::OpId;
+
+/// A completion queue entry: what the kernel answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cqe {
+    /// What was put into the SQE.
+    pub user_data: u64,
+    /// What the matching system call would have returned, or a negated errno.
+    pub result: i32,
+    /// `IORING_CQE_F_*`.
+    pub flags: u32,
+}

@@ -1,0 +1,584 @@
+//! A ring as its owner sees it: operations go in with a token, tokens come out when they are done.
+//!
+//! ```text
+//!    submit(sqe, token) -> OpId      slot taken, user_data set, SQE queued; no system call unless the queue is full
+//!    turn(wait)                      one enter for everything queued; each completion files its result in its slot
+//!        wake(token)                 ... and hands the token back
+//!    take(op) -> Completion          the result; the slot is free again
+//! ```
+//!
+//! The contract that makes borrowed buffers sound: whoever submitted an operation neither frees nor touches the
+//! memory it points at before its token came back. Cancelling does not end an operation, it asks the kernel to;
+//! the completion still comes and is still the only truth (it may well be a success).
+//!
+//! A turn, step by step:
+//! 1. Hand out tokens that were reaped earlier to make room. If there were any, or a doorbell rang, do not sleep.
+//! 2. Queue what the ring wants for itself: the doorbell's poll, cancels and messages that found no room before.
+//! 3. Enter: submit everything, run deferred completions, sleep if allowed.
+//! 4. Reap: file every completion, hand out tokens.
+//! 5. While the kernel has more (it runs about 20 deferred completions at a time, and keeps what did not fit in the
+//!    completion queue), enter and reap again, up to a budget of completions; the rest is for the next turn.
+//!
+//! Nothing is lost: a full submission queue is flushed; what the kernel will not take now (`EAGAIN`, `EBUSY`) is
+//! retried after reaping; a full completion queue spills into kernel memory, in order. Only when the kernel itself
+//! lost a completion is there no way on, because its buffer would be lent out for ever: the process aborts.
+//!
+//! Not here: what a token stands for, when to take a turn, timers other than the deadline of a wait.
+
+#![expect(
+    unsafe_code,
+    reason = "passes on the promise about the memory of an operation"
+)]
+
+use std::io;
+use std::os::fd::RawFd;
+
+use crate::error::{DrainTimedOut, SubmitError, fatal};
+use crate::slot::{CQE_F_MORE, Completed};
+use crate::user_data::{self, CANCEL, DOORBELL_POLL, MESSAGE, WAKE};
+use crate::{
+    Backend, Capabilities, Completion, Cqe, Doorbell, Feature, KernelRing, OpId, SetupError,
+    SetupOptions, Slots, Sqe, Token, Wait, op,
+};
+
+/// A turn does not go on entering once it has seen this many completions: others want the core, too.
+const TURN_COMPLETIONS: usize = 256;
+/// How often a submission tries to empty the queue before it gives up.
+const FLUSH_ATTEMPTS: u32 = 64;
+/// While draining, cancels are repeated this often: an operation may have been between two states.
+const DRAIN_STEP_NS: u64 = 10_000_000;
+
+/// What a ring has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RingStats {
+    /// Operations submitted.
+    pub submitted: u64,
+    /// CQEs reaped, of whatever kind.
+    pub reaped: u64,
+    /// System calls made to submit or wait.
+    pub enters: u64,
+    /// Times that the kernel was out of memory or room (`EAGAIN`, `EBUSY`) and had to be asked again.
+    pub busy: u64,
+    /// Times that the submission queue was full and was flushed early.
+    pub sq_full: u64,
+    /// Times that the completion queue was full and completions spilled into kernel memory.
+    pub overflows: u64,
+    /// Completions that named no live operation.
+    pub stale: u64,
+    /// Cancels asked for.
+    pub cancels: u64,
+    /// Wake-ups heard.
+    pub wakes: u64,
+    /// Wake-ups sent to other rings.
+    pub doorbells: u64,
+    /// Wake-ups that could not be delivered, because the other ring was gone.
+    pub doorbells_failed: u64,
+}
+
+/// One thread's way into the kernel. See the [module](self) for the contract and the turn.
+#[derive(Debug)]
+pub struct Ring<B: Backend = KernelRing> {
+    backend: B,
+    slots: Slots,
+    own: Own,
+    /// Tokens reaped while making room, to be handed out by the next turn.
+    ready: Vec<Token>,
+    stats: RingStats,
+}
+
+/// The ring's own affairs, beside the operations of others.
+#[derive(Debug, Default)]
+struct Own {
+    /// A doorbell rang and no sleep was skipped for it yet.
+    rung: bool,
+    /// The doorbell's poll has to be armed.
+    watch: bool,
+    /// Cancels that found no room in the submission queue. At most one for an operation.
+    cancels: Vec<OpId>,
+    /// Peers to wake, whose message the kernel had no memory for. At most one for a peer.
+    messages: Vec<RawFd>,
+    wakes: u64,
+    doorbells_failed: u64,
+}
+
+impl Own {
+    /// Files a completion of something that the ring submitted for itself.
+    #[cold]
+    fn file(&mut self, cqe: Cqe) {
+        match user_data::split_own(cqe.user_data) {
+            (WAKE, _) => {
+                self.rung = true;
+                self.wakes += 1;
+            }
+            (DOORBELL_POLL, _) => {
+                self.rung = true;
+                self.wakes += 1;
+                self.watch |= cqe.flags & CQE_F_MORE == 0;
+            }
+            (MESSAGE, peer) => match -cqe.result {
+                libc::ENOMEM | libc::EAGAIN | libc::EOVERFLOW if !self.messages.contains(&peer) => {
+                    self.messages.push(peer);
+                }
+                1.. => self.doorbells_failed += 1,
+                _ => {}
+            },
+            // A cancel's own answer says nothing that the target's does not say better.
+            (CANCEL, _) => {}
+            _ => fatal(format_args!(
+                "a completion with the unknown user_data {:#x}",
+                cqe.user_data
+            )),
+        }
+    }
+}
+
+impl Ring<KernelRing> {
+    /// Opens a ring of the running kernel for the calling thread.
+    ///
+    /// # Errors
+    /// [`SetupError`] says who refused and how to allow it.
+    ///
+    /// # Examples
+    /// ```
+    /// use coring_uring::{Ring, SetupOptions};
+    ///
+    /// let ring = Ring::open(&SetupOptions::default())?;
+    /// assert_eq!(ring.in_flight(), 0);
+    /// # Ok::<(), coring_uring::SetupError>(())
+    /// ```
+    pub fn open(options: &SetupOptions) -> Result<Ring<KernelRing>, SetupError> {
+        let backend = KernelRing::open(options)?;
+        Ok(Ring::with_backend(backend, options.max_operations))
+    }
+}
+
+impl<B: Backend> Ring<B> {
+    /// A ring over any backend, with a bound on the operations in flight or unclaimed.
+    pub fn with_backend(backend: B, max_operations: u32) -> Ring<B> {
+        let watch = backend.doorbell().watch().is_some();
+        Ring {
+            backend,
+            slots: Slots::with_limit(max_operations),
+            own: Own {
+                watch,
+                ..Own::default()
+            },
+            ready: Vec::new(),
+            stats: RingStats::default(),
+        }
+    }
+
+    /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here.
+    ///
+    /// If the submission queue is full it is flushed first; no operation is lost or half submitted.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; the kernel has not seen the operation then.
+    ///
+    /// # Safety
+    /// Everything that `sqe` points at stays valid until `token` was handed back, and unaliased where the kernel
+    /// writes. Nobody but the kernel reads or writes it before.
+    ///
+    /// # Examples
+    /// ```
+    /// use coring_uring::{Ring, SetupOptions, Token, Wait, op};
+    /// # use std::{num::NonZeroUsize, os::fd::AsRawFd, io};
+    ///
+    /// let mut ring = Ring::open(&SetupOptions::default())?;
+    /// let file = std::fs::File::open("/dev/zero")?;
+    /// let mut buffer = [1u8; 16];
+    ///
+    /// let sqe = op::fs::read(file.as_raw_fd(), buffer.as_mut_ptr(), buffer.len(), 0);
+    /// let token = Token::from_number(NonZeroUsize::MIN);
+    /// // SAFETY: `buffer` is not touched before the token is back.
+    /// let op = unsafe { ring.submit(sqe, token) }?;
+    ///
+    /// let mut done = false;
+    /// while !done {
+    ///     ring.turn(Wait::Until(None), &mut |_token| done = true)?;
+    /// }
+    /// let completion = ring.take(op).expect("its token came back");
+    /// assert_eq!(completion.into_result()?, 16);
+    /// assert_eq!(buffer, [0; 16]);
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    #[inline]
+    pub unsafe fn submit(&mut self, sqe: Sqe, token: Token) -> Result<OpId, SubmitError> {
+        match self.slots.insert(token) {
+            // SAFETY: the caller's promise.
+            Ok(op) => unsafe { self.queue(op, sqe) },
+            Err(full) => Err(SubmitError::TooManyOperations { limit: full.limit }),
+        }
+    }
+
+    /// Queues an operation that nobody waits for, such as a close. It still counts as in flight; its result is
+    /// dropped.
+    ///
+    /// # Errors
+    /// As [`submit`](Ring::submit).
+    ///
+    /// # Safety
+    /// What `sqe` points at, if anything, stays valid for as long as the ring lives.
+    pub unsafe fn submit_detached(&mut self, sqe: Sqe) -> Result<(), SubmitError> {
+        match self.slots.insert_detached() {
+            // SAFETY: the caller's promise.
+            Ok(op) => unsafe { self.queue(op, sqe) }.map(drop),
+            Err(full) => Err(SubmitError::TooManyOperations { limit: full.limit }),
+        }
+    }
+
+    /// # Safety
+    /// As [`submit`](Ring::submit).
+    #[inline]
+    unsafe fn queue(&mut self, op: OpId, mut sqe: Sqe) -> Result<OpId, SubmitError> {
+        sqe.set_user_data(op.user_data());
+        // SAFETY: the caller's promise.
+        if let Err(error) = unsafe { self.push(&sqe) } {
+            self.slots.withdraw(op);
+            return Err(SubmitError::Kernel(error));
+        }
+        self.stats.submitted += 1;
+        Ok(op)
+    }
+
+    /// # Safety
+    /// As [`Backend::push`].
+    #[inline]
+    unsafe fn push(&mut self, sqe: &Sqe) -> io::Result<()> {
+        // SAFETY: the caller's promise.
+        match unsafe { self.backend.push(sqe) } {
+            Ok(()) => Ok(()),
+            // SAFETY: the caller's promise.
+            Err(_full) => unsafe { self.push_full(sqe) },
+        }
+    }
+
+    /// The submission queue is full: has the kernel empty it, then pushes.
+    ///
+    /// # Safety
+    /// As [`Backend::push`].
+    #[cold]
+    unsafe fn push_full(&mut self, sqe: &Sqe) -> io::Result<()> {
+        self.stats.sq_full += 1;
+        for _ in 0..FLUSH_ATTEMPTS {
+            self.enter(Wait::Submit)?;
+            // SAFETY: the caller's promise.
+            if unsafe { self.backend.push(sqe) }.is_ok() {
+                return Ok(());
+            }
+            // The kernel wants room for completions first. Their owners are woken by the next turn.
+            let mut ready = std::mem::take(&mut self.ready);
+            self.file_completions(&mut |token| ready.push(token));
+            self.ready = ready;
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Asks the kernel to end `op`. Its completion still comes: `ECANCELED`, `EINTR`, or its real result if that was
+    /// faster. Does nothing for an operation that is done already. May be called again.
+    ///
+    /// Never fails: a cancel that finds no room is kept and queued by the next turn. Reads and writes that a disk
+    /// is busy with cannot be cancelled; they end when the disk is done.
+    ///
+    /// # Source
+    /// `IORING_OP_ASYNC_CANCEL`, 5.5; io_uring_cancelation(7).
+    pub fn cancel(&mut self, op: OpId) {
+        if !self.slots.is_in_flight(op) {
+            return;
+        }
+        self.stats.cancels += 1;
+        if self
+            .push_own(op::cancel::operation(op.user_data()))
+            .is_err()
+            && !self.own.cancels.contains(&op)
+        {
+            self.own.cancels.push(op);
+        }
+    }
+
+    /// Asks the kernel to end every operation on the descriptor `fd`. Each one's completion still comes.
+    ///
+    /// Needed before closing: closing a descriptor ends nothing, and its number may be reused at once.
+    ///
+    /// # Errors
+    /// As [`submit`](Ring::submit).
+    ///
+    /// # Source
+    /// `IORING_OP_ASYNC_CANCEL` with `FD|ALL`, 5.19.
+    pub fn cancel_fd(&mut self, fd: RawFd) -> Result<(), SubmitError> {
+        self.stats.cancels += 1;
+        self.push_own(op::cancel::descriptor(fd))
+            .map_err(SubmitError::Kernel)
+    }
+
+    /// Asks the kernel to end every operation of this ring. Each one's completion still comes.
+    ///
+    /// # Errors
+    /// As [`submit`](Ring::submit).
+    ///
+    /// # Source
+    /// `IORING_OP_ASYNC_CANCEL` with `ANY|ALL`, 5.19.
+    pub fn cancel_all(&mut self) -> Result<(), SubmitError> {
+        self.stats.cancels += 1;
+        self.push_own(op::cancel::everything())
+            .map_err(SubmitError::Kernel)
+    }
+
+    /// Queues an SQE of the ring's own, whose `user_data` is set by who built it.
+    fn push_own(&mut self, sqe: Sqe) -> io::Result<()> {
+        debug_assert!(
+            user_data::is_own(sqe.get_user_data()),
+            "marked as the ring's own"
+        );
+        // SAFETY: cancels, messages and polls point at nothing.
+        unsafe { self.push(&sqe) }
+    }
+
+    /// The result of `op`, once its token came back; `None` before, and after it was taken.
+    #[inline]
+    pub fn take(&mut self, op: OpId) -> Option<Completion> {
+        self.slots.take(op)
+    }
+
+    /// Whether the kernel still works on `op`, and so may still use its memory.
+    #[inline]
+    #[must_use]
+    pub fn is_in_flight(&self, op: OpId) -> bool {
+        self.slots.is_in_flight(op)
+    }
+
+    /// Submits what is queued, waits as `wait` says, and calls `wake` for each operation that is done. Returns how
+    /// many that were.
+    ///
+    /// May return with none, for a signal, a doorbell or a passed deadline. Never sleeps while there are completions
+    /// to hand out. With [`Wait::Submit`] and nothing to do it makes no system call.
+    ///
+    /// # Errors
+    /// An error of io_uring_enter(2) that has no cure: the ring cannot be used any more.
+    #[inline]
+    pub fn turn(&mut self, wait: Wait, wake: &mut impl FnMut(Token)) -> io::Result<usize> {
+        let mut woken = self.hand_out_ready(wake);
+        self.queue_own()?;
+        let may_sleep = wait != Wait::Submit && woken == 0 && !self.own.rung;
+        if may_sleep {
+            self.enter(wait)?;
+        } else if self.backend.pending() != 0 || self.backend.has_events() {
+            self.enter(Wait::Submit)?;
+        }
+        let mut reaped = 0;
+        loop {
+            let (more_reaped, more_woken) = self.file_completions(wake);
+            reaped += more_reaped;
+            woken += more_woken;
+            if reaped >= TURN_COMPLETIONS || !self.backend.has_events() {
+                break;
+            }
+            self.enter(Wait::Submit)?;
+        }
+        if wait != Wait::Submit {
+            self.own.rung = false;
+        }
+        Ok(woken)
+    }
+
+    /// Files and hands out what lies in the completion queue. No system call.
+    #[inline]
+    pub fn reap(&mut self, wake: &mut impl FnMut(Token)) -> usize {
+        let earlier = self.hand_out_ready(wake);
+        earlier + self.file_completions(wake).1
+    }
+
+    /// One enter. A kernel that is out of memory or room is no error: the caller reaps and comes again.
+    #[inline]
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        self.stats.enters += 1;
+        match self.backend.enter(wait) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {
+                self.stats.busy += 1;
+                Ok(())
+            }
+            entered => entered,
+        }
+    }
+
+    /// Reaps once: how many CQEs, and how many tokens were handed out.
+    #[inline]
+    fn file_completions(&mut self, wake: &mut impl FnMut(Token)) -> (usize, usize) {
+        let Ring {
+            backend,
+            slots,
+            own,
+            ..
+        } = self;
+        let mut woken = 0;
+        let reaped = backend.reap(&mut |cqe| match slots.complete(cqe) {
+            Completed::Wake(token) => {
+                woken += 1;
+                wake(token);
+            }
+            Completed::Own => own.file(cqe),
+            Completed::Quiet | Completed::Stale => {}
+        });
+        self.stats.reaped += reaped as u64;
+        (reaped, woken)
+    }
+
+    #[inline]
+    fn hand_out_ready(&mut self, wake: &mut impl FnMut(Token)) -> usize {
+        if self.ready.is_empty() {
+            return 0;
+        }
+        self.ready.drain(..).map(wake).count()
+    }
+
+    /// Step 2 of a turn.
+    #[inline]
+    fn queue_own(&mut self) -> io::Result<()> {
+        if self.own.watch || !self.own.cancels.is_empty() || !self.own.messages.is_empty() {
+            self.queue_own_now()?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn queue_own_now(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.own.watch)
+            && let Some(watch) = self.backend.doorbell().watch()
+        {
+            self.push_own(watch)?;
+        }
+        for op in std::mem::take(&mut self.own.cancels) {
+            self.push_own(op::cancel::operation(op.user_data()))?;
+        }
+        for peer in std::mem::take(&mut self.own.messages) {
+            self.push_own(wake_message(peer))?;
+        }
+        Ok(())
+    }
+
+    /// Wakes the ring that `target` belongs to, with the next enter of this one.
+    ///
+    /// A message through this ring's queue where the kernel has that; otherwise the bell is rung at once. The target
+    /// may be dropped at any time, but a message that is queued goes to whatever has its descriptor at the next
+    /// enter: do not reuse descriptors of rings while others send (io_uring rings of other libraries, say).
+    ///
+    /// # Source
+    /// `IORING_OP_MSG_RING`, 5.18.
+    pub fn ring_doorbell(&mut self, target: &Doorbell) {
+        let Some(peer) = target.ring_fd() else {
+            self.own.doorbells_failed += 1;
+            return;
+        };
+        self.stats.doorbells += 1;
+        let queued = self.backend.capabilities().has(Feature::MsgRing)
+            && self.push_own(wake_message(peer)).is_ok();
+        if !queued {
+            target.ring();
+        }
+    }
+
+    /// What threads without a ring, and peers, use to wake this one.
+    #[must_use]
+    pub fn doorbell(&self) -> Doorbell {
+        self.backend.doorbell().clone()
+    }
+
+    /// Cancels everything and waits until nothing is in flight, handing out tokens as in a turn.
+    ///
+    /// # Errors
+    /// [`DrainTimedOut`] as an [`io::Error`] of kind `TimedOut` at the deadline (in nanoseconds of the backend's
+    /// clock); otherwise as [`turn`](Ring::turn).
+    pub fn drain(&mut self, deadline_ns: u64, wake: &mut impl FnMut(Token)) -> io::Result<()> {
+        while self.slots.in_flight() != 0 {
+            let now = self.backend.now_ns();
+            if now >= deadline_ns {
+                let timed_out = DrainTimedOut {
+                    in_flight: self.slots.in_flight(),
+                };
+                return Err(io::Error::new(io::ErrorKind::TimedOut, timed_out));
+            }
+            self.cancel_all()?;
+            self.turn(
+                Wait::Until(Some(deadline_ns.min(now + DRAIN_STEP_NS))),
+                wake,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Whether a turn would bring something at once. Reads plain memory, so it may be polled.
+    #[inline]
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.ready.is_empty() || self.backend.has_events()
+    }
+
+    /// Operations queued and not yet submitted.
+    #[inline]
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.backend.pending() as usize
+    }
+
+    /// Operations whose memory the kernel may still use.
+    #[inline]
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.slots.in_flight() as usize
+    }
+
+    /// The clock of [`Wait::Until`], in nanoseconds: `CLOCK_MONOTONIC`, or a simulation's.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.backend.now_ns()
+    }
+
+    /// What this ring can do.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        self.backend.capabilities()
+    }
+
+    /// The backend, for what a simulation wants to know about it.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&self) -> RingStats {
+        RingStats {
+            stale: self.slots.stale(),
+            overflows: self.backend.overflows(),
+            wakes: self.own.wakes,
+            doorbells_failed: self.own.doorbells_failed,
+            ..self.stats
+        }
+    }
+}
+
+/// A wake-up whose success is silent and whose failure names the peer.
+fn wake_message(peer: RawFd) -> Sqe {
+    op::msg::message(peer, 0, WAKE)
+        .flags(io_uring::squeue::Flags::SKIP_SUCCESS)
+        .user_data(user_data::message_to(peer))
+}
+
+impl<B: Backend> Drop for Ring<B> {
+    /// Aborts the process if operations are in flight: the kernel would go on writing into memory whose owner
+    /// believes it has it back. [`Ring::drain`] first.
+    fn drop(&mut self) {
+        if self.slots.in_flight() != 0 {
+            fatal(format_args!(
+                "a ring was dropped with {} operations in flight, whose memory the kernel still uses; \
+                 cancel and reap them first (Ring::drain)",
+                self.slots.in_flight()
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
