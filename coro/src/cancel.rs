@@ -113,3 +113,12 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
 pub fn is_cancelled() -> bool {
     crate::scheduler::current().is_some_and(|block| block.cancelled.get())
 }
+
+/// Whether a payload caught by [`std::panic::catch_unwind`] is a cancellation passing through.
+///
+/// Code that catches panics in a coroutine should hand it on with [`std::panic::resume_unwind`]: a swallowed
+/// cancellation comes again at the next blocking call.
+#[must_use]
+pub fn is_cancellation(payload: &(dyn std::any::Any + Send)) -> bool {
+    payload.is::<Unwind>()
+}

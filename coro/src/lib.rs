@@ -55,10 +55,10 @@ pub mod testing;
 pub mod timer;
 pub mod wait;
 
-pub use cancel::{is_cancelled, shield};
+pub use cancel::{is_cancellation, is_cancelled, shield};
 pub use driver::Driver;
 pub use join::{JoinError, JoinHandle};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerStats, Turn};
 pub use spawn::{Builder, SpawnError, spawn, try_spawn};
 pub use stack::slab::StackConfig;
-pub use suspend::{Coroutine, current, park, sleep, yield_now};
+pub use suspend::{Coroutine, current, park, sleep, try_current, yield_now};

@@ -123,14 +123,13 @@ pub fn sleep(duration: Duration) {
 /// Outside a coroutine.
 #[must_use]
 pub fn current() -> Coroutine {
-    let block = require_current("coro::current");
-    Coroutine {
-        control: NonNull::from(block),
-        id: block.id.get(),
-        shared: block.scheduler,
-        scheduler: shared_of(block).id,
-        name: block.name.clone(),
-    }
+    Coroutine::of(require_current("coro::current"))
+}
+
+/// As [`current`], `None` outside a coroutine.
+#[must_use]
+pub fn try_current() -> Option<Coroutine> {
+    crate::scheduler::current().map(Coroutine::of)
 }
 
 /// A coroutine of this core, by name: it may have ended. Keeps nothing alive.
@@ -141,9 +140,21 @@ pub struct Coroutine {
     shared: NonNull<Shared>,
     scheduler: u64,
     name: Option<std::borrow::Cow<'static, str>>,
+    site: &'static std::panic::Location<'static>,
 }
 
 impl Coroutine {
+    fn of(block: &ControlBlock) -> Self {
+        Self {
+            control: NonNull::from(block),
+            id: block.id.get(),
+            shared: block.scheduler,
+            scheduler: shared_of(block).id,
+            name: block.name.clone(),
+            site: block.site,
+        }
+    }
+
     /// Ends its [`park`], or makes its next one return at once. Does nothing when it has ended, and nothing when
     /// called outside a turn of its own scheduler.
     #[expect(
@@ -178,6 +189,12 @@ impl Coroutine {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Where it was spawned.
+    #[must_use]
+    pub fn spawn_site(&self) -> &'static std::panic::Location<'static> {
+        self.site
     }
 }
 
