@@ -34,7 +34,7 @@ pub enum Wait {
     Until(Option<u64>),
 }
 
-/// A queue pair with a kernel behind it. One thread owns it; see the [module](self) for the division of labour.
+/// A queue pair with a kernel behind it. One thread owns it; the head of `backend.rs` has the division of labour.
 pub trait Backend {
     /// Copies `sqe` into the submission queue. The kernel sees it at the next [`enter`](Backend::enter).
     ///
@@ -80,4 +80,22 @@ pub trait Backend {
 
     /// What threads without a ring use to wake this one.
     fn doorbell(&self) -> &Doorbell;
+
+    /// Bounds the kernel's worker threads for this thread's operations. A backend without workers has nothing to do.
+    ///
+    /// # Errors
+    /// Those of io_uring_register(2).
+    fn set_worker_limits(&mut self, bounded: u32, unbounded: u32) -> io::Result<()> {
+        let _ = (bounded, unbounded);
+        Ok(())
+    }
+
+    /// Restricts the kernel's worker threads to some CPUs. A backend without workers has nothing to do.
+    ///
+    /// # Errors
+    /// Those of io_uring_register(2).
+    fn set_worker_affinity(&mut self, cpus: &[usize]) -> io::Result<()> {
+        let _ = cpus;
+        Ok(())
+    }
 }

@@ -267,6 +267,18 @@ impl Backend for KernelRing {
     fn doorbell(&self) -> &Doorbell {
         &self.doorbell
     }
+
+    fn set_worker_limits(&mut self, bounded: u32, unbounded: u32) -> io::Result<()> {
+        self.ring
+            .submitter()
+            .register_iowq_max_workers(&mut [bounded, unbounded])
+    }
+
+    fn set_worker_affinity(&mut self, cpus: &[usize]) -> io::Result<()> {
+        self.ring
+            .submitter()
+            .register_iowq_aff(&sys::cpu_set(cpus)?)
+    }
 }
 
 impl Drop for KernelRing {

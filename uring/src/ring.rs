@@ -76,7 +76,7 @@ pub struct RingStats {
     pub doorbells_failed: u64,
 }
 
-/// One thread's way into the kernel. See the [module](self) for the contract and the turn.
+/// One thread's way into the kernel. The head of `ring.rs` has the contract and the turn.
 #[derive(Debug)]
 pub struct Ring<B: Backend = KernelRing> {
     backend: B,
@@ -249,8 +249,10 @@ impl<B: Backend> Ring<B> {
         // SAFETY: the caller's promise.
         match unsafe { self.backend.push(sqe) } {
             Ok(()) => Ok(()),
+            // A copy: were the SQE's own address to get out of this function, it could not be built in registers,
+            // and each submission would wait for its narrow stores to be read back as wide ones.
             // SAFETY: the caller's promise.
-            Err(_full) => unsafe { self.push_full(sqe) },
+            Err(_full) => unsafe { self.push_full(sqe.clone()) },
         }
     }
 
@@ -259,12 +261,12 @@ impl<B: Backend> Ring<B> {
     /// # Safety
     /// As [`Backend::push`].
     #[cold]
-    unsafe fn push_full(&mut self, sqe: &Sqe) -> io::Result<()> {
+    unsafe fn push_full(&mut self, sqe: Sqe) -> io::Result<()> {
         self.stats.sq_full += 1;
         for _ in 0..FLUSH_ATTEMPTS {
             self.enter(Wait::Submit)?;
             // SAFETY: the caller's promise.
-            if unsafe { self.backend.push(sqe) }.is_ok() {
+            if unsafe { self.backend.push(&sqe) }.is_ok() {
                 return Ok(());
             }
             // The kernel wants room for completions first. Their owners are woken by the next turn.
@@ -505,6 +507,32 @@ impl<B: Backend> Ring<B> {
             )?;
         }
         Ok(())
+    }
+
+    /// Bounds the kernel threads that do what cannot be done without blocking (opens that create, `fsync`, buffered
+    /// writes on ext4): `bounded` for files and block devices, `unbounded` for everything else; 0 leaves a bound as it
+    /// is. The defaults allow thousands. Call it before the first such operation.
+    ///
+    /// # Errors
+    /// Those of io_uring_register(2).
+    ///
+    /// # Source
+    /// `IORING_REGISTER_IOWQ_MAX_WORKERS`, 5.15.
+    pub fn set_worker_limits(&mut self, bounded: u32, unbounded: u32) -> io::Result<()> {
+        self.backend.set_worker_limits(bounded, unbounded)
+    }
+
+    /// Restricts those kernel threads to `cpus`. Without it they inherit the CPU that this thread is pinned to and
+    /// take it away for milliseconds. Call it before the first such operation: a thread that exists does not move.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a CPU number beyond the kernel's sets, `EINVAL` if none of them exists, and those of
+    /// io_uring_register(2).
+    ///
+    /// # Source
+    /// `IORING_REGISTER_IOWQ_AFF`, 5.14.
+    pub fn set_worker_affinity(&mut self, cpus: &[usize]) -> io::Result<()> {
+        self.backend.set_worker_affinity(cpus)
     }
 
     /// Whether a turn would bring something at once. Reads plain memory, so it may be polled.

@@ -137,7 +137,7 @@ struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 24, "a slot is three words");
 
-/// The slots of one ring. See the [module](self) for states and costs.
+/// The slots of one ring. The head of `slot.rs` has states and costs.
 #[derive(Debug)]
 pub struct Slots {
     slots: Vec<Slot>,
@@ -186,23 +186,21 @@ impl Slots {
     #[inline]
     fn occupy(&mut self, token: Token, state: State) -> Result<OpId, SlotsFull> {
         let index = self.free;
-        let index = if let Some(slot) = self.slots.get_mut(index as usize) {
-            self.free = slot.flags;
-            slot.token = token;
-            slot.state = state;
-            // What a first answer with more to come may leave here must not be a leftover.
-            slot.result = 0;
-            slot.flags = 0;
-            index
-        } else {
-            self.append(token, state)?
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return self.append(token, state);
         };
+        self.free = slot.flags;
         self.in_flight += 1;
-        Ok(OpId::new(index, self.slots[index as usize].generation))
+        slot.token = token;
+        slot.state = state;
+        // A first answer with more to come adds to these.
+        slot.result = 0;
+        slot.flags = 0;
+        Ok(OpId::new(index, slot.generation))
     }
 
     #[cold]
-    fn append(&mut self, token: Token, state: State) -> Result<u32, SlotsFull> {
+    fn append(&mut self, token: Token, state: State) -> Result<OpId, SlotsFull> {
         let index = u32::try_from(self.slots.len()).expect("the limit is below 2^32");
         if index >= self.limit {
             return Err(SlotsFull { limit: self.limit });
@@ -214,7 +212,8 @@ impl Slots {
             flags: 0,
             state,
         });
-        Ok(index)
+        self.in_flight += 1;
+        Ok(OpId::new(index, self.first_generation))
     }
 
     /// Files a CQE. The slot decides by state and generation what it means.

@@ -186,6 +186,21 @@ pub fn monotonic_ns() -> u64 {
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
+/// A set of CPUs as sched_setaffinity(2) has it.
+pub(crate) fn cpu_set(cpus: &[usize]) -> io::Result<libc::cpu_set_t> {
+    // SAFETY: all zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for cpu in cpus {
+        if *cpu >= 8 * size_of_val(&set) {
+            let text = format!("CPU {cpu} does not exist: the kernel's CPU sets end below it");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        // SAFETY: the set has a bit for this number.
+        unsafe { libc::CPU_SET(*cpu, &mut set) };
+    }
+    Ok(set)
+}
+
 /// The soft limit of a resource; `None` when there is no limit.
 pub(crate) fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit {

@@ -494,3 +494,17 @@ fn this_kernels_features_are_found() {
     }
     assert!(capabilities.has_opcode(crate::opcode::Nop::CODE) && !capabilities.has_opcode(255));
 }
+
+#[test]
+fn workers_can_be_bounded_and_placed() {
+    let mut ring = ring();
+    ring.set_worker_limits(2, 4).unwrap();
+    ring.set_worker_affinity(&[0]).unwrap();
+    let beyond = ring.set_worker_affinity(&[1 << 20]).unwrap_err();
+    assert_eq!(beyond.kind(), io::ErrorKind::InvalidInput);
+    // An fsync is always done by a worker.
+    let file = tempfile::tempfile().unwrap();
+    let op = submit(&mut ring, op::fs::fsync(file.as_raw_fd()), 0);
+    wait(&mut ring, 1);
+    assert_eq!(ring.take(op).unwrap().result, 0);
+}
