@@ -39,12 +39,15 @@ pub trait Backend {
     /// Copies `sqe` into the submission queue. The kernel sees it at the next [`enter`](Backend::enter).
     ///
     /// # Errors
-    /// [`SqFull`]: nothing was queued. After an `enter` with [`Wait::Submit`] that returned `Ok` there is room.
+    /// [`SqFull`], if [`is_full`](Backend::is_full) says so: nothing was queued.
     ///
     /// # Safety
     /// Everything that `sqe` points at stays valid, and unaliased where the kernel writes, until the terminal CQE
     /// with its `user_data` has been reaped.
     unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), SqFull>;
+
+    /// Whether the submission queue has no free entry. After an `enter` that returned `Ok` for [`Wait::Submit`] it has.
+    fn is_full(&self) -> bool;
 
     /// Submits what is queued, runs deferred completions, and waits as `wait` says.
     ///

@@ -197,6 +197,11 @@ impl Backend for KernelRing {
         Ok(())
     }
 
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.pending == self.capabilities.sq_entries
+    }
+
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         loop {
             let entered = self.enter_once(wait);

@@ -38,7 +38,7 @@ use crate::slot::{CQE_F_MORE, Completed};
 use crate::user_data::{self, CANCEL, DOORBELL_POLL, MESSAGE, WAKE};
 use crate::{
     Backend, Capabilities, Completion, Cqe, Doorbell, Feature, KernelRing, OpId, SetupError,
-    SetupOptions, Slots, Sqe, Token, Wait, op,
+    SetupOptions, Slots, SlotsFull, Sqe, Token, Wait, op,
 };
 
 /// A turn does not go on entering once it has seen this many completions: others want the core, too.
@@ -204,12 +204,14 @@ impl<B: Backend> Ring<B> {
     /// # Ok::<(), io::Error>(())
     /// ```
     #[inline]
-    pub unsafe fn submit(&mut self, sqe: Sqe, token: Token) -> Result<OpId, SubmitError> {
-        match self.slots.insert(token) {
-            // SAFETY: the caller's promise.
-            Ok(op) => unsafe { self.queue(op, sqe) },
-            Err(full) => Err(SubmitError::TooManyOperations { limit: full.limit }),
-        }
+    pub unsafe fn submit(&mut self, mut sqe: Sqe, token: Token) -> Result<OpId, SubmitError> {
+        self.ensure_room()?;
+        let op = self.slots.insert(token).map_err(too_many)?;
+        sqe.set_user_data(op.user_data());
+        self.stats.submitted += 1;
+        // SAFETY: the caller's promise.
+        unsafe { self.push(&sqe) };
+        Ok(op)
     }
 
     /// Queues an operation that nobody waits for, such as a close. It still counts as in flight; its result is
@@ -220,53 +222,46 @@ impl<B: Backend> Ring<B> {
     ///
     /// # Safety
     /// What `sqe` points at, if anything, stays valid for as long as the ring lives.
-    pub unsafe fn submit_detached(&mut self, sqe: Sqe) -> Result<(), SubmitError> {
-        match self.slots.insert_detached() {
-            // SAFETY: the caller's promise.
-            Ok(op) => unsafe { self.queue(op, sqe) }.map(drop),
-            Err(full) => Err(SubmitError::TooManyOperations { limit: full.limit }),
-        }
-    }
-
-    /// # Safety
-    /// As [`submit`](Ring::submit).
-    #[inline]
-    unsafe fn queue(&mut self, op: OpId, mut sqe: Sqe) -> Result<OpId, SubmitError> {
+    pub unsafe fn submit_detached(&mut self, mut sqe: Sqe) -> Result<(), SubmitError> {
+        self.ensure_room()?;
+        let op = self.slots.insert_detached().map_err(too_many)?;
         sqe.set_user_data(op.user_data());
-        // SAFETY: the caller's promise.
-        if let Err(error) = unsafe { self.push(&sqe) } {
-            self.slots.withdraw(op);
-            return Err(SubmitError::Kernel(error));
-        }
         self.stats.submitted += 1;
-        Ok(op)
-    }
-
-    /// # Safety
-    /// As [`Backend::push`].
-    #[inline]
-    unsafe fn push(&mut self, sqe: &Sqe) -> io::Result<()> {
         // SAFETY: the caller's promise.
-        match unsafe { self.backend.push(sqe) } {
-            Ok(()) => Ok(()),
-            // A copy: were the SQE's own address to get out of this function, it could not be built in registers,
-            // and each submission would wait for its narrow stores to be read back as wide ones.
-            // SAFETY: the caller's promise.
-            Err(_full) => unsafe { self.push_full(sqe.clone()) },
-        }
+        unsafe { self.push(&sqe) };
+        Ok(())
     }
 
-    /// The submission queue is full: has the kernel empty it, then pushes.
+    /// Pushes an SQE into a queue that has room.
+    ///
+    /// There is no way back from here that would need the SQE once more, so it never has to exist in memory: it is
+    /// built in registers and stored where the kernel reads it.
     ///
     /// # Safety
     /// As [`Backend::push`].
+    #[inline]
+    unsafe fn push(&mut self, sqe: &Sqe) {
+        // SAFETY: the caller's promise.
+        let pushed = unsafe { self.backend.push(sqe) };
+        pushed.expect("room was made before");
+    }
+
+    #[inline]
+    fn ensure_room(&mut self) -> Result<(), SubmitError> {
+        if self.backend.is_full() {
+            self.make_room()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Has the kernel empty the full submission queue.
     #[cold]
-    unsafe fn push_full(&mut self, sqe: Sqe) -> io::Result<()> {
+    fn make_room(&mut self) -> Result<(), SubmitError> {
         self.stats.sq_full += 1;
         for _ in 0..FLUSH_ATTEMPTS {
-            self.enter(Wait::Submit)?;
-            // SAFETY: the caller's promise.
-            if unsafe { self.backend.push(&sqe) }.is_ok() {
+            self.enter(Wait::Submit).map_err(SubmitError::Kernel)?;
+            if !self.backend.is_full() {
                 return Ok(());
             }
             // The kernel wants room for completions first. Their owners are woken by the next turn.
@@ -274,7 +269,7 @@ impl<B: Backend> Ring<B> {
             self.file_completions(&mut |token| ready.push(token));
             self.ready = ready;
         }
-        Err(io::ErrorKind::WouldBlock.into())
+        Err(SubmitError::Kernel(io::ErrorKind::WouldBlock.into()))
     }
 
     /// Asks the kernel to end `op`. Its completion still comes: `ECANCELED`, `EINTR`, or its real result if that was
@@ -311,7 +306,6 @@ impl<B: Backend> Ring<B> {
     pub fn cancel_fd(&mut self, fd: RawFd) -> Result<(), SubmitError> {
         self.stats.cancels += 1;
         self.push_own(op::cancel::descriptor(fd))
-            .map_err(SubmitError::Kernel)
     }
 
     /// Asks the kernel to end every operation of this ring. Each one's completion still comes.
@@ -324,17 +318,18 @@ impl<B: Backend> Ring<B> {
     pub fn cancel_all(&mut self) -> Result<(), SubmitError> {
         self.stats.cancels += 1;
         self.push_own(op::cancel::everything())
-            .map_err(SubmitError::Kernel)
     }
 
     /// Queues an SQE of the ring's own, whose `user_data` is set by who built it.
-    fn push_own(&mut self, sqe: Sqe) -> io::Result<()> {
+    fn push_own(&mut self, sqe: Sqe) -> Result<(), SubmitError> {
         debug_assert!(
             user_data::is_own(sqe.get_user_data()),
             "marked as the ring's own"
         );
+        self.ensure_room()?;
         // SAFETY: cancels, messages and polls point at nothing.
-        unsafe { self.push(&sqe) }
+        unsafe { self.push(&sqe) };
+        Ok(())
     }
 
     /// The result of `op`, once its token came back; `None` before, and after it was taken.
@@ -585,6 +580,10 @@ impl<B: Backend> Ring<B> {
             ..self.stats
         }
     }
+}
+
+fn too_many(full: SlotsFull) -> SubmitError {
+    SubmitError::TooManyOperations { limit: full.limit }
 }
 
 /// A wake-up whose success is silent and whose failure names the peer.

@@ -281,16 +281,6 @@ impl Slots {
         Some(completion)
     }
 
-    /// Gives back the slot of an operation that the kernel never got to see.
-    ///
-    /// # Panics
-    /// If `op` is not in flight.
-    pub fn withdraw(&mut self, op: OpId) {
-        assert!(self.is_in_flight(op), "{op:?} is not in flight");
-        self.in_flight -= 1;
-        self.release(op.index());
-    }
-
     /// Whether the terminal CQE of `op` is still to come.
     #[inline]
     #[must_use]
