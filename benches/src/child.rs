@@ -1,0 +1,162 @@
+//! One process for each sample, and the few lines it exchanges with the harness.
+//!
+//! ```text
+//! harness                                     child (the same binary, pinned)
+//!   start -> coring-bench --child SUITE BENCH SUBJECT CPU WARM_UP_US MEASURE_US
+//!                                             finds bench and subject, runs the subject
+//!   <- "skip REASON" | "sample VALUE..." | "port NUMBER" on its standard output
+//!   kill once the sample is taken
+//! ```
+//!
+//! A process of its own makes the CPU time of a subject readable from outside, keeps global state of
+//! one runtime away from the next, and turns a crash into a line in the report. A child can neither hang
+//! nor be left behind: an alarm ends it after its time, and the kernel ends it with its parent.
+
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::subject::{Job, Skip, Subject, say};
+use crate::suite::{Bench, Suite, Timing};
+use crate::{subjects, suites, sys};
+
+/// The hidden sub-command.
+pub(crate) const COMMAND: &str = "--child";
+
+/// Why there is no sample.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The subject says that it cannot; asking again is no use.
+    Skipped(String),
+    /// Something went wrong this time.
+    Broken(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Broken(error.to_string())
+    }
+}
+
+/// A subject at work in a process of its own.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: std::process::Child,
+    lines: io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Child {
+    /// Starts `subject` on `bench`, pinned to `cpu`.
+    pub(crate) fn start(
+        suite: &dyn Suite,
+        bench: &Bench,
+        subject: &dyn Subject,
+        timing: Timing,
+        cpu: usize,
+    ) -> io::Result<Child> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args([COMMAND, suite.name(), &bench.key(), subject.name()])
+            .arg(cpu.to_string())
+            .arg(timing.warm_up.as_micros().to_string())
+            .arg(timing.measure.as_micros().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = process.stdout.take().expect("its output is piped");
+        let lines = BufReader::new(output).lines();
+        Ok(Child { process, lines })
+    }
+
+    /// The clock of the CPU time the child uses.
+    pub(crate) fn cpu_clock(&self) -> io::Result<sys::CpuClock> {
+        sys::CpuClock::of(self.process.id())
+    }
+
+    /// Waits until the server listens.
+    pub(crate) fn address(&mut self) -> Result<SocketAddr, Failure> {
+        let port = self.answer("port")?;
+        let port = port
+            .parse()
+            .map_err(|_| Failure::Broken(format!("spoke of a port that is none: {port}")))?;
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    /// Waits for what a subject has measured itself.
+    pub(crate) fn values(&mut self) -> Result<Vec<f64>, Failure> {
+        let line = self.answer("sample")?;
+        let values: Result<Vec<f64>, _> = line.split(' ').map(str::parse).collect();
+        values.map_err(|_| Failure::Broken(format!("spoke of values that are none: {line}")))
+    }
+
+    /// The rest of the next line, which must begin with `word`.
+    fn answer(&mut self, word: &str) -> Result<String, Failure> {
+        let Some(line) = self.lines.next().transpose()? else {
+            return Err(Failure::Broken(self.end()));
+        };
+        match line.split_once(' ') {
+            Some((first, rest)) if first == word => Ok(rest.to_owned()),
+            Some(("skip", reason)) => Err(Failure::Skipped(reason.to_owned())),
+            _ => Err(Failure::Broken(format!("spoke out of turn: {line}"))),
+        }
+    }
+
+    /// How the child ended, in words.
+    pub(crate) fn end(&mut self) -> String {
+        let Ok(status) = self.process.wait() else {
+            return "ended, nobody knows how".to_owned();
+        };
+        match (status.code(), status.signal()) {
+            (_, Some(libc::SIGALRM)) => "did not finish in time".to_owned(),
+            (_, Some(signal)) => format!("was killed by signal {signal}"),
+            (code, _) => format!("ended with exit code {}", code.unwrap_or_default()),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Fails only if the child has ended already, and then there is nothing to do.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The child's side: runs the job that the arguments after [`COMMAND`] describe.
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    let [suite, bench, subject, cpu, warm_up, measure] = arguments else {
+        return Err("a child takes six arguments and is started by the harness only".to_owned());
+    };
+    let suite = suites::find(suite).ok_or("no such suite")?;
+    let benches = suite.benches();
+    let bench = benches
+        .iter()
+        .find(|it| it.key() == *bench)
+        .ok_or("no such bench")?;
+    let subject = subjects::find(subject).ok_or("no such subject")?;
+    let number = |text: &String| {
+        text.parse::<u64>()
+            .map_err(|error| format!("{text}: {error}"))
+    };
+    let job = Job {
+        work: bench.work,
+        warm_up: Duration::from_micros(number(warm_up)?),
+        measure: Duration::from_micros(number(measure)?),
+        cpu: usize::try_from(number(cpu)?).map_err(|error| error.to_string())?,
+    };
+    confine(&job).map_err(|error| format!("cannot confine the child: {error}"))?;
+    if let Err(Skip(reason)) = subject.run(&job) {
+        say(&format!("skip {reason}"));
+    }
+    Ok(())
+}
+
+/// Pins the child and bounds its life: the time it was given, thrice, and ten seconds.
+fn confine(job: &Job) -> io::Result<()> {
+    sys::die_with_parent()?;
+    let seconds = (job.warm_up + job.measure).as_secs() * 3 + 10;
+    sys::die_after(u32::try_from(seconds).unwrap_or(u32::MAX));
+    sys::raise_file_limit()?;
+    sys::pin(job.cpu)
+}

@@ -1,0 +1,210 @@
+//! Runs a suite: which pairs of bench and subject, in which order, for how long.
+//!
+//! In every round each pair is measured once, in an order drawn anew from the seed. So each subject meets
+//! the machine's good and bad minutes alike, none always runs after the same other, and what
+//! is compared later was measured within seconds of each other.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use crate::child::{Child, Failure};
+use crate::machine::{Cpus, Watch};
+use crate::subject::Subject;
+use crate::suite::{Bench, Sample, Suite, Timing};
+use crate::{subjects, sys};
+
+/// How to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Finish in about a minute.
+    pub(crate) quick: bool,
+    /// Names of benches and subjects to keep; empty for all.
+    pub(crate) only: Vec<String>,
+    /// Rounds, if not the default.
+    pub(crate) runs: Option<usize>,
+    /// Where the order of subjects comes from.
+    pub(crate) seed: u64,
+}
+
+const RUNS: usize = 5;
+const RUNS_QUICK: usize = 3;
+/// What a quick run shares out among its samples.
+const QUICK_BUDGET: Duration = Duration::from_secs(55);
+/// A sample is never shorter: below, a rate of some hundred samples is noise.
+const SHORTEST_SAMPLE: Duration = Duration::from_millis(60);
+
+/// What one subject gave in one bench.
+pub(crate) struct Cell {
+    /// Who.
+    pub(crate) subject: &'static dyn Subject,
+    /// A sample a round, `None` where there is none.
+    pub(crate) rounds: Vec<Option<Sample>>,
+    /// Why it was not asked again.
+    pub(crate) skipped: Option<String>,
+    /// What went wrong, round by round.
+    pub(crate) failures: Vec<String>,
+}
+
+/// Everything one run of a suite gave.
+pub(crate) struct Results {
+    /// The suite that was run.
+    pub(crate) suite: &'static dyn Suite,
+    /// Its benches with the subjects asked, in the order of the registry.
+    pub(crate) tables: Vec<(Bench, Vec<Cell>)>,
+    /// How many rounds there were.
+    pub(crate) runs: usize,
+    /// How long each sample was.
+    pub(crate) timing: Timing,
+    /// CPUs that other processes used meanwhile.
+    pub(crate) others: f64,
+}
+
+/// The benches and subjects that `only` leaves over, or the word in it that names neither.
+pub(crate) fn select(
+    suite: &dyn Suite,
+    only: &[String],
+) -> Result<(Vec<Bench>, Vec<&'static dyn Subject>), String> {
+    let (mut benches, mut chosen) = (suite.benches(), subjects::all());
+    let is_bench = |bench: &Bench, word: &String| bench.name == word || bench.key() == *word;
+    let names_bench = |word: &&String| benches.iter().any(|bench| is_bench(bench, word));
+    let names_subject = |word: &&String| chosen.iter().any(|subject| subject.name() == *word);
+    if let Some(word) = only
+        .iter()
+        .find(|it| !names_bench(it) && !names_subject(it))
+    {
+        let benches: Vec<String> = benches.iter().map(Bench::key).collect();
+        let subjects: Vec<&str> = chosen.iter().map(|subject| subject.name()).collect();
+        return Err(format!(
+            "--only {word}: no bench or subject of that name\n  benches: {}\n  subjects: {}",
+            benches.join(" "),
+            subjects.join(" ")
+        ));
+    }
+    if only.iter().any(|word| names_bench(&word)) {
+        benches.retain(|bench| only.iter().any(|word| is_bench(bench, word)));
+    }
+    if only.iter().any(|word| names_subject(&word)) {
+        chosen.retain(|subject| only.iter().any(|word| subject.name() == word));
+    }
+    Ok((benches, chosen))
+}
+
+/// Runs what `select` left over.
+pub(crate) fn run(
+    suite: &'static dyn Suite,
+    benches: Vec<Bench>,
+    subjects: &[&'static dyn Subject],
+    options: &Options,
+    cpus: Cpus,
+) -> io::Result<Results> {
+    sys::raise_file_limit()?;
+    sys::pin(cpus.harness)?;
+    let watch = Watch::start()?;
+    let runs = options
+        .runs
+        .unwrap_or(if options.quick { RUNS_QUICK } else { RUNS });
+    let mut timing = suite.timing();
+    if options.quick {
+        let samples = u32::try_from(runs * benches.len() * subjects.len()).unwrap_or(u32::MAX);
+        let share = (QUICK_BUDGET / samples.max(1)).saturating_sub(suite.overhead());
+        timing = timing.shrunk_to(share.max(SHORTEST_SAMPLE));
+    }
+    let cells = || subjects.iter().map(|&subject| Cell::new(subject)).collect();
+    let mut results = Results {
+        suite,
+        tables: benches.into_iter().map(|bench| (bench, cells())).collect(),
+        runs,
+        timing,
+        others: 0.0,
+    };
+    let mut random = fastrand::Rng::with_seed(options.seed);
+    for round in 0..runs {
+        results.round(round, &mut random, cpus)?;
+    }
+    progress("");
+    results.others = watch.others()?;
+    Ok(results)
+}
+
+impl Results {
+    /// Takes one sample from every pair that can give one.
+    fn round(&mut self, round: usize, random: &mut fastrand::Rng, cpus: Cpus) -> io::Result<()> {
+        let mut order = Vec::new();
+        for (table, (_, cells)) in self.tables.iter().enumerate() {
+            order.extend((0..cells.len()).map(|cell| (table, cell)));
+        }
+        random.shuffle(&mut order);
+        for (done, &(table, cell)) in order.iter().enumerate() {
+            let (bench, cells) = &mut self.tables[table];
+            let cell = &mut cells[cell];
+            progress(&format!(
+                "{}: round {} of {}, {} of {}: {} {}",
+                self.suite.name(),
+                round + 1,
+                self.runs,
+                done + 1,
+                order.len(),
+                bench.key(),
+                cell.subject.name()
+            ));
+            if cell.skipped.is_none() {
+                cell.measure(self.suite, bench, self.timing, cpus)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cell {
+    fn new(subject: &'static dyn Subject) -> Cell {
+        Cell {
+            subject,
+            rounds: Vec::new(),
+            skipped: None,
+            failures: Vec::new(),
+        }
+    }
+
+    /// One round of this pair. An error means that the harness itself cannot go on.
+    fn measure(
+        &mut self,
+        suite: &dyn Suite,
+        bench: &Bench,
+        timing: Timing,
+        cpus: Cpus,
+    ) -> io::Result<()> {
+        let mut child = Child::start(suite, bench, self.subject, timing, cpus.subject)?;
+        let sample = match suite.sample(bench, &mut child, timing) {
+            Ok(sample) => {
+                let expected = bench.metrics.len();
+                assert_eq!(sample.values.len(), expected, "a value for each metric");
+                Some(sample)
+            }
+            Err(Failure::Skipped(reason)) => {
+                self.skipped = Some(reason);
+                None
+            }
+            Err(Failure::Broken(reason)) => {
+                self.failures.push(reason);
+                None
+            }
+        };
+        self.rounds.push(sample);
+        Ok(())
+    }
+
+    /// The values of one metric, round by round.
+    pub(crate) fn values(&self, metric: usize) -> Vec<Option<f64>> {
+        let values = self.rounds.iter();
+        values
+            .map(|sample| sample.as_ref().map(|it| it.values[metric]))
+            .collect()
+    }
+}
+
+/// Says on a terminal what is being measured; says nothing into a pipe.
+fn progress(text: &str) {
+    if io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{text}");
+    }
+}

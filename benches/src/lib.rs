@@ -1,1 +1,0 @@
-//! The benchmark harness of coring: peers and raw limits side by side

@@ -1,0 +1,280 @@
+//! What is shown of the results: a table for people, a line of JSON for each figure for programs.
+//!
+//! A table's row is a subject, best first. A headline figure shows its median, its range over the rounds,
+//! and its ratio to the suite's limit, taken within each round; the other figures show their median.
+//! Below it stand the A/A pair (how far the same code is from itself: smaller differences mean nothing),
+//! our runtime against the limit and the best peer, and every reason to doubt a row.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::harness::{Cell, Results};
+use crate::machine::NOISY_CPUS;
+use crate::stats::{Summary, ratios};
+use crate::subject::Role;
+use crate::suite::{Bench, Better, Metric};
+
+/// One figure in JSON. The first eleven fields are the contract; what follows may grow.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    suite: &'a str,
+    bench: String,
+    params: &'a BTreeMap<&'static str, u64>,
+    subject: &'a str,
+    version: &'a str,
+    unit: &'a str,
+    better: Better,
+    median: f64,
+    min: f64,
+    max: f64,
+    runs: usize,
+    /// Median of the ratios to the suite's limit, each taken within a round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+    /// Runs of these that are to be doubted.
+    doubtful_runs: usize,
+}
+
+/// Writes one object a line: every metric of every bench and subject that has a result.
+pub(crate) fn json(results: &Results, output: &mut dyn Write) -> io::Result<()> {
+    for (bench, cells) in &results.tables {
+        let reference = named(cells, results.suite.reference().0);
+        for cell in cells {
+            for (index, metric) in bench.metrics.iter().enumerate() {
+                let values = cell.values(index);
+                let Some(summary) = Summary::of(values.iter().copied().flatten()) else {
+                    continue;
+                };
+                let ratio = reference.and_then(|it| ratios(&values, &it.values(index)));
+                let line = Line {
+                    suite: results.suite.name(),
+                    bench: figure(bench, metric),
+                    params: &bench.params,
+                    subject: cell.subject.name(),
+                    version: &cell.subject.version(),
+                    unit: metric.unit,
+                    better: metric.better,
+                    median: summary.median,
+                    min: summary.min,
+                    max: summary.max,
+                    runs: cell.rounds.iter().flatten().count(),
+                    ratio: ratio.map(|it| it.median).filter(|it| it.is_finite()),
+                    doubtful_runs: cell.doubts().count(),
+                };
+                serde_json::to_writer(&mut *output, &line)?;
+                writeln!(output)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes a table for each bench, then who was left out and why.
+pub(crate) fn tables(results: &Results, output: &mut dyn Write) -> io::Result<()> {
+    for (bench, cells) in &results.tables {
+        table(results, bench, cells, output)?;
+    }
+    skipped(results, output)?;
+    if results.others > NOISY_CPUS {
+        writeln!(
+            output,
+            "! other processes used {:.2} CPUs meanwhile: these figures are not fit to be quoted",
+            results.others
+        )?;
+    }
+    Ok(())
+}
+
+fn table(
+    results: &Results,
+    bench: &Bench,
+    cells: &[Cell],
+    output: &mut dyn Write,
+) -> io::Result<()> {
+    let (limit, twin) = results.suite.reference();
+    let reference = named(cells, limit);
+    writeln!(output, "{}, ratios to {limit}", bench.key())?;
+    let mut rows = vec![header(bench)];
+    let mut ranked: Vec<(f64, &Cell)> = cells
+        .iter()
+        .filter_map(|it| Some((rank(bench, it)?, it)))
+        .collect();
+    ranked.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    rows.extend(ranked.iter().map(|(_, cell)| row(bench, cell, reference)));
+    align(&rows, output)?;
+    if let (Some(twin), Some(reference)) = (named(cells, twin), reference) {
+        let apart = compared(bench, twin, reference);
+        writeln!(output, "  A/A, the same code twice: {}", apart.join(", "))?;
+    }
+    for cell in cells
+        .iter()
+        .filter(|cell| cell.subject.role() == Role::Ours)
+    {
+        against_best_peer(bench, cell, &ranked, output)?;
+    }
+    for cell in cells {
+        let (name, runs) = (cell.subject.name(), cell.rounds.len());
+        if let Some(doubt) = cell.doubts().next() {
+            let count = cell.doubts().count();
+            writeln!(output, "  ! {name}: {doubt} in {count} of {runs} runs")?;
+        }
+        if let Some(failure) = cell.failures.last() {
+            let count = cell.failures.len();
+            writeln!(
+                output,
+                "  ! {name}: failed in {count} of {runs} runs: {failure}"
+            )?;
+        }
+    }
+    writeln!(output)
+}
+
+fn header(bench: &Bench) -> Vec<String> {
+    let mut row = vec![format!("  {}", "subject")];
+    for metric in bench.metrics {
+        row.push(
+            format!("{} {}", metric.name, metric.unit)
+                .trim_start()
+                .to_owned(),
+        );
+        if metric.headline {
+            row.push("min-max".to_owned());
+            row.push("ratio".to_owned());
+        }
+    }
+    row
+}
+
+fn row(bench: &Bench, cell: &Cell, reference: Option<&Cell>) -> Vec<String> {
+    let mut row = vec![format!("  {}", cell.subject.name())];
+    for (index, metric) in bench.metrics.iter().enumerate() {
+        let values = cell.values(index);
+        let summary =
+            Summary::of(values.iter().copied().flatten()).expect("ranked cells have values");
+        row.push(number(summary.median));
+        if metric.headline {
+            row.push(format!("{}-{}", number(summary.min), number(summary.max)));
+            let ratio = reference.and_then(|it| ratios(&values, &it.values(index)));
+            row.push(ratio.map_or("-".to_owned(), |it| format!("{:.2}", it.median)));
+        }
+    }
+    row
+}
+
+/// Every headline figure of `cell` as a multiple of `other`'s, with its range.
+fn compared(bench: &Bench, cell: &Cell, other: &Cell) -> Vec<String> {
+    let headlines = bench
+        .metrics
+        .iter()
+        .enumerate()
+        .filter(|(_, it)| it.headline);
+    let compared = headlines.filter_map(|(index, metric)| {
+        let ratio = ratios(&cell.values(index), &other.values(index))?;
+        let (median, min, max) = (ratio.median, ratio.min, ratio.max);
+        let name = if metric.name.is_empty() {
+            metric.unit
+        } else {
+            metric.name
+        };
+        Some(format!("{name} x {median:.2} ({min:.2}-{max:.2})"))
+    });
+    compared.collect()
+}
+
+fn against_best_peer(
+    bench: &Bench,
+    ours: &Cell,
+    ranked: &[(f64, &Cell)],
+    output: &mut dyn Write,
+) -> io::Result<()> {
+    let best = ranked
+        .iter()
+        .find(|(_, cell)| cell.subject.role() == Role::Peer);
+    let Some((_, best)) = best.filter(|_| rank(bench, ours).is_some()) else {
+        return Ok(());
+    };
+    let compared = compared(bench, ours, best).join(", ");
+    let (ours, best) = (ours.subject.name(), best.subject.name());
+    writeln!(output, "  {ours} against {best}, the best peer: {compared}")
+}
+
+/// Who could not do what, grouped by reason.
+fn skipped(results: &Results, output: &mut dyn Write) -> io::Result<()> {
+    let mut reasons: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for (bench, cells) in &results.tables {
+        for cell in cells {
+            if let Some(reason) = &cell.skipped {
+                let benches = reasons.entry((cell.subject.name(), reason)).or_default();
+                benches.push(bench.key());
+            }
+        }
+    }
+    for ((subject, reason), benches) in reasons {
+        let all = benches.len() == results.tables.len();
+        let benches = if all {
+            "all".to_owned()
+        } else {
+            benches.join(" ")
+        };
+        writeln!(output, "skipped: {subject} ({benches}): {reason}")?;
+    }
+    Ok(())
+}
+
+/// Position by the first headline figure: smaller is better.
+fn rank(bench: &Bench, cell: &Cell) -> Option<f64> {
+    let index = bench.metrics.iter().position(|it| it.headline)?;
+    let median = Summary::of(cell.values(index).into_iter().flatten())?.median;
+    match bench.metrics[index].better {
+        Better::Higher => Some(-median),
+        Better::Lower => Some(median),
+    }
+}
+
+impl Cell {
+    fn doubts(&self) -> impl Iterator<Item = &'static str> {
+        self.rounds
+            .iter()
+            .flatten()
+            .filter_map(|sample| sample.doubt)
+    }
+}
+
+fn named<'a>(cells: &'a [Cell], name: &str) -> Option<&'a Cell> {
+    cells.iter().find(|cell| cell.subject.name() == name)
+}
+
+fn figure(bench: &Bench, metric: &Metric) -> String {
+    let name = [bench.name, metric.name].join("/");
+    name.trim_end_matches('/').to_owned()
+}
+
+/// Three or four digits that count; no more are reproducible.
+fn number(value: f64) -> String {
+    match value {
+        value if value >= 10_000.0 => format!("{:.1}k", value / 1e3),
+        value if value >= 100.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value => format!("{value:.2}"),
+    }
+}
+
+/// Writes rows in columns: the first to the left, all others to the right.
+fn align(rows: &[Vec<String>], output: &mut dyn Write) -> io::Result<()> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+    for row in rows {
+        write!(output, "{:<1$}", row[0], widths[0])?;
+        for (text, width) in row.iter().zip(&widths).skip(1) {
+            write!(output, "  {text:>width$}")?;
+        }
+        writeln!(output)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! What is measured: the subjects, the work they are asked to do, and the job that carries it.
+//!
+//! A subject lives in one file of `subjects/` and always runs in a child process of its own, pinned
+//! to one CPU. The child calls [`Subject::run`] once, with one [`Job`]; the subject does the work in
+//! the way its own documentation recommends and reports through the job. What it cannot do it answers
+//! with a [`Skip`] that says why; an `io::Error` on the way (ring refused, no memory) becomes one too.
+//!
+//! A later suite adds variants to [`Work`] and arms to those subjects that can do them. The others
+//! keep compiling: their last arm is `_ => job.not_offered()`.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::work::Meter;
+
+/// One contender.
+pub(crate) trait Subject: Sync {
+    /// The name on the command line, in tables and in JSON.
+    fn name(&self) -> &'static str;
+
+    /// The role it plays, which decides what it is compared with.
+    fn role(&self) -> Role;
+
+    /// The version of the crate, or of the kernel for loops with nothing in between.
+    fn version(&self) -> String;
+
+    /// Does the job and reports through it. Returns when a measurement is finished; a server never returns.
+    fn run(&self, job: &Job) -> Result<(), Skip>;
+}
+
+/// Why a subject is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The runtime of this repository.
+    Ours,
+    /// What the machine can do with no runtime in between.
+    Limit,
+    /// Another runtime.
+    Peer,
+}
+
+/// What a bench asks of a subject.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// `tasks` runnable tasks of one core yield to each other in turn.
+    Yield {
+        /// How many are runnable at once.
+        tasks: usize,
+    },
+    /// Spawn `batch` tasks that return a number, then join them all, again and again.
+    SpawnJoin {
+        /// How many are alive at once.
+        batch: usize,
+    },
+    /// Accept TCP connections on a free port of the loopback and send back every byte received.
+    Echo,
+}
+
+/// Why a subject does not do a piece of work.
+#[derive(Debug)]
+pub(crate) struct Skip(pub(crate) String);
+
+impl Skip {
+    /// A skip for this reason.
+    pub(crate) fn because(reason: impl Into<String>) -> Skip {
+        Skip(reason.into())
+    }
+}
+
+impl From<io::Error> for Skip {
+    fn from(error: io::Error) -> Skip {
+        Skip(format!("failed to start here: {error}"))
+    }
+}
+
+/// One measurement, seen from inside the child process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job {
+    /// What to do.
+    pub(crate) work: Work,
+    /// How long to do it before it counts.
+    pub(crate) warm_up: Duration,
+    /// How long to do it so that it counts.
+    pub(crate) measure: Duration,
+    /// The CPU that this process is pinned to.
+    pub(crate) cpu: usize,
+}
+
+/// Bytes an echo server reads at once; each has one such buffer for each connection.
+pub(crate) const ECHO_BUFFER_BYTES: usize = 4096;
+
+impl Job {
+    /// Starts the clock of a job that measures itself; every lap of it is `operations` long.
+    pub(crate) fn meter(&self, operations: usize) -> Meter {
+        Meter::start(self.warm_up, self.measure, operations)
+    }
+
+    /// Tells the harness where the server listens. From here on the harness is the clock.
+    pub(crate) fn listening(&self, address: SocketAddr) {
+        say(&format!("port {}", address.port()));
+    }
+
+    /// The answer of a subject that has no such function.
+    pub(crate) fn not_offered(&self) -> Result<(), Skip> {
+        let what = match self.work {
+            Work::Yield { .. } | Work::SpawnJoin { .. } => "tasks",
+            Work::Echo => "sockets",
+        };
+        Err(Skip(format!("offers no {what}")))
+    }
+}
+
+/// Writes one line to the harness, which reads this process's standard output.
+pub(crate) fn say(line: &str) {
+    let mut output = io::stdout().lock();
+    let written = writeln!(output, "{line}").and_then(|()| output.flush());
+    written.expect("the harness reads until its child has ended");
+}

@@ -1,0 +1,45 @@
+//! The subjects, one file each, in the order in which they are listed.
+
+use crate::subject::Subject;
+
+mod compio;
+mod corosensei;
+mod epoll;
+mod glommio;
+mod may;
+mod monoio;
+mod smol;
+mod threads;
+mod tokio;
+mod uring;
+mod uring_multishot;
+
+/// Every subject there is: ours, the limits with their twins, the peers.
+const ALL: &[&dyn Subject] = &[
+    &corosensei::FIRST,
+    &corosensei::AGAIN,
+    &uring::FIRST,
+    &uring::AGAIN,
+    &uring_multishot::UringMultishot,
+    &epoll::Epoll,
+    &tokio::Tokio,
+    &tokio::TokioLocal,
+    &monoio::AS_IT_COMES,
+    &monoio::TUNED,
+    &glommio::Glommio,
+    &may::May,
+    &smol::Smol,
+    &compio::AS_IT_COMES,
+    &compio::TUNED,
+    &threads::Threads,
+];
+
+/// All of them.
+pub(crate) fn all() -> Vec<&'static dyn Subject> {
+    ALL.to_vec()
+}
+
+/// The subject of this name.
+pub(crate) fn find(name: &str) -> Option<&'static dyn Subject> {
+    ALL.iter().copied().find(|subject| subject.name() == name)
+}

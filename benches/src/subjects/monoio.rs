@@ -1,0 +1,129 @@
+//! monoio: thread-per-core futures over io_uring.
+//!
+//! Two subjects: `monoio` is the runtime as `RuntimeBuilder` makes it; `monoio-tuned` gives it a ring with the flags
+//! that suit one thread (SINGLE_ISSUER, COOP_TASKRUN), which it accepts but does not set itself.
+//! It offers no `yield_now`; a future that wakes itself stands in for it.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::io;
+
+use io_uring_06 as io_uring;
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::net::{TcpListener, TcpStream};
+use monoio::{IoUringDriver, RuntimeBuilder};
+
+use crate::machine;
+use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
+use crate::work::{Turns, batches_a_lap};
+
+/// The subject.
+#[derive(Debug)]
+pub(crate) struct Monoio {
+    name: &'static str,
+    tuned: bool,
+}
+
+/// Without any option.
+pub(crate) static AS_IT_COMES: Monoio = Monoio {
+    name: "monoio",
+    tuned: false,
+};
+
+/// With the flags for its ring.
+pub(crate) static TUNED: Monoio = Monoio {
+    name: "monoio-tuned",
+    tuned: true,
+};
+
+impl Subject for Monoio {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn role(&self) -> Role {
+        Role::Peer
+    }
+
+    fn version(&self) -> String {
+        machine::locked_version("monoio")
+    }
+
+    fn run(&self, job: &Job) -> Result<(), Skip> {
+        let mut builder = RuntimeBuilder::<IoUringDriver>::new();
+        if self.tuned {
+            let mut ring = io_uring::IoUring::builder();
+            ring.setup_single_issuer().setup_coop_taskrun();
+            builder = builder.uring_builder(ring);
+        }
+        builder.build()?.block_on(async {
+            match job.work {
+                Work::Yield { tasks } => yields(job, tasks).await,
+                Work::SpawnJoin { batch } => spawns(job, batch).await,
+                Work::Echo => match serve(job).await? {},
+            }
+        })
+    }
+}
+
+async fn yields(job: &Job, tasks: usize) -> Result<(), Skip> {
+    let mut meter = job.meter(0);
+    while meter.more() {
+        let turns = Turns::new(tasks);
+        let spawn = |task| {
+            let laps = turns.laps(task);
+            monoio::spawn(async move {
+                for () in laps {
+                    ::smol::future::yield_now().await;
+                }
+            })
+        };
+        let handles: Vec<_> = (0..tasks).map(spawn).collect();
+        for handle in handles {
+            handle.await;
+        }
+        meter.record(turns.per_yield()?);
+    }
+    meter.finish();
+    Ok(())
+}
+
+async fn spawns(job: &Job, batch: usize) -> Result<(), Skip> {
+    let batches = batches_a_lap(batch);
+    let mut handles = Vec::with_capacity(batch);
+    let mut meter = job.meter(batches * batch);
+    while meter.lap() {
+        for _ in 0..batches {
+            handles.extend((0..batch).map(|value| monoio::spawn(async move { black_box(value) })));
+            for (value, handle) in handles.drain(..).enumerate() {
+                assert_eq!(handle.await, value);
+            }
+        }
+    }
+    meter.finish();
+    Ok(())
+}
+
+async fn serve(job: &Job) -> io::Result<Infallible> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    job.listening(listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        monoio::spawn(echo(stream));
+    }
+}
+
+async fn echo(mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(ECHO_BUFFER_BYTES);
+    let mut result;
+    loop {
+        (result, buffer) = stream.read(buffer).await;
+        if result? == 0 {
+            return Ok(());
+        }
+        (result, buffer) = stream.write_all(buffer).await;
+        result?;
+        buffer.clear();
+    }
+}

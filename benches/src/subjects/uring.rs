@@ -1,0 +1,166 @@
+//! The limit of `net`: a hand-written echo loop over io_uring, one receive and one send for each answer.
+//!
+//! ```text
+//! accept (multishot) -> receive into the connection's buffer -> send it back -> receive ...
+//! a turn: submit_and_wait(1), one system call -> every completion that has come -> what follows from each
+//! ```
+//!
+//! The state of a connection is one buffer, found by its descriptor; `user_data` is the operation and the
+//! descriptor. A request and its answer are one buffer at most, one at a time. The ring: [`crate::ring`].
+//!
+//! Listed twice: the second is the twin of the A/A pair.
+#![expect(unsafe_code, reason = "submitting to a ring is unsafe")]
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use io_uring::{cqueue, opcode, types};
+
+use crate::machine;
+use crate::ring::Ring;
+use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
+
+/// The subject.
+#[derive(Debug)]
+pub(crate) struct Uring(&'static str);
+
+/// The reference.
+pub(crate) static FIRST: Uring = Uring("raw-uring");
+/// The same again, to see how far apart two equal subjects are.
+pub(crate) static AGAIN: Uring = Uring("raw-uring-again");
+
+impl Subject for Uring {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn role(&self) -> Role {
+        Role::Limit
+    }
+
+    fn version(&self) -> String {
+        machine::kernel()
+    }
+
+    fn run(&self, job: &Job) -> Result<(), Skip> {
+        match job.work {
+            Work::Echo => match serve(job)? {},
+            _ => job.not_offered(),
+        }
+    }
+}
+
+/// `user_data`: the operation in the upper half, the descriptor in the lower.
+const ACCEPT: u64 = 0;
+const RECEIVE: u64 = 1 << 32;
+const SEND: u64 = 2 << 32;
+
+/// Connections by descriptor. A buffer is boxed, so that it does not move when the list grows.
+struct Echo {
+    ring: Ring,
+    listener: TcpListener,
+    buffers: Vec<Option<Box<[u8; ECHO_BUFFER_BYTES]>>>,
+}
+
+fn serve(job: &Job) -> io::Result<Infallible> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    job.listening(listener.local_addr()?);
+    let mut echo = Echo {
+        ring: Ring::new()?,
+        listener,
+        buffers: Vec::new(),
+    };
+    echo.accept()?;
+    let mut completions = Vec::new();
+    loop {
+        echo.ring.turn(&mut completions)?;
+        for completion in completions.drain(..) {
+            echo.complete(&completion)?;
+        }
+    }
+}
+
+impl Echo {
+    fn complete(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
+        let (operation, fd) = split(completion.user_data());
+        match (operation, completion.result()) {
+            (ACCEPT, fd) => self.accepted(fd, completion.flags()),
+            (_, ..=0) => {
+                // Nothing else of this connection is under way. Its buffer stays for the next one
+                // with the same descriptor.
+                close(fd);
+                Ok(())
+            }
+            (RECEIVE, count) => self.send(fd, count.unsigned_abs()),
+            _ => self.receive(fd),
+        }
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        let listener = types::Fd(self.listener.as_raw_fd());
+        let entry = opcode::AcceptMulti::new(listener).build().user_data(ACCEPT);
+        // SAFETY: a multishot accept without an address points to no memory.
+        unsafe { self.ring.push(&entry) }
+    }
+
+    fn accepted(&mut self, fd: RawFd, flags: u32) -> io::Result<()> {
+        if fd < 0 {
+            return Err(io::Error::from_raw_os_error(-fd));
+        }
+        if !cqueue::more(flags) {
+            self.accept()?;
+        }
+        let index = index(fd);
+        if self.buffers.len() <= index {
+            self.buffers.resize_with(index + 1, || None);
+        }
+        self.buffers[index].get_or_insert_with(|| Box::new([0; ECHO_BUFFER_BYTES]));
+        self.receive(fd)
+    }
+
+    fn buffer(&mut self, fd: RawFd) -> &mut [u8; ECHO_BUFFER_BYTES] {
+        let buffer = self.buffers[index(fd)].as_mut();
+        buffer.expect("a connection has a buffer from the moment it was accepted")
+    }
+
+    fn receive(&mut self, fd: RawFd) -> io::Result<()> {
+        let buffer = self.buffer(fd);
+        let (address, length) = (buffer.as_mut_ptr(), ECHO_BUFFER_BYTES.try_into());
+        let length = length.expect("the buffer is smaller than 4 GiB");
+        let entry = opcode::Recv::new(types::Fd(fd), address, length).build();
+        // SAFETY: the buffer is boxed and never freed; it has one operation at a time.
+        unsafe { self.ring.push(&entry.user_data(RECEIVE | data(fd))) }
+    }
+
+    fn send(&mut self, fd: RawFd, length: u32) -> io::Result<()> {
+        let address = self.buffer(fd).as_ptr();
+        // MSG_WAITALL has the kernel go on after a short send.
+        let entry = opcode::Send::new(types::Fd(fd), address, length)
+            .flags(libc::MSG_WAITALL)
+            .build();
+        // SAFETY: the buffer is boxed and never freed; it has one operation at a time.
+        unsafe { self.ring.push(&entry.user_data(SEND | data(fd))) }
+    }
+}
+
+/// Closes a descriptor that was accepted by a ring.
+pub(super) fn close(fd: RawFd) {
+    // SAFETY: the ring returned this descriptor to us alone, and its owner forgets it now.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+}
+
+fn index(fd: RawFd) -> usize {
+    usize::try_from(fd).expect("an open descriptor is not negative")
+}
+
+fn data(fd: RawFd) -> u64 {
+    u64::from(fd.unsigned_abs())
+}
+
+fn split(user_data: u64) -> (u64, RawFd) {
+    let fd = user_data & u64::from(u32::MAX);
+    let fd = RawFd::try_from(fd).expect("the lower half was a descriptor");
+    (user_data & !u64::from(u32::MAX), fd)
+}

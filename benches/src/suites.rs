@@ -1,0 +1,14 @@
+//! The suites, one file each.
+
+use crate::suite::Suite;
+
+mod micro;
+mod net;
+
+/// Every suite there is.
+pub(crate) const ALL: &[&dyn Suite] = &[&micro::Micro, &net::Net];
+
+/// The suite of this name.
+pub(crate) fn find(name: &str) -> Option<&'static dyn Suite> {
+    ALL.iter().copied().find(|suite| suite.name() == name)
+}
