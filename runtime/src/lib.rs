@@ -1,1 +1,89 @@
-//! A thread-per-core io_uring runtime with stackful coroutines: blocking-looking code, no async
+//! A thread-per-core io_uring runtime with stackful coroutines.
+//!
+//! You write blocking-looking code in closures. Each core runs one scheduler that switches between coroutines with
+//! stacks of their own and sends every file and socket operation through its own io_uring. Cores share nothing and
+//! talk through mailboxes.
+//!
+//! ```no_run
+//! use coring::{coro, net::TcpListener};
+//! use std::io::{Read, Write};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     coring::Runtime::new()?.run(|| {
+//!         let listener = TcpListener::bind("127.0.0.1:7777")?;
+//!         loop {
+//!             let (mut stream, _peer) = listener.accept()?;
+//!             coro::spawn(move || {
+//!                 let mut buffer = [0; 4096];
+//!                 while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
+//!                     if stream.write_all(&buffer[..bytes]).is_err() {
+//!                         return;
+//!                     }
+//!                 }
+//!             });
+//!         }
+//!     })
+//! }
+//! ```
+//!
+//! # Map
+//!
+//! | for | look at |
+//! |---|---|
+//! | starting, limits | [`Runtime`], [`Builder`] |
+//! | coroutines: spawn, join, cancel, sleep | [`coro`] |
+//! | sockets, files | [`net`], [`fs`] |
+//! | other cores | [`spawn_on`], [`spawn_on_each`] |
+//! | cancelled I/O | [`io::is_cancelled`] |
+//! | kernel features, what a ring can do | [`uring`] |
+//!
+//! Inside, imports go one way: `runtime` -> `builder` -> `net`, `fs` -> `io` -> `per_core` <-> `mailbox`.
+
+mod builder;
+pub mod fs;
+pub mod io;
+mod mailbox;
+pub mod net;
+mod panic_report;
+mod per_core;
+mod runtime;
+
+pub use coring_coro as coro;
+pub use coring_logger as logger;
+pub use coring_uring as uring;
+
+pub use builder::Builder;
+pub use mailbox::{
+    RemoteError, RemoteHandle, TrySpawnOnError, spawn_on, spawn_on_each, try_spawn_on,
+};
+pub use per_core::CoreStats;
+pub use runtime::{Runtime, StartError};
+
+/// The number of the core that the caller runs on; `None` outside a runtime.
+#[must_use]
+pub fn current_core() -> Option<usize> {
+    per_core::current().map(per_core::Engine::index)
+}
+
+/// What the caller's core has counted; `None` outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// coring::Runtime::builder().cores(1).build()?.run(|| {
+///     coring::coro::sleep(std::time::Duration::from_millis(1));
+///     assert!(coring::stats().unwrap().ring.enters > 0);
+/// });
+/// # Ok::<(), coring::StartError>(())
+/// ```
+#[must_use]
+pub fn stats() -> Option<CoreStats> {
+    per_core::current().map(per_core::Engine::stats)
+}
+
+/// A broken invariant of the runtime: says so and ends the process, rather than limp on.
+#[cold]
+fn fatal(what: std::fmt::Arguments<'_>) -> ! {
+    eprintln!("coring: fatal: {what}");
+    std::process::abort()
+}

@@ -1,0 +1,259 @@
+//! Every limit of a runtime, by name. Validated once, by [`Builder::build`].
+
+use crate::per_core::CoreConfig;
+use crate::per_core::affinity::allowed_cpus;
+use crate::runtime::{Plan, Runtime, StartError};
+use coring_coro::{SchedulerConfig, StackConfig};
+use coring_uring::{Features, SetupOptions};
+use std::time::Duration;
+
+/// The environment variable that switches kernel features off, whatever the builder says.
+const FEATURES_VARIABLE: &str = "CORING_FEATURES";
+/// More cores than any machine we know; a typing error, not a wish.
+const MOST_CORES: usize = 4096;
+
+/// How a runtime is made. Every number has a unit and a default; nothing grows without a bound named here.
+///
+/// | limit | default | at the limit |
+/// |---|---|---|
+/// | [`cores`](Self::cores) | the CPUs this process may use | |
+/// | [`max_coroutines`](Self::max_coroutines) a core | 1,048,576 | `try_spawn` returns an error, `spawn` panics |
+/// | [`stack_bytes`](Self::stack_bytes) a coroutine | 256 KiB | the overflow report, then abort |
+/// | [`max_operations`](Self::max_operations) a core | 1,048,576 | the call returns an error of kind `QuotaExceeded` |
+/// | [`inbox_capacity`](Self::inbox_capacity) a core | 1,024 | `spawn_on` waits, `try_spawn_on` gives the closure back |
+/// | [`sq_entries`](Self::sq_entries) a core | 256 | the batch is submitted early |
+/// | [`cq_entries`](Self::cq_entries) a core | 2,048 | completions wait in the kernel |
+/// | [`io_workers`](Self::io_workers) a core | 4 and 16 | operations queue in the kernel |
+/// | [`shutdown_grace`](Self::shutdown_grace) | 10 s | who is left is named and abandoned |
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let runtime = coring::Runtime::builder()
+///     .cores(2)
+///     .stack_bytes(128 * 1024)
+///     .spin(Duration::ZERO)
+///     .build()?;
+/// assert_eq!(runtime.run(|| 42), 42);
+/// # Ok::<(), coring::StartError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    cores: Option<usize>,
+    pin: bool,
+    spin: Option<Duration>,
+    inbox_capacity: usize,
+    io_workers: (u32, u32),
+    shutdown_grace: Duration,
+    time_slice: Duration,
+    stack: StackConfig,
+    ring: SetupOptions,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            cores: None,
+            pin: true,
+            spin: None,
+            inbox_capacity: 1024,
+            io_workers: (4, 16),
+            shutdown_grace: Duration::from_secs(10),
+            time_slice: Duration::from_micros(200),
+            stack: StackConfig::default(),
+            ring: SetupOptions::default(),
+        }
+    }
+
+    /// How many cores: threads with a scheduler and a ring each. Core 0 is the thread that calls `run`.
+    ///
+    /// Default: one for each CPU this process may use. More than that works, without pinning and spinning.
+    pub fn cores(mut self, cores: usize) -> Self {
+        self.cores = Some(cores);
+        self
+    }
+
+    /// Whether each core's thread is kept on a CPU of its own (default), where there are enough of them.
+    pub fn pin(mut self, pin: bool) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    /// For how long at the most an idle core looks at memory before it sleeps. Default 50 us; zero where there are
+    /// more cores than CPUs.
+    ///
+    /// Adaptive: the window closes by itself while looking does not pay. It buys a round trip of 8 us instead of
+    /// 25, for CPU that would have been idle. Zero never looks.
+    pub fn spin(mut self, longest: Duration) -> Self {
+        self.spin = Some(longest);
+        self
+    }
+
+    /// Messages that wait for one core, from all others. Default 1,024.
+    pub fn inbox_capacity(mut self, messages: usize) -> Self {
+        self.inbox_capacity = messages;
+        self
+    }
+
+    /// Worker threads that the kernel may use for one core: for operations on files, and for those that may wait
+    /// for ever. Default 4 and 16. They run on all CPUs of the process, not only on the core's.
+    pub fn io_workers(mut self, files: u32, others: u32) -> Self {
+        self.io_workers = (files, others);
+        self
+    }
+
+    /// How long coroutines may take to end when the runtime stops. Default 10 s.
+    ///
+    /// They are cancelled at once; what still lives after this time is named on stderr and abandoned: its stack,
+    /// its ring and its thread stay until the process ends.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.shutdown_grace = grace;
+        self
+    }
+
+    /// How long coroutines may run before the core looks at its ring and inbox. Default 200 us. A coroutine that
+    /// does not wait is not interrupted.
+    pub fn time_slice(mut self, slice: Duration) -> Self {
+        self.time_slice = slice;
+        self
+    }
+
+    /// Usable bytes of a coroutine's stack, unless its own builder says otherwise. Default 256 KiB. Only what is
+    /// touched is committed.
+    pub fn stack_bytes(mut self, bytes: usize) -> Self {
+        self.stack.stack_bytes = bytes;
+        self
+    }
+
+    /// Bytes of the guard below each stack. Default, and least, 64 KiB: C code with a big frame must not jump it.
+    pub fn guard_bytes(mut self, bytes: usize) -> Self {
+        self.stack.guard_bytes = bytes;
+        self
+    }
+
+    /// Coroutines that may exist at once on one core. Default 1,048,576.
+    pub fn max_coroutines(mut self, coroutines: usize) -> Self {
+        self.stack.max_coroutines = coroutines;
+        self
+    }
+
+    /// Free stacks of a core that keep their pages while it is idle. Default 128.
+    pub fn warm_stacks(mut self, stacks: usize) -> Self {
+        self.stack.warm_stacks = stacks;
+        self
+    }
+
+    /// Whether guards may be page-table markers (`MADV_GUARD_INSTALL`, Linux 6.13). Default true; where they are not
+    /// to be had, guards are made by mprotect(2), and vm.max_map_count bounds the stacks.
+    pub fn guard_markers(mut self, markers: bool) -> Self {
+        self.stack.guard_markers = markers;
+        self
+    }
+
+    /// Entries of a core's submission queue. Default 256.
+    pub fn sq_entries(mut self, entries: u32) -> Self {
+        self.ring.sq_entries = entries;
+        self
+    }
+
+    /// Entries of a core's completion queue. Default 2,048.
+    pub fn cq_entries(mut self, entries: u32) -> Self {
+        self.ring.cq_entries = entries;
+        self
+    }
+
+    /// Operations of one core that may be in flight at once. Default 1,048,576.
+    pub fn max_operations(mut self, operations: u32) -> Self {
+        self.ring.max_operations = operations;
+        self
+    }
+
+    /// Which kernel features may be used, where the kernel has them. Default all.
+    ///
+    /// The environment variable `CORING_FEATURES` takes more away: `CORING_FEATURES=no-msg-ring,no-defer-taskrun`.
+    pub fn features(mut self, features: Features) -> Self {
+        self.ring.features = features;
+        self
+    }
+
+    /// Opens the rings and starts the other cores' threads.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] names what is wrong and how to mend it: a limit that cannot be, io_uring refused by the
+    /// system, a thread that could not be started. Nothing is left running.
+    pub fn build(self) -> Result<Runtime, StartError> {
+        Runtime::start(self.plan()?)
+    }
+
+    /// Checks every limit, and settles what depends on the machine.
+    fn plan(self) -> Result<Plan, StartError> {
+        let cpus = allowed_cpus();
+        let cores = self.cores.unwrap_or(cpus.len().max(1));
+        let invalid = |what, why| Err(StartError::Invalid { what, why });
+        if !(1..=MOST_CORES).contains(&cores) {
+            return invalid("cores", "at least 1 and at most 4096");
+        }
+        if self.inbox_capacity == 0 {
+            return invalid("inbox_capacity", "at least 1");
+        }
+        if self.stack.max_coroutines == 0 {
+            return invalid("max_coroutines", "at least 1: the main closure is one");
+        }
+        if self.stack.stack_bytes < 16 * 1024 || self.stack.stack_bytes > 1 << 30 {
+            return invalid("stack_bytes", "between 16 KiB and 1 GiB");
+        }
+        if self.ring.sq_entries == 0 || self.ring.cq_entries == 0 || self.ring.max_operations == 0 {
+            return invalid(
+                "sq_entries, cq_entries and max_operations",
+                "at least 1 each",
+            );
+        }
+        let from_environment =
+            Features::from_env(FEATURES_VARIABLE).map_err(StartError::Features)?;
+        let mut ring = self.ring;
+        let taken_away = Features::ALL
+            .iter()
+            .filter(|feature| !from_environment.has(*feature));
+        ring.features = taken_away.fold(ring.features, Features::without);
+        let enough_cpus = cores <= cpus.len();
+        let spin = match self.spin {
+            _ if !enough_cpus => Duration::ZERO,
+            Some(longest) => longest,
+            None => Duration::from_micros(50),
+        };
+        let pins = if self.pin && enough_cpus {
+            cpus[..cores].to_vec()
+        } else {
+            Vec::new()
+        };
+        let time_slice_ns = u64::try_from(self.time_slice.as_nanos()).unwrap_or(u64::MAX);
+        let core = CoreConfig {
+            scheduler: SchedulerConfig {
+                stack: self.stack,
+                time_slice_ns,
+            },
+            ring,
+            spin,
+            io_workers: self.io_workers,
+            worker_cpus: cpus,
+        };
+        let (inbox_capacity, grace) = (self.inbox_capacity, self.shutdown_grace);
+        Ok(Plan {
+            cores,
+            pins,
+            inbox_capacity,
+            grace,
+            core,
+        })
+    }
+}

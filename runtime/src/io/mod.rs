@@ -1,0 +1,138 @@
+//! Operations: the only pairing of a ring slot with a waiting coroutine.
+//!
+//! [`perform`] is the whole life of a one-shot operation, on the stack of the coroutine that wants it:
+//!
+//! ```text
+//!   begin ----> submit ----> park ----> take ----> result
+//!     |           |            |  ^       |
+//!   refused     refused        |  +-------+  not done: a hint only. Cancelled? ask the kernel to end it, once,
+//!   (no SQE)    (no SQE)       |             and wait on: its completion still comes
+//!                          scheduler
+//! ```
+//!
+//! It returns only after the terminal completion. That is why `read(&mut [u8])` may lend the caller's buffer to
+//! the kernel, and why a `sockaddr` or a path may live in the caller's frame: the frame stands until the kernel is
+//! done, whatever happens - cancellation, shutdown, a full queue.
+//!
+//! An operation that completed although it was being cancelled returns its result: nothing that happened is lost.
+#![expect(
+    unsafe_code,
+    reason = "hands memory to the kernel for the length of an operation"
+)]
+
+pub(crate) mod net;
+
+use crate::per_core;
+use coring_coro::wait::{self, Interrupt, Refusal};
+use coring_uring::{Sqe, Token};
+use std::fmt;
+use std::io;
+
+/// The error inside an [`io::Error`] that a cancelled coroutine gets. See [`is_cancelled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cancelled;
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the coroutine was cancelled while it waited for I/O")
+    }
+}
+
+impl std::error::Error for Cancelled {}
+
+/// Whether an I/O error says that the coroutine was cancelled (`JoinHandle::cancel`, shutdown).
+///
+/// Its kind is `Other`, never `Interrupted`, since std's own loops retry that one.
+///
+/// # Examples
+///
+/// ```
+/// use coring::{coro, net::TcpListener};
+///
+/// coring::Runtime::builder().cores(1).build()?.run(|| {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     let waiting = coro::spawn(move || listener.accept().map(|_| ()));
+///     coro::yield_now();
+///     waiting.cancel();
+///     let error = waiting.join().unwrap().unwrap_err();
+///     assert!(coring::io::is_cancelled(&error));
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn is_cancelled(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Cancelled>())
+}
+
+fn interrupted(interrupt: Interrupt) -> io::Error {
+    match interrupt {
+        Interrupt::Cancelled => io::Error::other(Cancelled),
+        _ => io::ErrorKind::TimedOut.into(),
+    }
+}
+
+#[cold]
+fn refused(refusal: Refusal) -> io::Error {
+    match refusal {
+        Refusal::Interrupted(interrupt) => interrupted(interrupt),
+        other => io::Error::other(other),
+    }
+}
+
+/// Does one operation and waits for it. Returns the kernel's non-negative result.
+///
+/// # Safety
+///
+/// Everything that `sqe` points at is valid, and the kernel may write where the operation writes, until this
+/// returns.
+#[inline]
+pub(crate) unsafe fn perform(sqe: Sqe, what_for: &'static str) -> io::Result<u32> {
+    loop {
+        // SAFETY: passed on to the caller; an operation that ended with EINTR is over and may be done again.
+        match unsafe { perform_once(sqe.clone(), what_for) } {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// # Safety
+///
+/// As [`perform`].
+#[inline]
+unsafe fn perform_once(sqe: Sqe, what_for: &'static str) -> io::Result<u32> {
+    let Some(engine) = per_core::current() else {
+        return Err(refused(Refusal::Outside));
+    };
+    let token = wait::begin().map_err(refused)?;
+    let token = Token::new(token.into_raw());
+    // SAFETY: the memory stays valid until this function returns, and it returns only after the token came back.
+    let op = unsafe { engine.ring().borrow_mut().submit(sqe, token) }?;
+    let mut cancelling = false;
+    let completion = loop {
+        wait::park(what_for);
+        let mut ring = engine.ring().borrow_mut();
+        if let Some(completion) = ring.take(op) {
+            break completion;
+        }
+        if !cancelling && wait::interrupted().is_some() {
+            cancelling = true;
+            ring.cancel(op);
+        }
+    };
+    match u32::try_from(completion.result) {
+        Ok(result) => Ok(result),
+        Err(_) => Err(failed(-completion.result, cancelling)),
+    }
+}
+
+/// The error of an operation. One that ended because we asked for it says so.
+#[cold]
+fn failed(errno: i32, cancelling: bool) -> io::Error {
+    if cancelling && matches!(errno, libc::ECANCELED | libc::EINTR) {
+        interrupted(wait::refuse_current())
+    } else {
+        io::Error::from_raw_os_error(errno)
+    }
+}

@@ -1,0 +1,35 @@
+//! TCP with std's names: [`TcpListener`], [`TcpStream`].
+//!
+//! A stream is a plain descriptor. It finds the ring of the core it is used on at each call, so it is
+//! `Send + Sync + 'static` and may be moved to another core; `&TcpStream` reads and writes, so crates written for
+//! `std::io::{Read, Write}` run on it as they are. Calls block the coroutine, never the core.
+
+mod tcp;
+
+pub use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs,
+};
+pub use tcp::{Incoming, TcpListener, TcpStream};
+
+use std::io;
+
+/// Tries each address in turn and returns the first success, else the last error, as std does.
+fn each_address<T>(
+    addresses: impl ToSocketAddrs,
+    mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = None;
+    for address in addresses.to_socket_addrs()? {
+        match attempt(address) {
+            Ok(value) => return Ok(value),
+            Err(error) if crate::io::is_cancelled(&error) => return Err(error),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "could not resolve to any addresses: the list is empty",
+        )
+    }))
+}

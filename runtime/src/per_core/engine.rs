@@ -1,0 +1,257 @@
+//! The driver behind a core's scheduler: ring, inbox, clock, and the way to sleep.
+//!
+//! [`poll`](Driver::poll), between two batches of coroutines: drain the inbox; then, if more is ready to run,
+//! submit and reap with one enter. If nothing is ready the enter is left to [`park`](Driver::park), which comes
+//! next and submits and sleeps in the same call.
+//!
+//! `park`, when nothing is ready:
+//! 1. While the window is open (idle.rs): submit, then look at plain memory - completion queue, task-work flag,
+//!    inbox - without a system call.
+//! 2. Publish "sleeping". From here on, who sends us a message also rings.
+//! 3. Look at the port once more: something may have come before the flag was seen.
+//! 4. Enter the kernel: submit what is queued, sleep until the first completion, doorbell or the next timer.
+//! 5. Take "sleeping" back; drain.
+//!
+//! Steps 2 and 3 against the sender's push and look at the flag are the store-buffer pattern; the fences that make
+//! it safe are in mailbox/port.rs.
+#![expect(
+    unsafe_code,
+    reason = "the thread-local points at the engine of the turn that is on; tokens are words"
+)]
+
+use super::idle::Window;
+use crate::mailbox::Cluster;
+use coring_coro::wait;
+use coring_coro::{Driver, Scheduler};
+use coring_uring::{Ring, RingStats, Token, Wait, monotonic_ns};
+use std::cell::{Cell, RefCell};
+use std::hint::spin_loop;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many looks at memory go between two looks at the clock while the window is open.
+const LOOKS_PER_CLOCK: u32 = 16;
+
+/// Everything of a core but its coroutines.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    index: usize,
+    ring: RefCell<Ring>,
+    cluster: Arc<Cluster>,
+    window: RefCell<Window>,
+    /// Sleep no longer than to this point: the stopping core's own appointments.
+    wake_at_ns: Cell<u64>,
+    parks: Cell<u64>,
+    spins: Cell<u64>,
+}
+
+/// Counters of one core since its start.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CoreStats {
+    /// What the core's ring has counted.
+    pub ring: RingStats,
+    /// Operations whose memory the kernel may still use.
+    pub in_flight: usize,
+    /// Times that the core went to sleep in the kernel.
+    pub sleeps: u64,
+    /// Times that an idle core found work by looking at memory.
+    pub looks: u64,
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<NonNull<Engine>>> = const { Cell::new(None) };
+}
+
+/// The engine of the turn that is on, on this thread.
+#[inline(always)]
+pub(crate) fn current() -> Option<&'static Engine> {
+    let engine = CURRENT.get()?;
+    // SAFETY: set for the length of a turn by `enter`, which borrows the engine. The lifetime is a lie that callers
+    // keep: only coroutines of this core call this, and they use it while they run or wait, inside some turn of it.
+    Some(unsafe { engine.as_ref() })
+}
+
+/// As [`current`], for callers without an error to return.
+#[track_caller]
+pub(crate) fn require_current(what: &str) -> &'static Engine {
+    current().unwrap_or_else(|| {
+        panic!("{what} was called outside a coring runtime: call it inside `Runtime::run`")
+    })
+}
+
+/// Makes an engine current; dropping it restores the one before.
+#[derive(Debug)]
+pub(crate) struct Entered(Option<NonNull<Engine>>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.0);
+    }
+}
+
+impl Engine {
+    pub(super) fn new(index: usize, ring: Ring, cluster: Arc<Cluster>, spin: Duration) -> Self {
+        Self {
+            index,
+            ring: RefCell::new(ring),
+            cluster,
+            window: RefCell::new(Window::new(spin)),
+            wake_at_ns: Cell::new(u64::MAX),
+            parks: Cell::new(0),
+            spins: Cell::new(0),
+        }
+    }
+
+    pub(super) fn enter(&self) -> Entered {
+        Entered(CURRENT.replace(Some(NonNull::from(self))))
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// The core's ring. Borrowed for the length of one call into it, never across a switch.
+    #[inline(always)]
+    pub(crate) fn ring(&self) -> &RefCell<Ring> {
+        &self.ring
+    }
+
+    /// What the core's ring and its idle moments have counted.
+    pub(crate) fn stats(&self) -> CoreStats {
+        let ring = self.ring.borrow();
+        CoreStats {
+            ring: ring.stats(),
+            in_flight: ring.in_flight(),
+            sleeps: self.parks.get(),
+            looks: self.spins.get(),
+        }
+    }
+
+    /// From now on sleeps end at this time at the latest.
+    pub(crate) fn wake_at(&self, ns: u64) {
+        self.wake_at_ns.set(ns);
+    }
+
+    pub(super) fn drain_ring(&self, deadline_ns: u64) -> bool {
+        self.ring.borrow_mut().drain(deadline_ns, &mut wake).is_ok()
+    }
+
+    fn drain_inbox(&self, scheduler: &Scheduler) {
+        let port = self.cluster.port(self.index);
+        port.take_alert();
+        port.drain(|message| message.deliver(scheduler));
+    }
+
+    fn turn_ring(&self, wait: Wait) {
+        let outcome = self.ring.borrow_mut().turn(wait, &mut wake);
+        if let Err(error) = outcome {
+            // A ring that cannot be entered has operations in flight that will never be reaped.
+            crate::fatal(format_args!(
+                "core {} cannot enter its ring: {error}",
+                self.index
+            ));
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.ring.borrow().has_events() || self.cluster.port(self.index).has_news()
+    }
+
+    /// Looks at memory until there is news or the time is over. Whether there was news.
+    fn look(&self, until_ns: u64) -> bool {
+        loop {
+            for _ in 0..LOOKS_PER_CLOCK {
+                if self.has_news() {
+                    self.spins.set(self.spins.get() + 1);
+                    return true;
+                }
+                spin_loop();
+            }
+            if monotonic_ns() >= until_ns {
+                return false;
+            }
+        }
+    }
+
+    /// Steps 2 to 5 of the park.
+    fn sleep(&self, deadline_ns: Option<u64>) {
+        let port = self.cluster.port(self.index);
+        port.publish_sleeping();
+        if port.has_news() {
+            self.turn_ring(Wait::Submit);
+        } else {
+            self.turn_ring(Wait::Until(deadline_ns));
+        }
+        port.publish_awake();
+        self.parks.set(self.parks.get() + 1);
+    }
+}
+
+/// Wakes the coroutine whose token came back from the ring.
+#[inline(always)]
+fn wake(token: Token) {
+    // SAFETY: every token given to this ring was made by `wait::begin` on this thread (io/submit.rs).
+    let token = unsafe { wait::Token::from_raw(token.pointer()) };
+    // SAFETY: an operation keeps its coroutine inside the wait until its token has come back.
+    unsafe { token.wake() };
+}
+
+impl Driver for Engine {
+    #[inline]
+    fn now(&self) -> u64 {
+        monotonic_ns()
+    }
+
+    fn poll(&self, scheduler: &Scheduler) {
+        self.drain_inbox(scheduler);
+        if scheduler.ready() == 0 {
+            return;
+        }
+        let submit = {
+            let ring = self.ring.borrow();
+            ring.pending() > 0 || ring.has_events()
+        };
+        if submit {
+            self.turn_ring(Wait::Submit);
+        }
+    }
+
+    fn park(&self, scheduler: &Scheduler, deadline_ns: Option<u64>) {
+        let appointment_ns = self.wake_at_ns.get();
+        let deadline_ns = match deadline_ns {
+            None if appointment_ns == u64::MAX => None,
+            deadline_ns => Some(deadline_ns.unwrap_or(u64::MAX).min(appointment_ns)),
+        };
+        let window_ns = self.window.borrow().length_ns();
+        if window_ns > 0 {
+            self.turn_ring(Wait::Submit);
+            if scheduler.ready() > 0 {
+                return;
+            }
+            let until_ns = monotonic_ns()
+                .saturating_add(window_ns)
+                .min(deadline_ns.unwrap_or(u64::MAX));
+            if self.look(until_ns)
+                || deadline_ns.is_some_and(|deadline_ns| monotonic_ns() >= deadline_ns)
+            {
+                self.turn_ring(Wait::Submit);
+                self.drain_inbox(scheduler);
+                return;
+            }
+        }
+        let slept_from_ns = monotonic_ns();
+        self.sleep(deadline_ns);
+        self.window.borrow_mut().slept(
+            monotonic_ns()
+                .saturating_sub(slept_from_ns)
+                .saturating_add(window_ns),
+        );
+        self.drain_inbox(scheduler);
+    }
+}

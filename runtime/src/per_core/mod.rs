@@ -1,0 +1,101 @@
+//! One core: a scheduler, a ring, an inbox, and the turn that ties them together.
+//!
+//! ```text
+//!            +--------------------- Core ----------------------+
+//!            |  Scheduler (coro)          Engine: Driver       |
+//!  spawn --> |  ready, timers, stacks <-> ring    <---> kernel |
+//!            |                            inbox   <--- others  |
+//!            +-------------------------------------------------+
+//! ```
+//!
+//! A core is a value with a [`turn`](Core::turn); a thread with a loop around it is one way to drive it. The
+//! engine is what coroutines reach through the thread-local "current core", which is set for the length of a turn.
+
+pub(crate) mod affinity;
+mod engine;
+mod idle;
+
+pub use engine::CoreStats;
+pub(crate) use engine::{Engine, current, require_current};
+
+use crate::mailbox::Cluster;
+use coring_coro::{Scheduler, SchedulerConfig, Turn};
+use coring_uring::{Ring, SetupError, SetupOptions};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a core is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreConfig {
+    pub(crate) scheduler: SchedulerConfig,
+    pub(crate) ring: SetupOptions,
+    pub(crate) spin: Duration,
+    pub(crate) io_workers: (u32, u32),
+    /// The CPUs for the kernel's I/O worker threads: all allowed ones, not only the one the core is pinned to.
+    pub(crate) worker_cpus: Vec<usize>,
+}
+
+/// One core's engine and scheduler. Belongs to the thread that made it.
+#[derive(Debug)]
+pub(crate) struct Core {
+    scheduler: Scheduler,
+    engine: Engine,
+}
+
+impl Core {
+    /// Opens the core's ring on the calling thread and makes it known to its peers.
+    pub(crate) fn open(
+        index: usize,
+        cluster: &Arc<Cluster>,
+        config: &CoreConfig,
+    ) -> Result<Self, SetupError> {
+        let mut ring = Ring::open(&config.ring)?;
+        let (bounded, unbounded) = config.io_workers;
+        // Both are wishes: a kernel or a sandbox that refuses them still does the I/O.
+        let _ = ring.set_worker_limits(bounded, unbounded);
+        if !config.worker_cpus.is_empty() {
+            let _ = ring.set_worker_affinity(&config.worker_cpus);
+        }
+        cluster.port(index).connect(ring.doorbell());
+        let engine = Engine::new(index, ring, Arc::clone(cluster), config.spin);
+        Ok(Self {
+            scheduler: Scheduler::new(config.scheduler),
+            engine,
+        })
+    }
+
+    pub(crate) fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// One turn: timers, ready coroutines, messages, ring. Never blocks.
+    pub(crate) fn turn(&self) -> Turn {
+        let _current = self.engine.enter();
+        self.scheduler.turn(&self.engine)
+    }
+
+    /// Sleeps until a timer, a completion or a message.
+    pub(crate) fn park(&self) {
+        let _current = self.engine.enter();
+        self.scheduler.park(&self.engine);
+    }
+
+    /// Turns until `done`, asleep while nothing is ready.
+    pub(crate) fn run(&self, mut done: impl FnMut(&Self) -> bool) {
+        while !done(self) {
+            if self.turn().ready == 0 && !done(self) {
+                self.park();
+            }
+        }
+    }
+
+    /// Cancels and reaps what is left in the ring. Whether it is empty then.
+    pub(crate) fn drain_ring(&self, deadline_ns: u64) -> bool {
+        let _current = self.engine.enter();
+        self.engine.drain_ring(deadline_ns)
+    }
+}

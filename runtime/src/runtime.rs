@@ -1,0 +1,396 @@
+//! Starting, running and stopping: the life of all cores together.
+//!
+//! **Start** ([`Builder::build`](crate::Builder::build)):
+//! 1. Check the limits (builder.rs).
+//! 2. Open core 0's ring on the calling thread, so that a refusal of io_uring is known before any thread exists.
+//! 3. Start a thread for each other core; each pins itself and opens its own ring (a ring belongs to its thread).
+//! 4. Wait until all have said that they are open. If one could not, stop the others and report.
+//!
+//! **Run** ([`Runtime::run`]): the main closure becomes a coroutine on core 0, which is the calling thread; the
+//! core turns until it has ended.
+//!
+//! **Stop**, when main has ended, by return or panic. On every core:
+//! 1. The port closes: no more messages are taken.
+//! 2. Every coroutine is cancelled, again and again while some are left: each blocking call of theirs is refused,
+//!    each operation in flight is cancelled and reaped, each stack unwinds.
+//! 3. When none is left, the ring is drained: closes that nobody waits for, cancels.
+//! 4. The inbox is emptied: who waits for a dropped message learns that the core has stopped.
+//! 5. Stacks and ring are freed. The thread ends and is joined.
+//!
+//! A core that is not through with step 3 after the grace period is abandoned: what lives on it is named on
+//! stderr, and its memory and its ring are leaked, because a stack that an operation may still write to is never
+//! freed.
+
+use crate::Builder;
+use crate::mailbox::Cluster;
+use crate::per_core::affinity::Pinned;
+use crate::per_core::{Core, CoreConfig};
+use coring_coro as coro;
+use coring_uring::{SetupError, UnknownFeature, monotonic_ns};
+use std::fmt;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a stopping core repeats its cancellation, for coroutines that were spawned or shielded meanwhile.
+const CANCEL_AGAIN_NS: u64 = 10_000_000;
+/// What other threads get on top of the grace period to say that theirs is over.
+const THREAD_SLACK: Duration = Duration::from_secs(1);
+
+/// Why a runtime could not be started. The text names cause and cure; `Debug` prints the same text, since that is
+/// what a `main` that returns an error shows.
+#[non_exhaustive]
+pub enum StartError {
+    /// A limit that cannot be.
+    Invalid {
+        /// The name of the builder's method.
+        what: &'static str,
+        /// What it may be.
+        why: &'static str,
+    },
+    /// `CORING_FEATURES` names a feature that does not exist.
+    Features(UnknownFeature),
+    /// A ring could not be set up.
+    Ring {
+        /// The core.
+        core: usize,
+        /// Who refused, and how to allow it.
+        source: SetupError,
+    },
+    /// A core's thread could not be started.
+    Thread {
+        /// The core.
+        core: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid { what, why } => write!(
+                f,
+                "the runtime's builder was given a wrong {what}: it is {why}"
+            ),
+            Self::Features(error) => write!(f, "CORING_FEATURES: {error}"),
+            Self::Ring { core, source } => write!(f, "core {core} cannot use io_uring: {source}"),
+            Self::Thread { core, source } => write!(
+                f,
+                "the thread of core {core} could not be started: {source}; ask for fewer `cores`, or raise the limit \
+                 on processes (ulimit -u)"
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Invalid { .. } => None,
+            Self::Features(source) => Some(source),
+            Self::Ring { source, .. } => Some(source),
+            Self::Thread { source, .. } => Some(source),
+        }
+    }
+}
+
+impl From<StartError> for io::Error {
+    fn from(error: StartError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// What was settled before anything starts.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) cores: usize,
+    /// The CPU of each core; empty when cores are not pinned.
+    pub(crate) pins: Vec<usize>,
+    pub(crate) inbox_capacity: usize,
+    pub(crate) grace: Duration,
+    pub(crate) core: CoreConfig,
+}
+
+impl Plan {
+    fn cpu(&self, core: usize) -> Option<usize> {
+        self.pins.get(core).copied()
+    }
+}
+
+/// A core's thread tells: it is open, or could not open.
+type Opened = Result<(), (usize, SetupError)>;
+
+/// The cores, started and idle. [`run`](Self::run) gives them something to do.
+///
+/// It stays on the thread that built it: that thread is core 0.
+#[derive(Debug)]
+pub struct Runtime {
+    plan: Plan,
+    cluster: Arc<Cluster>,
+    /// `Some` until the runtime has stopped.
+    core: Option<Core>,
+    others: Others,
+}
+
+/// The threads of the cores but 0.
+#[derive(Debug)]
+struct Others {
+    threads: Vec<(usize, thread::JoinHandle<()>)>,
+    /// Each thread sends its core when it has stopped.
+    stopped: Receiver<usize>,
+}
+
+impl Runtime {
+    /// A runtime with other limits than the default ones.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// A runtime with one core for each CPU this process may use.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    pub fn new() -> Result<Self, StartError> {
+        Builder::new().build()
+    }
+
+    /// How many cores it has.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        self.plan.cores
+    }
+
+    pub(crate) fn start(plan: Plan) -> Result<Self, StartError> {
+        crate::panic_report::install();
+        let cluster = Cluster::new(plan.cores, plan.inbox_capacity);
+        let core = Core::open(0, &cluster, &plan.core)
+            .map_err(|source| StartError::Ring { core: 0, source })?;
+        let (stopped_tx, stopped) = mpsc::channel();
+        let mut runtime = Self {
+            plan,
+            cluster,
+            core: Some(core),
+            others: Others {
+                threads: Vec::new(),
+                stopped,
+            },
+        };
+        let (opened_tx, opened) = mpsc::channel();
+        for index in 1..runtime.plan.cores {
+            // An error drops the runtime, which stops the cores that have started.
+            runtime.start_thread(index, opened_tx.clone(), stopped_tx.clone())?;
+        }
+        for _ in 1..runtime.plan.cores {
+            let outcome = opened
+                .recv()
+                .expect("each thread reports once, whatever happens to it");
+            outcome.map_err(|(core, source)| StartError::Ring { core, source })?;
+        }
+        Ok(runtime)
+    }
+
+    fn start_thread(
+        &mut self,
+        index: usize,
+        opened: Sender<Opened>,
+        stopped: Sender<usize>,
+    ) -> Result<(), StartError> {
+        let cluster = Arc::clone(&self.cluster);
+        let (config, cpu, grace) = (
+            self.plan.core.clone(),
+            self.plan.cpu(index),
+            self.plan.grace,
+        );
+        let body = move || {
+            let _pinned = Pinned::to(cpu);
+            match Core::open(index, &cluster, &config) {
+                Ok(core) => {
+                    // The starter waits for every report; if it has gone, there is nothing to report to.
+                    let _ = opened.send(Ok(()));
+                    core.run(|_| cluster.is_stopping());
+                    retire(core, grace);
+                }
+                Err(source) => {
+                    let _ = opened.send(Err((index, source)));
+                }
+            }
+            let _ = stopped.send(index);
+        };
+        let thread = thread::Builder::new()
+            .name(format!("coring-{index}"))
+            .spawn(body);
+        let thread = thread.map_err(|source| StartError::Thread {
+            core: index,
+            source,
+        })?;
+        self.others.threads.push((index, thread));
+        Ok(())
+    }
+
+    /// Runs `main` as a coroutine on core 0, the calling thread, and returns its value. Then stops all cores.
+    ///
+    /// `main` may borrow from the caller, since `run` returns only after it has ended. Coroutines that still live
+    /// then are cancelled and waited for, up to the builder's `shutdown_grace`. The thread's CPU mask is put back.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of `main`, after everything has stopped. When called inside a coroutine.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut greeting = String::from("hello");
+    /// coring::Runtime::new()?.run(|| greeting.push_str(", world"));
+    /// assert_eq!(greeting, "hello, world");
+    /// # Ok::<(), coring::StartError>(())
+    /// ```
+    #[expect(unsafe_code, reason = "main may borrow from the caller's frame")]
+    pub fn run<F, T>(mut self, main: F) -> T
+    where
+        F: FnOnce() -> T,
+    {
+        assert!(
+            coro::try_current().is_none(),
+            "`Runtime::run` was called inside a coroutine, where it would block the core for ever: spawn instead"
+        );
+        let _pinned = Pinned::to(self.plan.cpu(0));
+        let core = self
+            .core
+            .as_ref()
+            .expect("it is taken only by `stop`, which `run` ends with");
+        let builder = coro::Builder::new().name("main");
+        // SAFETY: the loop below returns only when the coroutine has ended, and does not unwind: a panic in a
+        // coroutine stops at its root, and a broken invariant of the loop aborts. The handle is joined below.
+        let spawned = unsafe { core.scheduler().spawn_borrowing(builder, main) };
+        let main =
+            spawned.unwrap_or_else(|error| panic!("the main coroutine cannot be started: {error}"));
+        {
+            let _abort = AbortOnUnwind;
+            core.run(|_| main.is_finished());
+        }
+        let outcome = main.join();
+        self.stop();
+        match outcome {
+            Ok(value) => value,
+            Err(coro::JoinError::Panicked(payload)) => resume_unwind(payload),
+            Err(error) => panic!("the main coroutine has no value: {error}"),
+        }
+    }
+
+    /// The stop of the module's head, on all cores.
+    fn stop(&mut self) {
+        let Some(core) = self.core.take() else { return };
+        let deadline = Instant::now() + self.plan.grace + THREAD_SLACK;
+        self.cluster.stop();
+        retire(core, self.plan.grace);
+        self.others.join(deadline);
+        // Messages that were on their way when their core emptied its inbox.
+        (0..self.plan.cores).for_each(|core| self.cluster.port(core).discard());
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Others {
+    /// Joins the threads that stop in time; names and leaves the others.
+    fn join(&mut self, deadline: Instant) {
+        while !self.threads.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.stopped.recv_timeout(left) {
+                Ok(index) => {
+                    let position = self.threads.iter().position(|(core, _)| *core == index);
+                    let (_, thread) = self.threads.remove(position.expect("each core stops once"));
+                    // It has only to return; a panic out of a core's loop has aborted the process.
+                    let _ = thread.join();
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Every sender is gone, so every thread has returned.
+                    self.threads
+                        .drain(..)
+                        .for_each(|(_, thread)| drop(thread.join()));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    for (core, _thread) in self.threads.drain(..) {
+                        eprintln!(
+                            "coring: core {core} did not stop in time: a coroutine on it does not wait; abandoned"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Ends the process when the loop of core 0 unwinds: `main` may borrow from a frame that would go away.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            crate::fatal(format_args!(
+                "the loop of core 0 panicked: this is a bug in coring"
+            ));
+        }
+    }
+}
+
+/// Steps 1 to 5 of the stop, on one core.
+fn retire(core: Core, grace: Duration) {
+    let grace_ns = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
+    let deadline_ns = monotonic_ns().saturating_add(grace_ns);
+    let engine = core.engine();
+    let port = engine.cluster().port(engine.index());
+    port.close();
+    let mut cancel_at_ns = 0;
+    core.run(|core| {
+        let now_ns = monotonic_ns();
+        if core.scheduler().live() == 0 || now_ns >= deadline_ns {
+            return true;
+        }
+        if now_ns >= cancel_at_ns {
+            core.scheduler().cancel_all();
+            cancel_at_ns = now_ns.saturating_add(CANCEL_AGAIN_NS);
+            core.engine().wake_at(cancel_at_ns.min(deadline_ns));
+        }
+        false
+    });
+    let survivors = core.scheduler().survivors();
+    // What is left in flight belongs to nobody who waits: closes and cancels. It ends at once or not at all.
+    let drained = survivors.is_empty()
+        && core.drain_ring(deadline_ns.max(monotonic_ns().saturating_add(CANCEL_AGAIN_NS)));
+    port.discard();
+    if !drained {
+        abandon(core, &survivors);
+    }
+}
+
+/// Leaks a core that something may still touch, and says what.
+fn abandon(core: Core, survivors: &[String]) {
+    let core = ManuallyDrop::new(core);
+    let (index, operations) = (
+        core.engine().index(),
+        core.engine().ring().borrow().in_flight(),
+    );
+    eprintln!(
+        "coring: core {index} did not stop in time; abandoned with {operations} operations in flight and:"
+    );
+    survivors
+        .iter()
+        .for_each(|name| eprintln!("coring:   coroutine {name}"));
+}
