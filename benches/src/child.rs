@@ -15,7 +15,8 @@
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use crate::subject::{Job, Skip, Subject, say};
@@ -102,16 +103,27 @@ impl Child {
         }
     }
 
-    /// How the child ended, in words.
-    pub(crate) fn end(&mut self) -> String {
-        let Ok(status) = self.process.wait() else {
-            return "ended, nobody knows how".to_owned();
-        };
-        match (status.code(), status.signal()) {
-            (_, Some(libc::SIGALRM)) => "did not finish in time".to_owned(),
-            (_, Some(signal)) => format!("was killed by signal {signal}"),
-            (code, _) => format!("ended with exit code {}", code.unwrap_or_default()),
-        }
+    /// How the child ended, in words; waits for it.
+    fn end(&mut self) -> String {
+        self.process
+            .wait()
+            .map_or_else(|error| error.to_string(), describe)
+    }
+
+    /// How the child ended, if it is about to: its sockets are closed a moment before it is gone.
+    pub(crate) fn post_mortem(&mut self) -> Option<String> {
+        thread::sleep(MOMENT);
+        self.process.try_wait().ok().flatten().map(describe)
+    }
+}
+
+const MOMENT: Duration = Duration::from_millis(20);
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (_, Some(libc::SIGALRM)) => "did not finish in time".to_owned(),
+        (_, Some(signal)) => format!("was killed by signal {signal}"),
+        (code, _) => format!("ended with exit code {}", code.unwrap_or_default()),
     }
 }
 

@@ -185,7 +185,9 @@ impl Cell {
                 None
             }
             Err(Failure::Broken(reason)) => {
-                self.failures.push(reason);
+                let end = child.post_mortem().filter(|end| *end != reason);
+                let end = end.map_or_else(String::new, |end| format!(": the subject {end}"));
+                self.failures.push(reason + &end);
                 None
             }
         };

@@ -63,6 +63,8 @@ pub(crate) struct Tally {
     pub(crate) idle: f64,
     /// Share of the connections whose answer a turn found waiting, on average, 0 to 1.
     pub(crate) queued: f64,
+    /// Whether a connection waited for its answer from the beginning to the end: in a closed loop nothing else shows that.
+    pub(crate) starved: bool,
     /// Share of the time in which the generator had its CPU, 0 to 1: it spins, so less than 1 was taken from it.
     pub(crate) running: f64,
 }
@@ -180,6 +182,7 @@ impl Load {
             queued: latency.len() as f64 / (turns * self.schedule.connections) as f64,
             latency,
             idle: Duration::from_nanos(idle_ns).as_secs_f64() / elapsed.as_secs_f64(),
+            starved: (self.connections.iter()).any(|it| it.busy && it.due_ns < begin_ns),
             running: (cpu.read()? - cpu_begin).as_secs_f64() / elapsed.as_secs_f64(),
         })
     }

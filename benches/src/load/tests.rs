@@ -7,21 +7,27 @@ use std::time::Duration;
 
 use super::{Load, Pace, Plan};
 
-/// A server of one thread a connection, each running `serve`; it ends with the test process.
-fn server(serve: fn(TcpStream)) -> SocketAddr {
+/// An echo server of one thread a connection, which ends with the test process. `pause` says how long to wait
+/// before an answer, by the number of the request.
+fn server(pause: fn(usize) -> Duration) -> SocketAddr {
+    serve(move |stream| echo(stream, pause))
+}
+
+fn serve(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener
         .local_addr()
         .expect("a bound listener has an address");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
             thread::spawn(move || serve(stream));
         }
     });
     address
 }
 
-fn echo_after(mut stream: TcpStream, pause: impl Fn(usize) -> Duration) {
+fn echo(mut stream: TcpStream, pause: fn(usize) -> Duration) {
     let mut buffer = [0; 256];
     for request in 0.. {
         match stream.read(&mut buffer) {
@@ -45,7 +51,7 @@ const CLOSED: Plan = Plan {
 /// Goal: requests are counted, their latencies recorded, and waiting for a slow server is idle time.
 #[test]
 fn closed_loop_counts() {
-    let address = server(|stream| echo_after(stream, |_| Duration::from_millis(5)));
+    let address = server(|_| Duration::from_millis(5));
     let mut load = Load::connect(address, CLOSED).expect("an honest server passes");
     load.start().expect("three requests fit");
     let tally = load
@@ -59,7 +65,7 @@ fn closed_loop_counts() {
 /// Goal: a server that returns other bytes is found out before anything is measured.
 #[test]
 fn wrong_bytes_are_refused() {
-    let address = server(|mut stream| {
+    let address = serve(|mut stream| {
         let mut buffer = [0; 64];
         while stream.read_exact(&mut buffer).is_ok() {
             buffer[63] ^= 1;
@@ -74,13 +80,7 @@ fn wrong_bytes_are_refused() {
 /// 300 ms at 1,000 requests/s on one connection; a third of all requests must show a latency above 1 ms.
 #[test]
 fn open_loop_has_no_coordinated_omission() {
-    let stall = |request| Duration::from_millis(if request == 50 { 100 } else { 0 });
-    let address = server(move |stream| {
-        echo_after(stream, |request| {
-            Duration::from_millis(if request == 50 { 100 } else { 0 })
-        });
-    });
-    assert_eq!(stall(50), Duration::from_millis(100));
+    let address = server(|request| Duration::from_millis(if request == 50 { 100 } else { 0 }));
     let plan = Plan {
         connections: 1,
         pace: Pace::Open { rate: 1000 },
@@ -94,4 +94,36 @@ fn open_loop_has_no_coordinated_omission() {
     let slow = 1.0 - tally.latency.percentile_below(1_000_000) / 100.0;
     assert!(slow > 0.25, "only {slow} of the requests saw the stall");
     assert!(tally.requests > 280, "{} requests", tally.requests);
+}
+
+/// Goal: a server that falls silent is told apart from one that is slow. Method: the third request (after the two
+/// of the check) is answered, the fourth never in time.
+#[test]
+fn silence_is_starvation() {
+    let address = server(|request| Duration::from_millis(if request == 3 { 2000 } else { 0 }));
+    let mut load = Load::connect(address, CLOSED).expect("an honest server passes");
+    load.start().expect("three requests fit");
+    let phase = |load: &mut Load| {
+        load.run(Duration::from_millis(50))
+            .expect("nothing is lost")
+    };
+    let (first, second) = (phase(&mut load), phase(&mut load));
+    assert!(!first.starved && second.starved);
+}
+
+/// Goal: thousands of connections are no problem to the generator.
+#[test]
+fn two_thousand_connections() {
+    crate::sys::raise_file_limit().expect("a soft limit may be raised to the hard one");
+    let address = server(|_| Duration::ZERO);
+    let plan = Plan {
+        connections: 2000,
+        ..CLOSED
+    };
+    let mut load = Load::connect(address, plan).expect("an honest server passes");
+    load.start().expect("one request a connection fits");
+    let tally = load
+        .run(Duration::from_millis(500))
+        .expect("nothing is lost");
+    assert!(tally.requests > 2000, "{} requests", tally.requests);
 }

@@ -157,6 +157,9 @@ fn doubt(plan: Plan, tally: &Tally) -> Option<&'static str> {
     if tally.running < LEAST_RUNNING {
         return Some("another process took CPU from the load generator");
     }
+    if tally.starved {
+        return Some("a connection waited all the time for an answer");
+    }
     let limited = match plan.pace {
         Pace::Closed => tally.queued > MOST_QUEUED,
         Pace::Open { .. } => tally.idle < LEAST_IDLE,

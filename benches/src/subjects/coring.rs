@@ -1,0 +1,100 @@
+//! coring, the runtime of this repository, on one core: plain closures, std's `Read` and `Write`.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::io::{self, Read, Write};
+
+use coring::coro;
+use coring::net::{TcpListener, TcpStream};
+
+use crate::machine;
+use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
+use crate::work::{Turns, batches_a_lap};
+
+/// The subject.
+#[derive(Debug)]
+pub(crate) struct Coring;
+
+impl Subject for Coring {
+    fn name(&self) -> &'static str {
+        "coring"
+    }
+
+    fn role(&self) -> Role {
+        Role::Ours
+    }
+
+    fn version(&self) -> String {
+        machine::locked_version("coring")
+    }
+
+    fn run(&self, job: &Job) -> Result<(), Skip> {
+        let job = *job;
+        let runtime = coring::Runtime::builder().cores(1).build();
+        let runtime = runtime.map_err(|error| Skip::because(error.to_string()))?;
+        runtime.run(move || match job.work {
+            Work::Yield { tasks } => yields(&job, tasks),
+            Work::SpawnJoin { batch } => spawns(&job, batch),
+            Work::Echo => match serve(&job)? {},
+        })
+    }
+}
+
+fn yields(job: &Job, tasks: usize) -> Result<(), Skip> {
+    let mut meter = job.meter(0);
+    while meter.more() {
+        let turns = Turns::new(tasks);
+        let spawn = |task| {
+            let laps = turns.laps(task);
+            coro::spawn(move || {
+                for () in laps {
+                    coro::yield_now();
+                }
+            })
+        };
+        let handles: Vec<_> = (0..tasks).map(spawn).collect();
+        for handle in handles {
+            handle.join().expect("no task panics");
+        }
+        meter.record(turns.per_yield()?);
+    }
+    meter.finish();
+    Ok(())
+}
+
+fn spawns(job: &Job, batch: usize) -> Result<(), Skip> {
+    let batches = batches_a_lap(batch);
+    let mut handles = Vec::with_capacity(batch);
+    let mut meter = job.meter(batches * batch);
+    while meter.lap() {
+        for _ in 0..batches {
+            handles.extend((0..batch).map(|value| coro::spawn(move || black_box(value))));
+            for (value, handle) in handles.drain(..).enumerate() {
+                assert_eq!(handle.join().expect("no task panics"), value);
+            }
+        }
+    }
+    meter.finish();
+    Ok(())
+}
+
+fn serve(job: &Job) -> io::Result<Infallible> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    job.listening(listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        coro::spawn(move || echo(stream));
+    }
+}
+
+fn echo(mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = vec![0; ECHO_BUFFER_BYTES];
+    loop {
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..count])?;
+    }
+}
