@@ -3,6 +3,7 @@
 use crate::subject::Subject;
 
 mod compio;
+mod coring;
 mod corosensei;
 mod epoll;
 mod glommio;
@@ -16,6 +17,7 @@ mod uring_multishot;
 
 /// Every subject there is: ours, the limits with their twins, the peers.
 const ALL: &[&dyn Subject] = &[
+    &coring::Coring,
     &corosensei::FIRST,
     &corosensei::AGAIN,
     &uring::FIRST,
