@@ -1,1 +1,106 @@
-//! A per-core ring-buffer logger: nothing on the hot path
+//! A logger that a latency-sensitive server leaves on: nothing on the hot path, nothing lost in a crash.
+//!
+//! ```text
+//!   info!("order id={} price={}", id, price)
+//!     |  one load: is this call site on?            callsite.rs, filter.rs
+//!     |  counter + raw bytes of id and price        clock.rs, encode.rs, record.rs
+//!     v
+//!   [ ring of this core ]  [ ring of core 1 ]  [ ring of a thread ]     ring.rs, memory.rs, producer.rs
+//!     \______________________|______________________/
+//!                            v
+//!              drain: merge by time, format, fill blocks                drain.rs, value.rs, plan.rs, show.rs, line.rs, format/
+//!                            v
+//!              file, stderr, memory, syslog, yours                      sink/
+//! ```
+//!
+//! # What a line costs the caller
+//! No lock, no system call, no allocation, no formatting, no cache line that another core writes in the common case: it reads the
+//! processor's counter and copies the arguments. Arguments of types that are not [`Loggable`], and lines that come through
+//! the `log` crate, are formatted at the call instead.
+//!
+//! # When a ring is full
+//! The line is dropped, and counted by level, exactly; the next line that gets through is preceded by one that says how many are missing and
+//! since when. The last eighth of a ring is kept for warnings and errors. [`Full::Wait`] parks the coroutine instead. A ring
+//! never grows, and no call ever spins: the drain may be waiting for the same core.
+//!
+//! # Order
+//! Lines of one core, or thread, stand in the order in which they were logged. Between them time decides, exact within
+//! [`Builder::window`].
+//!
+//! # Examples
+//! ```
+//! use coring_logger::{Filter, Logger, info, debug};
+//!
+//! let (builder, lines) = Logger::builder()
+//!     .filter("info,my_server::net=debug".parse::<Filter>()?)
+//!     .pattern("{level} {message}{fields}")
+//!     .memory();
+//! let logger = builder.start()?;
+//!
+//! info!(user = "ann", attempt = 2; "login took {:.1} ms", 1.25);
+//! debug!("not of interest here");
+//!
+//! logger.flush()?;
+//! assert_eq!(lines.text(), "INFO  login took 1.2 ms user=ann attempt=2\n");
+//! logger.shutdown();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Inside
+//! Imports go one way: `record` <- `encode`, `value` <- `plan`, `show`, `line` <- `format`, `sink` <- `drain` <- `logger`; and
+//! `ring` <- `memory` <- `producer` <- `expanded` (what the macros call). `state` is what both sides share.
+
+#[macro_use]
+mod macros;
+
+#[doc(hidden)]
+#[path = "expanded.rs"]
+pub mod __private;
+mod callsite;
+mod clock;
+mod context;
+mod drain;
+mod encode;
+mod facade;
+mod filter;
+mod format;
+mod line;
+mod logger;
+mod memory;
+mod plan;
+mod producer;
+mod record;
+mod ring;
+mod show;
+mod sink;
+mod state;
+mod system;
+mod value;
+
+use __private as expanded;
+
+pub use context::{Hooks, NameTaker, with_context};
+pub use drain::{Drain, Progress, Sync};
+pub use encode::{Arg, Loggable, MAX_TEXT_BYTES, Name};
+pub use filter::{Filter, ParseFilterError};
+pub use format::{Binary, Format, Json, ParsePatternError, Text};
+pub use line::{Line, escape};
+pub use log::{Level, LevelFilter, STATIC_MAX_LEVEL};
+pub use logger::{Builder, Logger, Stats};
+pub use producer::{CoreRing, Entered, register_core};
+pub use sink::{File, FileOptions, Memory, MemoryLines, Sink, Stderr};
+pub use state::Full;
+pub use value::{Nested, Torn, Value, Values};
+
+/// The counter that time stamps are made of, for [`CoreRing::set_turn_ticks`].
+#[must_use]
+#[inline]
+pub fn ticks() -> u64 {
+    clock::ticks()
+}
+
+/// Makes the calling thread's ring now, instead of at its first line: that costs a few microseconds. Returns false if there is no logger,
+/// or no ring left.
+pub fn warm_up() -> bool {
+    state::is_running() && producer::attach()
+}

@@ -1,0 +1,432 @@
+//! The reading end of all rings: merges them into time order, formats, and writes.
+//!
+//! ```text
+//!   core 0 ring  --\
+//!   core 1 ring  ---+-- merge by ticks --> format --> block --> sink
+//!   thread ring  --/     up to `now - window`
+//! ```
+//!
+//! One pass, [`Drain::drain`], works through what was published when it began:
+//!
+//! 1. `cutoff` = now - window. A record published within `window` of its time stamp is therefore written in its place; one that comes
+//!    later (a core's turn took longer) is written late and counted. During a flush there is no cutoff.
+//! 2. Take the ring whose next record is oldest, and write records from it until another ring's is older. Comparing rings only
+//!    at such a change keeps the merge cheap: with R rings it costs R compares per change, none per record in between.
+//! 3. Give the bytes back to the producers, hand the blocks to the sinks.
+//!
+//! The order of lines from one ring is the order in which they were logged, always.
+
+mod output;
+mod recorder;
+mod source;
+
+pub use output::Sync;
+pub(crate) use output::{Output, say_on_stderr};
+use source::Source;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use log::Level;
+
+use crate::callsite::{self, Callsite};
+use crate::clock::{self, Calibration};
+use crate::encode::push;
+use crate::line::{Line, Origin, Site};
+use crate::memory;
+use crate::plan::Plan;
+use crate::record::{self, Head, id};
+use crate::state;
+
+/// What a [`Logger`](crate::Logger) and its drain share.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub(crate) stop: AtomicBool,
+    pub(crate) reopen: AtomicBool,
+    pub(crate) dump: AtomicBool,
+    /// A sink takes nothing at the moment.
+    pub(crate) failing: AtomicBool,
+    pub(crate) lines: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) late: AtomicU64,
+    pub(crate) lost_in_sinks: AtomicU64,
+    /// Lines lost in rings that no longer exist.
+    pub(crate) dropped_in_closed: [AtomicU64; 5],
+}
+
+/// A call site and the static it was read from.
+struct KnownSite {
+    site: Site,
+    live: &'static Callsite,
+}
+
+/// The outcome of one [`Drain::drain`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use]
+pub struct Progress {
+    /// Lines written.
+    pub lines: usize,
+    /// The budget ended before the records did: call again soon.
+    pub more: bool,
+}
+
+/// Reads all rings and writes to the sinks. [`Logger`](crate::Logger) normally gives it a thread; a runtime may drive it from a coroutine
+/// instead (see [`Builder::build`](crate::Builder::build)).
+pub struct Drain {
+    control: Arc<Control>,
+    outputs: Vec<Output>,
+    sources: Vec<Source>,
+    rings_version: Option<u32>,
+    sites: Vec<Option<Box<KnownSite>>>,
+    clock: Calibration,
+    window_ticks: u64,
+    poll: Duration,
+    /// Wall time and ticks of the last line: output never runs back.
+    last_wall_ns: u64,
+    last_ticks: u64,
+    /// Keep this share of each ring for [`Control::dump`]: the flight recorder is on.
+    recorder: bool,
+    own: Origin,
+}
+
+impl std::fmt::Debug for Drain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Drain")
+            .field("rings", &self.sources.len())
+            .field("outputs", &self.outputs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of the drain, from the builder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DrainSettings {
+    pub(crate) window: Duration,
+    pub(crate) poll: Duration,
+    pub(crate) recorder: bool,
+}
+
+impl Drain {
+    pub(crate) fn new(
+        control: Arc<Control>,
+        outputs: Vec<Output>,
+        settings: DrainSettings,
+    ) -> Self {
+        let clock = Calibration::measure();
+        Self {
+            control,
+            outputs,
+            sources: Vec::new(),
+            rings_version: None,
+            sites: Vec::new(),
+            window_ticks: clock.line().ticks_in(settings.window),
+            clock,
+            poll: settings.poll,
+            last_wall_ns: 0,
+            last_ticks: 0,
+            recorder: settings.recorder,
+            own: Origin {
+                thread: "logger".to_owned(),
+                ..Origin::default()
+            },
+        }
+    }
+
+    /// Drains until the logger is shut down. The body of the drain's thread.
+    pub fn run(mut self) {
+        while !self.control.stop.load(Ordering::Acquire) {
+            if !self.drain(1 << 16).more {
+                let (control, served) = (self.control.clone(), state::flush_wanted());
+                state::sleep_drain(self.poll, || {
+                    !control.stop.load(Ordering::Acquire) && state::flush_is_done(served)
+                });
+            }
+        }
+        self.finish();
+    }
+
+    /// Writes at most `budget` lines and returns without waiting for more.
+    pub fn drain(&mut self, budget: usize) -> Progress {
+        let ticket = state::flush_wanted();
+        let flushing = !state::flush_is_done(ticket);
+        let now = clock::ticks();
+        self.notice_changes(now);
+        let cutoff = if flushing {
+            u64::MAX
+        } else {
+            now.saturating_sub(self.window_ticks)
+        };
+        self.sources.iter_mut().for_each(Source::look);
+        let left = self.merge(cutoff, budget);
+        if flushing && left > 0 {
+            self.report_silent_losses();
+        }
+        self.sources
+            .iter_mut()
+            .for_each(|source| source.release(self.recorder));
+        if self.control.dump.swap(false, Ordering::AcqRel) {
+            self.dump("dump() was called");
+        }
+        self.write_out(now);
+        if flushing && left > 0 {
+            state::flush_done(ticket);
+        }
+        Progress {
+            lines: budget - left,
+            more: left == 0,
+        }
+    }
+
+    /// Writes all that is left, reports losses, and makes it durable. The last call.
+    pub fn finish(&mut self) {
+        let ticket = state::want_flush();
+        while !state::flush_is_done(ticket) {
+            let _ = self.drain(usize::MAX);
+        }
+        let now = clock::ticks();
+        self.outputs
+            .iter_mut()
+            .for_each(|output| output.finish(now, &self.control));
+    }
+
+    /// New rings, early lines, clock, requests.
+    fn notice_changes(&mut self, now: u64) {
+        let version = memory::version();
+        if self.rings_version != Some(version) {
+            self.rings_version = Some(version);
+            for ring in memory::all() {
+                if !self.sources.iter().any(|source| source.is(&ring)) {
+                    self.sources.push(Source::new(ring));
+                }
+            }
+        }
+        self.retire_closed();
+        let early = state::take_early();
+        if early > 0 {
+            self.note(
+                Level::Warn,
+                &format!("{early} lines were logged before the logger was started, and are lost"),
+            );
+        }
+        if let Some(step) = self.clock.update(now) {
+            self.last_wall_ns = 0;
+            self.note(
+                Level::Warn,
+                &format!("the wall clock was stepped by {:.3} s", step as f64 / 1e9),
+            );
+        }
+        if self.control.reopen.swap(false, Ordering::AcqRel) {
+            self.outputs.iter_mut().for_each(Output::reopen);
+        }
+    }
+
+    /// Forgets rings whose producer is gone and which are empty.
+    fn retire_closed(&mut self) {
+        let Some(index) = self.sources.iter().position(Source::is_over) else {
+            return;
+        };
+        self.report_silent_losses();
+        let source = self.sources.swap_remove(index);
+        for (total, lost) in self.control.dropped_in_closed.iter().zip(source.drops()) {
+            total.fetch_add(lost, Ordering::Relaxed);
+        }
+        memory::remove(source.ring());
+    }
+
+    /// Writes records in time order up to `cutoff`. Returns what is left of the budget.
+    fn merge(&mut self, cutoff: u64, mut budget: usize) -> usize {
+        while budget > 0 {
+            let (mut best, mut oldest, mut bound) = (None, u64::MAX, cutoff);
+            for (index, source) in self.sources.iter().enumerate() {
+                let Some(ticks) = source.next_ticks() else {
+                    continue;
+                };
+                if best.is_none() || ticks < oldest {
+                    if best.is_some() {
+                        bound = bound.min(oldest);
+                    }
+                    (best, oldest) = (Some(index), ticks);
+                } else {
+                    bound = bound.min(ticks);
+                }
+            }
+            let Some(index) = best.filter(|_| oldest <= cutoff) else {
+                break;
+            };
+            while budget > 0
+                && self.sources[index]
+                    .next_ticks()
+                    .is_some_and(|ticks| ticks <= bound)
+            {
+                self.write_next(index);
+                self.sources[index].release_some(self.recorder);
+                budget -= 1;
+            }
+        }
+        budget
+    }
+
+    /// Writes the next record of one source.
+    #[inline]
+    fn write_next(&mut self, index: usize) {
+        let line = self.clock.line();
+        let Self {
+            sources,
+            sites,
+            outputs,
+            control,
+            own,
+            ..
+        } = self;
+        let source = &mut sources[index];
+        let head = source.next().expect("the caller has seen its ticks");
+        let wall_ns = line.wall_ns(head.ticks).max(self.last_wall_ns);
+        let mut wants_dump = None;
+        match head.site {
+            id::CONTEXT => source.take_context(),
+            id::LOSS => {
+                if let Some(text) = source.take_loss(&line) {
+                    note(outputs, own, Level::Warn, &text, wall_ns);
+                }
+            }
+            _ => {
+                if head.ticks < self.last_ticks {
+                    control.late.fetch_add(1, Ordering::Relaxed);
+                }
+                self.last_ticks = self.last_ticks.max(head.ticks);
+                self.last_wall_ns = wall_ns;
+                let raw = source.bytes();
+                let known = if head.site >= callsite::FIRST_ID {
+                    Some(look_up(sites, head.site))
+                } else {
+                    None
+                };
+                let parsed = match known {
+                    Some(known) => Ok(Line::of_site(
+                        head,
+                        raw,
+                        &known.site,
+                        source.origin(),
+                        wall_ns,
+                    )),
+                    None => Line::dynamic(head, raw, source.origin(), wall_ns),
+                };
+                if let Ok(line) = parsed
+                    && is_written(known, &head)
+                {
+                    outputs
+                        .iter_mut()
+                        .for_each(|output| output.line(&line, control));
+                    control.lines.fetch_add(1, Ordering::Relaxed);
+                    wants_dump = (line.level() == Level::Error && self.recorder).then_some(());
+                }
+            }
+        }
+        source.step(head.size);
+        if wants_dump.is_some() {
+            self.dump("the error above");
+        }
+    }
+
+    /// Lines lost since the last report by rings that have nothing more to say.
+    fn report_silent_losses(&mut self) {
+        let now = self
+            .last_wall_ns
+            .max(self.clock.line().wall_ns(clock::ticks()));
+        for source in &mut self.sources {
+            if let Some(text) = source.unreported_loss() {
+                note(&mut self.outputs, &self.own, Level::Warn, &text, now);
+            }
+        }
+    }
+
+    /// A line of the logger's own.
+    fn note(&mut self, level: Level, text: &str) {
+        let now = self
+            .last_wall_ns
+            .max(self.clock.line().wall_ns(clock::ticks()));
+        note(&mut self.outputs, &self.own, level, text, now);
+    }
+
+    fn write_out(&mut self, now: u64) {
+        let mut failing = false;
+        for output in &mut self.outputs {
+            output.write_out(now, &self.control);
+            failing |= output.is_failing();
+        }
+        self.control.failing.store(failing, Ordering::Relaxed);
+    }
+}
+
+/// Whether a record is a line for the sinks, or one that only the flight recorder keeps.
+fn is_written(known: Option<&KnownSite>, head: &Head) -> bool {
+    match known {
+        Some(known) => known.live.is_written(),
+        None => head.flags & record::RECORDED == 0,
+    }
+}
+
+/// The site with this id, which is read from the program's list when it is met first.
+fn look_up(sites: &mut Vec<Option<Box<KnownSite>>>, id: u32) -> &KnownSite {
+    let index = id as usize;
+    if sites.get(index).is_none_or(Option::is_none) {
+        if sites.len() <= index {
+            sites.resize_with(index + 1, || None);
+        }
+        // The thread that gave the site its id links it into the list right after: wait for it, if need be.
+        let live = loop {
+            match callsite::all().find(|site| site.id() == id) {
+                Some(site) => break site,
+                None => std::thread::yield_now(),
+            }
+        };
+        sites[index] = Some(Box::new(KnownSite {
+            site: describe(live),
+            live,
+        }));
+    }
+    sites[index].as_ref().expect("just filled in")
+}
+
+/// An owned copy of what a call site says of itself.
+pub(crate) fn describe(live: &Callsite) -> Site {
+    Site {
+        id: live.id(),
+        level: live.level,
+        target: live.target.to_owned(),
+        module: live.module.to_owned(),
+        file: live.file.to_owned(),
+        line: live.line,
+        format: live.format.to_owned(),
+        keys: live.keys.iter().map(|key| (*key).to_owned()).collect(),
+        plan: Plan::parse(live.format),
+    }
+}
+
+/// Writes a line of the logger's own to all outputs.
+fn note(outputs: &mut [Output], own: &Origin, level: Level, text: &str, wall_ns: u64) {
+    let bytes = note_record(level, text);
+    let head = Head::read(&bytes).expect("just made");
+    let line = Line::dynamic(head, &bytes, own, wall_ns).expect("just made");
+    outputs.iter_mut().for_each(|output| output.own_line(&line));
+}
+
+/// The record of a line without call site.
+pub(crate) fn note_record(level: Level, text: &str) -> Vec<u8> {
+    let mut values = Vec::new();
+    for part in ["coring_logger", "coring_logger", ""] {
+        push(&mut values, part);
+    }
+    push(&mut values, 0_u64);
+    push(&mut values, text);
+    let mut bytes = Vec::new();
+    record::push(
+        &mut bytes,
+        record::FINISHED,
+        record::dynamic_id(level),
+        0,
+        &values,
+    );
+    bytes
+}

@@ -1,0 +1,306 @@
+//! A format, a sink, and what is between them: the block being filled, and what happens when the sink fails.
+//!
+//! A sink that fails (disk full, directory gone, reader of a pipe asleep) must not hold up the other sinks, the drain, or a core. Its
+//! block is kept and offered again; beyond [`PENDING_BYTES`] new lines are counted as lost in this sink. Standard error hears of
+//! it once; when the sink works again, its own output says how many lines are missing.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use log::Level;
+
+use super::{Control, note_record};
+use crate::clock;
+use crate::filter::Filter;
+use crate::format::{Format, timestamp};
+use crate::line::{Line, Origin};
+use crate::record::Head;
+use crate::sink::Sink;
+
+/// A block goes to the sink at this size at the latest.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// What is kept for a sink that takes nothing.
+const PENDING_BYTES: usize = 4 * 1024 * 1024;
+
+/// A failing sink is tried again after so long.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// When written lines are made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sync {
+    /// The kernel decides. Survives a crash of the program, not of the machine.
+    #[default]
+    Never,
+    /// At most so long after they were written, and at shutdown.
+    Every(Duration),
+    /// Right after each block that holds a line of level error, and at shutdown.
+    OnError,
+}
+
+#[derive(Debug)]
+struct Failure {
+    since_ns: u64,
+    error: String,
+    retry_at: u64,
+    lost: u64,
+}
+
+pub(crate) struct Output {
+    format: Box<dyn Format>,
+    sink: Box<dyn Sink>,
+    filter: Option<Filter>,
+    sync: Sync,
+    block: Vec<u8>,
+    /// Ends of lines in `block`, for sinks that take line by line.
+    ends: Vec<usize>,
+    line_by_line: bool,
+    /// A block has been begun (see [`Sink::begin_block`]) and not been written out.
+    begun: bool,
+    unsynced: bool,
+    error_in_block: bool,
+    synced_at: u64,
+    last_ns: u64,
+    failure: Option<Failure>,
+}
+
+impl Output {
+    pub(crate) fn new(
+        format: Box<dyn Format>,
+        sink: Box<dyn Sink>,
+        filter: Option<Filter>,
+        sync: Sync,
+    ) -> Self {
+        Self {
+            line_by_line: sink.line_by_line(),
+            format,
+            sink,
+            filter,
+            sync,
+            block: Vec::with_capacity(BLOCK_BYTES + BLOCK_BYTES / 4),
+            ends: Vec::new(),
+            begun: false,
+            unsynced: false,
+            error_in_block: false,
+            synced_at: 0,
+            last_ns: 0,
+            failure: None,
+        }
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    pub(super) fn reopen(&mut self) {
+        self.sink.reopen();
+    }
+
+    /// Adds a line to the block.
+    #[inline]
+    pub(super) fn line(&mut self, line: &Line<'_>, control: &Control) {
+        if self
+            .filter
+            .as_ref()
+            .is_some_and(|filter| !filter.allows(line.target(), line.level()))
+        {
+            return;
+        }
+        self.last_ns = line.time_ns();
+        if self.has_room(control) {
+            self.append(line);
+        }
+    }
+
+    /// A line of the logger's own. These are few: they may go beyond the bound.
+    pub(super) fn own_line(&mut self, line: &Line<'_>) {
+        if self.begin() {
+            self.append(line);
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, line: &Line<'_>) {
+        self.format.line(line, &mut self.block);
+        self.error_in_block |= line.level() == Level::Error;
+        if self.line_by_line {
+            self.ends.push(self.block.len());
+        }
+    }
+
+    /// Makes room for a line, or counts it as lost.
+    #[inline]
+    fn has_room(&mut self, control: &Control) -> bool {
+        if self.block.len() >= BLOCK_BYTES {
+            self.write_out(clock::ticks(), control);
+        }
+        let room = (self.begun || self.begin()) && self.block.len() < PENDING_BYTES;
+        if !room {
+            if let Some(failure) = &mut self.failure {
+                failure.lost += 1;
+            }
+            control.lost_in_sinks.fetch_add(1, Ordering::Relaxed);
+        }
+        room
+    }
+
+    /// Begins a block. False if the sink has no place to write to.
+    fn begin(&mut self) -> bool {
+        if !self.begun && self.may_try(clock::ticks()) {
+            match self.sink.begin_block() {
+                Ok(new_file) => {
+                    self.begun = true;
+                    if new_file {
+                        self.format.begin(&mut self.block);
+                        self.ends.clear();
+                    }
+                    self.recover();
+                }
+                Err(error) => self.fail(&error),
+            }
+        }
+        self.begun
+    }
+
+    fn may_try(&self, now: u64) -> bool {
+        self.failure
+            .as_ref()
+            .is_none_or(|failure| now >= failure.retry_at)
+    }
+
+    /// Gives the block to the sink. What it does not take stays.
+    pub(super) fn write_out(&mut self, now: u64, control: &Control) {
+        if !self.block.is_empty() && self.may_try(now) {
+            let mut done = 0;
+            let result = self.offer(&mut done);
+            self.block.drain(..done);
+            control.bytes.fetch_add(done as u64, Ordering::Relaxed);
+            self.unsynced |= done > 0;
+            match result {
+                Ok(()) => {
+                    self.begun = false;
+                    self.recover();
+                }
+                Err(error) => self.fail(&error),
+            }
+        }
+        self.sync_if_due(now);
+    }
+
+    fn offer(&mut self, done: &mut usize) -> io::Result<()> {
+        if self.line_by_line {
+            let ends = std::mem::take(&mut self.ends);
+            let mut ends = ends.into_iter();
+            while let Some(end) = ends.next() {
+                if let Err(error) = self.sink.write(&self.block[*done..end]) {
+                    self.ends = std::iter::once(end)
+                        .chain(ends)
+                        .map(|end| end - *done)
+                        .collect();
+                    return Err(error);
+                }
+                *done = end;
+            }
+            return Ok(());
+        }
+        while *done < self.block.len() {
+            match self.sink.write(&self.block[*done..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => *done += taken,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        let retry_at = clock::ticks().saturating_add(clock::rough_ticks_in(RETRY_AFTER));
+        match &mut self.failure {
+            Some(failure) => failure.retry_at = retry_at,
+            None => {
+                // Only "later": no failure to speak of until lines are lost.
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    say_on_stderr(&format!(
+                        "coring-logger: cannot write the log: {error}; lines are kept and tried again\n"
+                    ));
+                }
+                self.failure = Some(Failure {
+                    since_ns: self.last_ns,
+                    error: error.to_string(),
+                    retry_at,
+                    lost: 0,
+                });
+            }
+        }
+    }
+
+    /// The sink works again: its own output says what is missing.
+    fn recover(&mut self) {
+        let Some(failure) = self.failure.take() else {
+            return;
+        };
+        if failure.lost == 0 {
+            return;
+        }
+        let text = format!(
+            "{} lines lost since {}: cannot write the log: {}",
+            failure.lost,
+            timestamp(failure.since_ns),
+            failure.error
+        );
+        let bytes = note_record(Level::Error, &text);
+        let origin = Origin {
+            thread: "logger".to_owned(),
+            ..Origin::default()
+        };
+        let head = Head::read(&bytes).expect("just made");
+        let line = Line::dynamic(head, &bytes, &origin, self.last_ns).expect("just made");
+        self.own_line(&line);
+    }
+
+    fn sync_if_due(&mut self, now: u64) {
+        let due = match self.sync {
+            Sync::Never => false,
+            Sync::Every(interval) => {
+                now.saturating_sub(self.synced_at) >= clock::rough_ticks_in(interval)
+            }
+            Sync::OnError => self.error_in_block,
+        };
+        if self.unsynced && due {
+            self.sync_now(now);
+        }
+    }
+
+    fn sync_now(&mut self, now: u64) {
+        self.unsynced = false;
+        self.error_in_block = false;
+        self.synced_at = now;
+        if let Err(error) = self.sink.sync() {
+            self.fail(&error);
+        }
+    }
+
+    /// The last call: one more attempt, whatever the time.
+    pub(super) fn finish(&mut self, now: u64, control: &Control) {
+        if let Some(failure) = &mut self.failure {
+            failure.retry_at = 0;
+        }
+        self.write_out(now, control);
+        if self.sync != Sync::Never && self.unsynced {
+            self.sync_now(now);
+        }
+        if let Some(failure) = &self.failure {
+            let (lost, kept, error) = (failure.lost, self.block.len(), &failure.error);
+            say_on_stderr(&format!(
+                "coring-logger: {lost} lines and the last {kept} bytes are not in the log: {error}\n"
+            ));
+        }
+    }
+}
+
+/// Says something on standard error if that does not block.
+pub(crate) fn say_on_stderr(text: &str) {
+    let _ = crate::sink::write_without_blocking(libc::STDERR_FILENO, text.as_bytes());
+}

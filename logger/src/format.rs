@@ -1,0 +1,50 @@
+//! How lines become bytes.
+//!
+//! A [`Format`] appends one line to a buffer; the drain gives full buffers to a sink. Three are here: [`Text`] with a pattern, [`Json`] (one
+//! object a line) and [`Binary`] (the records as they are; smallest and fastest, read by the `coring-log` command).
+
+mod binary;
+mod json;
+mod text;
+
+pub use binary::Binary;
+
+pub use json::Json;
+pub(crate) use text::timestamp;
+pub use text::{ParsePatternError, Text};
+
+use crate::line::Line;
+
+/// Turns lines into bytes.
+///
+/// # Examples
+/// ```
+/// use coring_logger::{Format, Line, Logger, info};
+///
+/// /// The message and nothing else.
+/// struct Bare;
+/// impl Format for Bare {
+///     fn line(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
+///         let start = out.len();
+///         line.write_message(out);
+///         coring_logger::escape(out, start);
+///         out.push(b'\n');
+///     }
+/// }
+///
+/// let (builder, lines) = Logger::builder().format(Bare).memory();
+/// let logger = builder.start()?;
+/// info!("{} + {}", 1, 2);
+/// logger.shutdown();
+/// assert_eq!(lines.text(), "1 + 2\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait Format: Send {
+    /// The following bytes begin a new file. Appends what must stand there.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// Appends one line.
+    fn line(&mut self, line: &Line<'_>, out: &mut Vec<u8>);
+}

@@ -1,0 +1,313 @@
+//! Text by a pattern: `{time} {level} [{origin}] {target}: {message}{fields}`.
+//!
+//! ```text
+//! 2026-11-20T18:58:46.123456Z INFO  [core 0 session#7] server::net: accepted 10.0.0.1:4711 user=ann
+//! ```
+//!
+//! The pattern is taken apart once; a line then is a walk over its pieces. The date, which changes once a second, is kept
+//! as bytes. Whatever comes from outside is escaped: one record is one line, always.
+
+use std::fmt;
+use std::str::FromStr;
+
+use log::Level;
+
+use crate::format::Format;
+use crate::line::{Line, escape};
+use crate::plan::{Spec, Style};
+use crate::show::{decimal, show};
+use crate::value::Value;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    Time,
+    Unix,
+    Level,
+    Origin,
+    Core,
+    Thread,
+    Coroutine,
+    Target,
+    Module,
+    File,
+    Line,
+    Message,
+    Fields,
+}
+
+const WORDS: [(&str, Piece); 13] = [
+    ("time", Piece::Time),
+    ("unix", Piece::Unix),
+    ("level", Piece::Level),
+    ("origin", Piece::Origin),
+    ("core", Piece::Core),
+    ("thread", Piece::Thread),
+    ("coroutine", Piece::Coroutine),
+    ("target", Piece::Target),
+    ("module", Piece::Module),
+    ("file", Piece::File),
+    ("line", Piece::Line),
+    ("message", Piece::Message),
+    ("fields", Piece::Fields),
+];
+
+/// Lines of text.
+///
+/// Words of a pattern: `{time}` (UTC, microseconds), `{unix}` (nanoseconds since 1970), `{level}`, `{origin}` (core or thread, and
+/// coroutine), `{core}`, `{thread}`, `{coroutine}`, `{target}`, `{module}`, `{file}`, `{line}`, `{message}`, and `{fields}` (each as
+/// ` key=value`, with a space in front).
+///
+/// # Examples
+/// ```
+/// use coring_logger::Text;
+/// let text: Text = "{level} {message}".parse()?;
+/// assert!("{levle}".parse::<Text>().unwrap_err().to_string().contains("levle"));
+/// # let _ = text;
+/// # Ok::<(), coring_logger::ParsePatternError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Text {
+    pieces: Vec<Piece>,
+    colors: bool,
+    /// The second that `date` shows.
+    second: u64,
+    /// `2026-11-20T18:58:46.`
+    date: Vec<u8>,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        "{time} {level} [{origin}] {target}: {message}{fields}"
+            .parse()
+            .expect("a valid pattern")
+    }
+}
+
+impl Text {
+    /// Colours the level, for terminals.
+    #[must_use]
+    pub fn colors(mut self, on: bool) -> Self {
+        self.colors = on;
+        self
+    }
+
+    fn time(&mut self, ns: u64, out: &mut Vec<u8>) {
+        let second = ns / 1_000_000_000;
+        if second != self.second || self.date.is_empty() {
+            self.second = second;
+            self.date = date(second).into_bytes();
+        }
+        out.extend_from_slice(&self.date);
+        let micros = ns % 1_000_000_000 / 1000;
+        let start = out.len();
+        decimal(out, 1_000_000 + micros); // The leading 1 holds the zeros; it becomes the point.
+        out[start] = b'.';
+        out.push(b'Z');
+    }
+}
+
+/// `2026-11-20T18:58:46` of seconds since 1970. Days to dates as in the Gregorian calendar's rules, counted in years that begin in March.
+fn date(second: u64) -> String {
+    let (days, second) = (second / 86_400, second % 86_400);
+    let days = days + 719_468; // days from 0000-03-01 to 1970-01-01
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// A time as lines show it.
+pub(crate) fn timestamp(ns: u64) -> String {
+    format!(
+        "{}.{:06}Z",
+        date(ns / 1_000_000_000),
+        ns % 1_000_000_000 / 1000
+    )
+}
+
+fn level_text(level: Level, colors: bool) -> &'static [u8] {
+    match (level, colors) {
+        (Level::Error, false) => b"ERROR",
+        (Level::Warn, false) => b"WARN ",
+        (Level::Info, false) => b"INFO ",
+        (Level::Debug, false) => b"DEBUG",
+        (Level::Trace, false) => b"TRACE",
+        (Level::Error, true) => b"\x1b[31mERROR\x1b[0m",
+        (Level::Warn, true) => b"\x1b[33mWARN \x1b[0m",
+        (Level::Info, true) => b"\x1b[32mINFO \x1b[0m",
+        (Level::Debug, true) => b"\x1b[34mDEBUG\x1b[0m",
+        (Level::Trace, true) => b"\x1b[35mTRACE\x1b[0m",
+    }
+}
+
+/// Where a line comes from, short: `core 0 session#7`, `thread main`.
+fn origin(line: &Line<'_>, out: &mut Vec<u8>) {
+    match line.core() {
+        Some(core) => {
+            out.extend_from_slice(b"core ");
+            decimal(out, core.into());
+        }
+        None if line.thread().is_empty() => out.extend_from_slice(b"thread"),
+        None => {
+            out.extend_from_slice(b"thread ");
+            out.extend_from_slice(line.thread().as_bytes());
+        }
+    }
+    if line.coroutine().is_some() {
+        out.push(b' ');
+        coroutine(line, out);
+    }
+}
+
+fn coroutine(line: &Line<'_>, out: &mut Vec<u8>) {
+    if let Some((id, name)) = line.coroutine() {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'#');
+        decimal(out, id);
+    }
+}
+
+/// ` key=value`. Texts that could be taken for something else are quoted.
+fn fields(line: &Line<'_>, out: &mut Vec<u8>) {
+    for (key, value) in line.fields() {
+        out.push(b' ');
+        out.extend_from_slice(key.as_bytes());
+        out.push(b'=');
+        let quoted = match value {
+            Value::Text(text, _) => {
+                text.is_empty()
+                    || text.contains(|c: char| {
+                        c.is_whitespace() || c.is_control() || "\"'=\\".contains(c)
+                    })
+            }
+            _ => false,
+        };
+        let style = if quoted { Style::Debug } else { Style::Display };
+        show(
+            out,
+            value,
+            &Spec {
+                style,
+                ..Spec::DISPLAY
+            },
+        );
+    }
+}
+
+impl Format for Text {
+    fn line(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
+        let pieces = std::mem::take(&mut self.pieces);
+        for piece in &pieces {
+            let start = out.len();
+            match piece {
+                Piece::Literal(text) => {
+                    out.extend_from_slice(text.as_bytes());
+                    continue;
+                }
+                Piece::Time => {
+                    self.time(line.time_ns(), out);
+                    continue;
+                }
+                Piece::Level => {
+                    out.extend_from_slice(level_text(line.level(), self.colors));
+                    continue;
+                }
+                Piece::Unix => decimal(out, line.time_ns()),
+                Piece::Origin => origin(line, out),
+                Piece::Core => line
+                    .core()
+                    .into_iter()
+                    .for_each(|core| decimal(out, core.into())),
+                Piece::Thread => out.extend_from_slice(line.thread().as_bytes()),
+                Piece::Coroutine => coroutine(line, out),
+                Piece::Target => out.extend_from_slice(line.target().as_bytes()),
+                Piece::Module => out.extend_from_slice(line.module().as_bytes()),
+                Piece::File => out.extend_from_slice(line.file().as_bytes()),
+                Piece::Line => decimal(out, line.line().into()),
+                Piece::Message => line.write_message(out),
+                Piece::Fields if line.has_fields() => fields(line, out),
+                Piece::Fields => continue,
+            }
+            escape(out, start);
+        }
+        out.push(b'\n');
+        self.pieces = pieces;
+    }
+}
+
+/// A pattern that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsePatternError(String);
+
+impl fmt::Display for ParsePatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; a pattern's words are", self.0)?;
+        WORDS
+            .iter()
+            .try_for_each(|(word, _)| write!(f, " {{{word}}}"))
+    }
+}
+impl std::error::Error for ParsePatternError {}
+
+impl FromStr for Text {
+    type Err = ParsePatternError;
+
+    fn from_str(pattern: &str) -> Result<Self, ParsePatternError> {
+        let mut pieces = Vec::new();
+        let mut rest = pattern;
+        while let Some((literal, behind)) = rest.split_once('{') {
+            if !literal.is_empty() {
+                pieces.push(Piece::Literal(literal.to_owned()));
+            }
+            let (word, behind) = behind
+                .split_once('}')
+                .ok_or_else(|| ParsePatternError(format!("`{{{behind}` has no closing brace")))?;
+            let piece = WORDS
+                .iter()
+                .find(|(known, _)| *known == word)
+                .map(|(_, piece)| piece.clone());
+            pieces
+                .push(piece.ok_or_else(|| ParsePatternError(format!("`{{{word}}}` is unknown")))?);
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Literal(rest.to_owned()));
+        }
+        Ok(Self {
+            pieces,
+            colors: false,
+            second: 0,
+            date: Vec::new(),
+        })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    //! Goal: dates are right at the calendar's corners.
+    use super::date;
+
+    #[test]
+    fn dates() {
+        for (second, text) in [
+            (0, "1970-01-01T00:00:00"),
+            (951_782_399, "2000-02-28T23:59:59"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (1_709_251_199, "2024-02-29T23:59:59"),
+            (1_735_689_599, "2024-12-31T23:59:59"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+        ] {
+            assert_eq!(date(second), text);
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! Starting, steering and ending a logger.
+//!
+//! ```text
+//!   Logger::builder() ... .start()    gates open, drain thread runs
+//!   logger.flush()                    everything logged so far is with the sinks
+//!   logger.shutdown()                 gates close, the drain empties the rings, sinks are made durable, thread joined
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use log::LevelFilter;
+
+use crate::context::Hooks;
+use crate::drain::{Control, Drain, DrainSettings, Output, Sync};
+use crate::filter::Filter;
+use crate::format::{Format, Text};
+use crate::sink::{File, FileOptions, Memory, MemoryLines, Sink, Stderr};
+use crate::state::{self, Full, Settings};
+use crate::{facade, memory, producer};
+
+/// A running logger. There is one per process at a time. Dropping it shuts it down.
+#[derive(Debug)]
+pub struct Logger {
+    control: Arc<Control>,
+    thread: Option<JoinHandle<()>>,
+    ended: bool,
+}
+
+/// Every setting of a logger, with its default.
+#[must_use]
+pub struct Builder {
+    outputs: Vec<Output>,
+    format: Option<Box<dyn Format>>,
+    output_filter: Option<Filter>,
+    sync: Sync,
+    settings: Settings,
+    drain: DrainSettings,
+    cpu: Option<usize>,
+    log_facade: bool,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("outputs", &self.outputs.len())
+            .field("settings", &self.settings)
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            outputs: Vec::new(),
+            format: None,
+            output_filter: None,
+            sync: Sync::Never,
+            settings: Settings {
+                core_ring_bytes: 1 << 20,
+                thread_ring_bytes: 64 << 10,
+                max_rings: 1024,
+                full: Full::Drop,
+                hooks: Hooks::default(),
+                written: Filter::new(LevelFilter::Info),
+                recorded: Filter::new(LevelFilter::Off),
+            },
+            drain: DrainSettings {
+                window: Duration::from_millis(1),
+                poll: Duration::from_millis(1),
+                recorder: false,
+            },
+            cpu: None,
+            log_facade: true,
+        }
+    }
+}
+
+impl Builder {
+    /// Which lines are written. Default: `info`.
+    pub fn filter(mut self, filter: impl Into<Filter>) -> Self {
+        self.settings.written = filter.into();
+        self
+    }
+
+    /// Turns the flight recorder on: lines that `filter` allows are put into the rings, and those that are not to be written stay there, up to
+    /// half of each ring. They are written when an error is logged, or by [`Logger::dump`]. Default: off.
+    pub fn flight_recorder(mut self, filter: impl Into<Filter>) -> Self {
+        self.settings.recorded = filter.into();
+        self.drain.recorder = true;
+        self
+    }
+
+    /// The format of the next sink. Default: [`Text::default`].
+    pub fn format(mut self, format: impl Format + 'static) -> Self {
+        self.format = Some(Box::new(format));
+        self
+    }
+
+    /// Text by a pattern for the next sink (see [`Text`]).
+    ///
+    /// # Panics
+    /// If the pattern has an unknown word. Parse a [`Text`] yourself if it comes from outside.
+    pub fn pattern(self, pattern: &str) -> Self {
+        let text: Text = pattern.parse().unwrap_or_else(|error| panic!("{error}"));
+        self.format(text)
+    }
+
+    /// Restricts the next sink to what `filter` allows, below [`Builder::filter`]. Default: no restriction.
+    pub fn sink_filter(mut self, filter: impl Into<Filter>) -> Self {
+        self.output_filter = Some(filter.into());
+        self
+    }
+
+    /// When the next sink makes lines durable. Default: [`Sync::Never`].
+    pub fn sync(mut self, sync: Sync) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// Adds a sink.
+    pub fn sink(mut self, sink: impl Sink + 'static) -> Self {
+        let format = self
+            .format
+            .take()
+            .unwrap_or_else(|| Box::new(Text::default()));
+        let (filter, sync) = (self.output_filter.take(), std::mem::take(&mut self.sync));
+        self.outputs
+            .push(Output::new(format, Box::new(sink), filter, sync));
+        self
+    }
+
+    /// Adds a file.
+    pub fn file(self, options: impl Into<FileOptions>) -> Self {
+        self.sink(File::new(options))
+    }
+
+    /// Adds standard error; its default format is coloured if that is a terminal. A builder without any sink gets this one.
+    pub fn stderr(mut self) -> Self {
+        if self.format.is_none() {
+            self.format = Some(Box::new(Text::default().colors(Stderr::wants_colors())));
+        }
+        self.sink(Stderr::new())
+    }
+
+    /// Adds a sink that keeps everything, and returns the handle to read it by.
+    pub fn memory(self) -> (Self, MemoryLines) {
+        let (sink, lines) = Memory::new();
+        (self.sink(sink), lines)
+    }
+
+    /// Size of a core's ring: it must hold the longest burst. Rounded up to a power of two of at least 4 KiB. Default: 1 MiB.
+    pub fn core_ring_bytes(mut self, bytes: usize) -> Self {
+        self.settings.core_ring_bytes = bytes.next_power_of_two().max(4096);
+        self
+    }
+
+    /// Size of the ring of a thread that is no core, as above. Default: 64 KiB.
+    pub fn thread_ring_bytes(mut self, bytes: usize) -> Self {
+        self.settings.thread_ring_bytes = bytes.next_power_of_two().max(4096);
+        self
+    }
+
+    /// How many threads get a ring of their own; those beyond share one behind a lock. Default: 1024.
+    pub fn max_rings(mut self, count: usize) -> Self {
+        self.settings.max_rings = count;
+        self
+    }
+
+    /// What happens when a ring is full. Default: [`Full::Drop`].
+    pub fn full(mut self, policy: Full) -> Self {
+        self.settings.full = policy;
+        self
+    }
+
+    /// What the logger asks the runtime. Default: threads only.
+    pub fn hooks(mut self, hooks: Hooks) -> Self {
+        self.settings.hooks = hooks;
+        self
+    }
+
+    /// Records published later than this after their time stamp may be written out of order between rings. Lines reach a sink at
+    /// least so late. Default: 1 ms.
+    pub fn window(mut self, window: Duration) -> Self {
+        self.drain.window = window;
+        self
+    }
+
+    /// How often the drain looks when nobody wakes it. Errors, flushes, and rings a quarter full wake it. Default: 1 ms.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.drain.poll = interval;
+        self
+    }
+
+    /// Binds the drain's thread to a CPU. Default: it runs where the kernel puts it, within the process's affinity.
+    pub fn cpu(mut self, cpu: usize) -> Self {
+        self.cpu = Some(cpu);
+        self
+    }
+
+    /// Whether to become the target of the `log` crate's macros. Default: yes.
+    pub fn log_facade(mut self, on: bool) -> Self {
+        self.log_facade = on;
+        self
+    }
+
+    /// Starts the logger with a drain thread of its own.
+    ///
+    /// # Errors
+    /// If a logger is running already, the thread cannot be started, or the `log` facade belongs to another logger.
+    pub fn start(self) -> io::Result<Logger> {
+        let cpu = self.cpu;
+        let (mut logger, drain) = self.build()?;
+        let body = move || {
+            if let Some(cpu) = cpu {
+                bind_to_cpu(cpu);
+            }
+            drain.run();
+        };
+        logger.thread = Some(
+            std::thread::Builder::new()
+                .name("coring-logger".to_owned())
+                .spawn(body)?,
+        );
+        Ok(logger)
+    }
+
+    /// Starts the logger without a thread: the caller runs the [`Drain`], either [`Drain::run`] on a thread with a ring of its own, or
+    /// [`Drain::drain`] again and again from a coroutine and [`Drain::finish`] at the end.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    ///
+    /// # Examples
+    /// ```
+    /// use coring_logger::{Logger, info};
+    ///
+    /// let (builder, lines) = Logger::builder().pattern("{message}").memory();
+    /// let (logger, mut drain) = builder.build()?;
+    /// info!("one");
+    /// drain.finish();
+    /// assert_eq!(lines.text(), "one\n");
+    /// logger.shutdown();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn build(mut self) -> io::Result<(Logger, Drain)> {
+        if self.outputs.is_empty() {
+            self = self.stderr();
+        }
+        if self.log_facade {
+            facade::install()?;
+        }
+        let control = Arc::new(Control::default());
+        let drain = Drain::new(control.clone(), self.outputs, self.drain);
+        state::begin(self.settings).map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a logger is running in this process: shut it down before starting another",
+            )
+        })?;
+        Ok((
+            Logger {
+                control,
+                thread: None,
+                ended: false,
+            },
+            drain,
+        ))
+    }
+}
+
+fn bind_to_cpu(cpu: usize) {
+    if let Err(error) = crate::system::bind_to_cpu(cpu) {
+        crate::drain::say_on_stderr(&format!(
+            "coring-logger: cannot bind the drain to CPU {cpu}: {error}\n"
+        ));
+    }
+}
+
+/// Numbers about a logger, since its start unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Lines given to the sinks.
+    pub lines: u64,
+    /// Bytes that sinks have taken.
+    pub bytes: u64,
+    /// Lines that found their ring full, by level (error first); since the process began.
+    pub dropped: [u64; 5],
+    /// Lines refused: logged by a signal handler within a line, by a `Display` that logs itself without end, or after a fork; since the
+    /// process began.
+    pub refused: u64,
+    /// Lines lost because a sink failed for too long.
+    pub lost_in_sinks: u64,
+    /// Lines written out of time order, because their ring published them later than the window.
+    pub late: u64,
+    /// Rings in use.
+    pub rings: usize,
+    /// Memory mapped for them.
+    pub ring_bytes: usize,
+}
+
+impl Logger {
+    /// Settings for a logger.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Waits until everything that the calling thread has logged, and what others have published, is with the sinks. Inside a coroutine
+    /// this parks; elsewhere it blocks.
+    ///
+    /// # Parks
+    /// By [`Hooks::pause`].
+    ///
+    /// # Errors
+    /// `TimedOut` after five seconds, which means that nobody runs the drain; `Other` if a sink is failing.
+    pub fn flush(&self) -> io::Result<()> {
+        flush(Duration::from_secs(5))?;
+        if self.control.failing.load(Ordering::Relaxed) {
+            return Err(io::Error::other(
+                "a sink of the logger is failing: what it said is on standard error",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Replaces the filter of written lines, for all call sites at once.
+    pub fn set_filter(&self, filter: impl Into<Filter>) {
+        state::set_filters(Some(filter.into()), None);
+    }
+
+    /// Opens log files anew at the next line: call it on SIGHUP.
+    pub fn reopen(&self) {
+        self.control.reopen.store(true, Ordering::Release);
+        state::wake_drain();
+    }
+
+    /// Writes what the flight recorder holds.
+    pub fn dump(&self) {
+        producer::publish_current();
+        self.control.dump.store(true, Ordering::Release);
+        state::wake_drain();
+    }
+
+    /// Numbers.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let control = &self.control;
+        let rings = memory::all();
+        let mut dropped = control
+            .dropped_in_closed
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed));
+        for ring in &rings {
+            for (total, count) in dropped.iter_mut().zip(ring.shared().drops()) {
+                *total += count;
+            }
+        }
+        Stats {
+            lines: control.lines.load(Ordering::Relaxed),
+            bytes: control.bytes.load(Ordering::Relaxed),
+            dropped,
+            refused: state::refused(),
+            lost_in_sinks: control.lost_in_sinks.load(Ordering::Relaxed),
+            late: control.late.load(Ordering::Relaxed),
+            rings: rings.len(),
+            ring_bytes: rings.iter().map(|ring| ring.mapped_bytes()).sum(),
+        }
+    }
+
+    /// Ends the logger in order: closes all gates, writes what is in the rings, makes it durable, joins the drain's thread. Lines logged
+    /// from then on are ignored.
+    pub fn shutdown(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        producer::publish_current();
+        state::end();
+        self.control.stop.store(true, Ordering::Release);
+        state::wake_drain();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Logger {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Waits for the drain to have written everything published by now.
+pub(crate) fn flush(timeout: Duration) -> io::Result<()> {
+    const NAP: Duration = Duration::from_micros(200);
+    producer::publish_current();
+    let ticket = state::want_flush();
+    let begun = Instant::now();
+    let pause = state::hooks().pause;
+    while !state::flush_is_done(ticket) {
+        if begun.elapsed() > timeout {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the log was not flushed: does anybody run the drain?",
+            ));
+        }
+        if !pause(NAP) {
+            state::wait_for_flush(ticket, NAP);
+        }
+    }
+    Ok(())
+}

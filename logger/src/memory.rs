@@ -1,0 +1,181 @@
+//! Where rings live, and the list of all of them.
+//!
+//! ```text
+//!   one ring:  | shared header, 4096 bytes | data, a power of two |
+//! ```
+//!
+//! A ring is owned by one thread's producer and read by the drain; both hold it through an `Arc`. The list keeps a ring until its
+//! producer is gone *and* the drain has emptied it. The list is locked when a thread logs for the first time, when it ends,
+//! and when the drain sees that its copy is out of date; never per line.
+
+#![expect(unsafe_code, reason = "hands out pointers into a mapping")]
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use memmap2::{MmapMut, MmapRaw};
+
+use crate::ring::Shared;
+
+/// The shared header has pages of its own: in a crash file it can be found without knowing this program.
+pub(crate) const HEADER_BYTES: usize = 4096;
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Shared>() <= HEADER_BYTES);
+
+/// Who writes into a ring.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Label {
+    /// Unique in this process.
+    pub(crate) id: u32,
+    pub(crate) core: Option<u32>,
+    pub(crate) thread: String,
+}
+
+/// A ring's memory.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    base: NonNull<u8>,
+    capacity: usize,
+    pub(crate) label: Label,
+    /// The producer is gone; nothing more will be published.
+    closed: AtomicBool,
+    /// Losses that some drain has told of, by level; kept here because a ring may outlive its drain.
+    pub(crate) reported: [AtomicU64; 5],
+    /// Keeps `base` mapped.
+    _map: Arc<MmapRaw>,
+}
+
+// SAFETY: `base` points into a mapping that `_map` keeps alive. Bytes behind it are shared by the protocol of `ring.rs`.
+unsafe impl Send for Ring {}
+// SAFETY: as above.
+unsafe impl Sync for Ring {}
+
+impl Ring {
+    /// A ring in anonymous memory.
+    fn anonymous(capacity: usize, label: Label) -> io::Result<Self> {
+        let map = Arc::new(MmapRaw::from(MmapMut::map_anon(HEADER_BYTES + capacity)?));
+        Ok(Self::at(map, 0, capacity, label))
+    }
+
+    /// A ring at `offset` of a mapping. The header there must be zero.
+    pub(crate) fn at(map: Arc<MmapRaw>, offset: usize, capacity: usize, label: Label) -> Self {
+        assert!(
+            capacity.is_power_of_two(),
+            "ring capacity {capacity} is not a power of two"
+        );
+        assert!(
+            offset.is_multiple_of(HEADER_BYTES) && offset + HEADER_BYTES + capacity <= map.len()
+        );
+        // SAFETY: inside the mapping, as just asserted.
+        let base = unsafe { map.as_mut_ptr().add(offset) };
+        let base = NonNull::new(base).expect("mappings are not at address 0");
+        Self {
+            base,
+            capacity,
+            label,
+            closed: AtomicBool::new(false),
+            reported: Default::default(),
+            _map: map,
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        // SAFETY: page-aligned, mapped as long as `self`, zero or written only through `Shared`, which is all atomics.
+        unsafe { self.base.cast::<Shared>().as_ref() }
+    }
+
+    pub(crate) fn data(&self) -> NonNull<u8> {
+        // SAFETY: the data follows the header in the same mapping.
+        unsafe { self.base.add(HEADER_BYTES) }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The bytes from position `from` up to `to`, which must not cross the end of the ring.
+    ///
+    /// # Safety
+    /// The caller is the ring's only reader, `released <= from <= to <= published`, and nothing in the range is released while
+    /// the slice lives.
+    pub(crate) unsafe fn bytes(&self, from: u64, to: u64) -> &[u8] {
+        let offset = usize::try_from(from).expect("64 bit") & (self.capacity - 1);
+        let length = usize::try_from(to - from).expect("64 bit");
+        assert!(
+            offset + length <= self.capacity,
+            "slice crosses the end of the ring"
+        );
+        // SAFETY: `offset` is inside the data.
+        let start = unsafe { self.data().add(offset) };
+        // SAFETY: inside the mapping; published and not released, so the writer leaves it alone (caller).
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), length) }
+    }
+
+    pub(crate) fn close(&self) {
+        // Release: pairs with the Acquire in `is_closed`; what the producer published last is visible to who sees it closed.
+        self.closed.store(true, Ordering::Release);
+        VERSION.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Bytes mapped for this ring alone.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        HEADER_BYTES + self.capacity
+    }
+}
+
+static RINGS: Mutex<Vec<Arc<Ring>>> = Mutex::new(Vec::new());
+static VERSION: AtomicU32 = AtomicU32::new(0);
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+/// A panic while holding one of our locks leaves nothing half done, so poison is ignored.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a ring and lists it. `limit` bounds the number of rings; cores pass `usize::MAX`.
+pub(crate) fn create(capacity: usize, core: Option<u32>, limit: usize) -> io::Result<Arc<Ring>> {
+    let thread = std::thread::current().name().unwrap_or("").to_owned();
+    let label = Label {
+        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        core,
+        thread,
+    };
+    let mut rings = lock(&RINGS);
+    if rings.len() >= limit {
+        return Err(io::Error::other(format!(
+            "{limit} threads log already: raise max_rings in the logger's builder"
+        )));
+    }
+    let ring = Arc::new(Ring::anonymous(capacity, label)?);
+    rings.push(ring.clone());
+    // Release: pairs with the Acquire in `version`.
+    VERSION.fetch_add(1, Ordering::Release);
+    Ok(ring)
+}
+
+/// Changes whenever a ring is added, closed or removed.
+pub(crate) fn version() -> u32 {
+    VERSION.load(Ordering::Acquire)
+}
+
+/// All rings.
+pub(crate) fn all() -> Vec<Arc<Ring>> {
+    lock(&RINGS).clone()
+}
+
+/// In a forked child: the parent's rings are not ours.
+pub(crate) fn forget_all() {
+    lock(&RINGS).clear();
+}
+
+/// Forgets a closed ring that the drain has emptied.
+pub(crate) fn remove(ring: &Arc<Ring>) {
+    lock(&RINGS).retain(|listed| !Arc::ptr_eq(listed, ring));
+}

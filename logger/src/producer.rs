@@ -1,0 +1,473 @@
+//! The writing end of a ring, as the thread that logs sees it: this file is the hot path.
+//!
+//! ```text
+//!   emit(site, args)
+//!     -> CURRENT                one thread-local pointer: the ring of this core, or of this thread
+//!     -> context unchanged?     one call through a pointer, one compare
+//!     -> fits below the limit?  one compare (ring.rs)
+//!     -> counter, arguments, then the first word; publish
+//! ```
+//!
+//! All arguments are snapshots by now (encode.rs), so between the reservation and the first word no user code runs: nothing can
+//! panic, log, or switch the coroutine in there. What can come in between is a signal handler that logs; it finds `busy` set
+//! and its line is refused and counted.
+//!
+//! A core publishes once a turn and every [`PUBLISH_BYTES`]: the line that holds `head` travels between two cores at each
+//! publication (160 ns one way, measured), so it should not travel per record. Foreign threads have no turns and publish each record.
+
+#![expect(
+    unsafe_code,
+    reason = "writes records into mapped memory; follows the thread-local pointer to its producer"
+)]
+
+use std::cell::Cell;
+use std::io;
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+use std::sync::{Arc, Mutex};
+
+use log::Level;
+
+use crate::clock;
+use crate::context;
+use crate::encode::{Args, Encoded};
+use crate::memory::{self, Ring, lock};
+use crate::record::{self, HEADER_BYTES, MAX_RECORD_BYTES, first_word, id, lap, level_index};
+use crate::ring::{Room, Writer, longest_record};
+use crate::state::{self, Full};
+
+/// A core shows its records to the drain at the end of a turn, and within a long turn after so many bytes.
+pub(crate) const PUBLISH_BYTES: u64 = 1024;
+
+/// No coroutine has this id: forces a context record before the next line.
+pub(crate) const UNKNOWN_CONTEXT: u64 = u64::MAX;
+
+/// Ticks of the first loss and a counter per level, each a tag and eight bytes.
+const LOSS_BYTES: u64 = (HEADER_BYTES as u64 + 6 * 9).next_multiple_of(8);
+
+/// The writing end of one ring. Used by one thread at a time; signal handlers on that thread may come in between, so all fields are cells.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    writer: Writer,
+    data: *mut u8,
+    mask: u64,
+    busy: Cell<bool>,
+    /// Time of this turn, or 0 to read the counter for each line.
+    turn_ticks: Cell<u64>,
+    publish_bytes: u64,
+    context_id: fn() -> u64,
+    context: Cell<u64>,
+    /// Ticks of the first line lost since the last that got through; 0 if none was.
+    lost_since: Cell<u64>,
+    ring: Arc<Ring>,
+}
+
+// SAFETY: `data` points into the ring, which the `Arc` keeps mapped; nothing in here belongs to a thread.
+unsafe impl Send for Producer {}
+
+impl Producer {
+    fn new(ring: Arc<Ring>, publish_bytes: u64) -> Self {
+        let capacity = ring.capacity() as u64;
+        Self {
+            writer: Writer::new(capacity, 0),
+            data: ring.data().as_ptr(),
+            mask: capacity - 1,
+            busy: Cell::new(false),
+            turn_ticks: Cell::new(0),
+            publish_bytes,
+            context_id: state::hooks().context_id,
+            // A ring starts outside any coroutine, so 0 needs no record; fields of this thread do.
+            context: Cell::new(if context::has_fields() {
+                UNKNOWN_CONTEXT
+            } else {
+                0
+            }),
+            lost_since: Cell::new(0),
+            ring,
+        }
+    }
+
+    /// Writes one line, or counts it as lost.
+    #[inline(always)]
+    fn write<M: Args>(&self, site: u32, flags: u8, level: Level, args: M) {
+        let context = (self.context_id)();
+        if self.busy.replace(true) {
+            return state::count_refused();
+        }
+        compiler_fence(Ordering::SeqCst); // A handler that runs from here on sees `busy`.
+        let size = (HEADER_BYTES + args.size()).next_multiple_of(8) as u64;
+        let urgent = level <= Level::Warn;
+        if (context == self.context.get() || self.change_context(context, urgent))
+            && (self.writer.fits(size, urgent) || self.make_room(size, urgent))
+        {
+            let turn = self.turn_ticks.get();
+            let ticks = if turn == 0 { clock::ticks() } else { turn };
+            // SAFETY: `fits` and `make_room` reserve `size` contiguous bytes at the writer's position, and `size` counts the
+            // header and what the arguments will write.
+            unsafe { self.put(size, flags, site, ticks, args) };
+            if self.writer.unpublished() >= self.publish_bytes {
+                self.writer.publish(self.ring.shared());
+            }
+        } else {
+            self.lose(level);
+        }
+        compiler_fence(Ordering::SeqCst);
+        self.busy.set(false);
+    }
+
+    /// Writes a record at the writer's position and steps over it.
+    ///
+    /// # Safety
+    /// `size` bytes are reserved there, contiguous, and are enough for the header and `args`.
+    #[inline(always)]
+    unsafe fn put<M: Args>(&self, size: u64, flags: u8, site: u32, ticks: u64, args: M) {
+        let position = self.writer.position();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "an offset in a ring that is mapped"
+        )]
+        let offset = (position & self.mask) as usize;
+        // SAFETY: the offset is inside the ring.
+        let at = unsafe { self.data.add(offset) };
+        // SAFETY: the second word of the header, reserved.
+        let second = unsafe { at.add(8) };
+        // SAFETY: reserved; records are 8-aligned because positions and sizes are multiples of 8.
+        unsafe { second.cast::<u64>().write(ticks.to_le()) };
+        // SAFETY: the values start behind the header, reserved.
+        let values = unsafe { at.add(HEADER_BYTES) };
+        // SAFETY: `size` covers `args.size()` more bytes.
+        unsafe { args.put(values) };
+        let word = first_word(size, lap(position, self.mask + 1), flags, site).to_le();
+        // SAFETY: reserved and 8-aligned; only a crash reader looks at it before it is published, with a load of the same width.
+        let first = unsafe { AtomicU64::from_ptr(at.cast()) };
+        // Release: a complete first word means a complete record, also for a crash reader (see record.rs).
+        first.store(word, Ordering::Release);
+        self.writer.advance(size);
+    }
+
+    /// Makes room for a record, if need be by waiting. After losses it also needs room for the record that tells of them.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&self, size: u64, urgent: bool) -> bool {
+        let shared = self.ring.shared();
+        if size > MAX_RECORD_BYTES.min(longest_record(self.mask + 1)) - LOSS_BYTES {
+            return false;
+        }
+        let mut patience = 10_000_u32; // naps of 100 us
+        loop {
+            let losses = self.lost_since.get() != 0;
+            let needed = if losses { size + LOSS_BYTES } else { size };
+            match self.writer.refill(shared, needed, urgent) {
+                Room::Ready if losses => self.write_loss(),
+                Room::Ready => {
+                    if self.writer.used(shared) > self.ring.capacity() as u64 / 4 {
+                        self.writer.publish(shared);
+                        state::wake_drain();
+                    }
+                    return true;
+                }
+                Room::Wrap(skip) => self.write_skip(skip),
+                Room::Full => {
+                    self.writer.publish(shared);
+                    state::wake_drain();
+                    self.busy.set(false); // While we wait another coroutine of this core may log.
+                    let waited = patience > 0
+                        && state::full_policy() == Full::Wait
+                        && state::wait_for_drain();
+                    patience = patience.saturating_sub(1);
+                    self.busy.set(true);
+                    if !waited {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts a line as lost.
+    #[cold]
+    #[inline(never)]
+    fn lose(&self, level: Level) {
+        self.ring.shared().count_drop(level_index(level));
+        if self.lost_since.get() == 0 {
+            self.lost_since.set(clock::ticks().max(1));
+        }
+        self.writer.close_limits(); // The next line, however short, asks for room and reports the loss first.
+    }
+
+    fn write_loss(&self) {
+        let drops = self.ring.shared().drops();
+        let values = [
+            self.lost_since.replace(0),
+            drops[0],
+            drops[1],
+            drops[2],
+            drops[3],
+            drops[4],
+        ];
+        let [a, b, c, d, e, f] = values;
+        let list = (a, (b, (c, (d, (e, (f, ()))))));
+        // SAFETY: called when `refill` has found room for LOSS_BYTES and more.
+        unsafe { self.put(LOSS_BYTES, 0, id::LOSS, clock::ticks(), list) };
+    }
+
+    /// Covers the end of the ring; there may be no room for a second word.
+    fn write_skip(&self, size: u64) {
+        let position = self.writer.position();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "an offset in a ring that is mapped"
+        )]
+        let offset = (position & self.mask) as usize;
+        // SAFETY: inside the ring.
+        let at = unsafe { self.data.add(offset) };
+        // SAFETY: 8-aligned, and free, as `refill` says.
+        let first = unsafe { AtomicU64::from_ptr(at.cast()) };
+        let word = first_word(size, lap(position, self.mask + 1), 0, id::SKIP).to_le();
+        first.store(word, Ordering::Release);
+        self.writer.advance(size);
+        self.context.set(UNKNOWN_CONTEXT); // Once a lap, so that what is left after a crash says whose lines it holds.
+    }
+
+    /// Writes to whom the following lines belong. Without room the line is lost rather than shown as another coroutine's.
+    #[cold]
+    #[inline(never)]
+    fn change_context(&self, context: u64, urgent: bool) -> bool {
+        let mut values = Vec::with_capacity(128);
+        context::encode(context, &mut values);
+        let args = Encoded(&values);
+        let size = (HEADER_BYTES + args.size()).next_multiple_of(8) as u64;
+        if !self.writer.fits(size, urgent) && !self.make_room(size, urgent) {
+            return false;
+        }
+        // SAFETY: `size` bytes are reserved and `args` needs no more.
+        unsafe { self.put(size, 0, id::CONTEXT, clock::ticks(), args) };
+        self.context.set(context);
+        true
+    }
+
+    fn publish(&self) {
+        self.writer.publish(self.ring.shared());
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.publish();
+        self.ring.close();
+    }
+}
+
+/// Values of [`CURRENT`] that are not a producer.
+const NOT_YET: *const Producer = ptr::null();
+const ENDED: *const Producer = ptr::without_provenance(1);
+
+thread_local! {
+    /// No destructor, so it can be read at any time, also from destructors of other thread-locals.
+    static CURRENT: Cell<*const Producer> = const { Cell::new(NOT_YET) };
+    /// Owns this thread's ring and ends it with the thread.
+    static OWNED: Cell<Option<Box<Owned>>> = const { Cell::new(None) };
+}
+
+struct Owned(Producer);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        CURRENT.set(ENDED);
+    }
+}
+
+/// For threads that have no ring: ended, or beyond `max_rings`.
+static COMMON: Mutex<Option<Producer>> = Mutex::new(None);
+
+/// Writes one line into the ring of the calling core or thread.
+#[inline(always)]
+pub(crate) fn emit<M: Args>(site: u32, flags: u8, level: Level, args: M) {
+    let current = CURRENT.get();
+    if current.addr() > ENDED.addr() {
+        // SAFETY: a pointer that is not a sentinel was set by `attach` or `CoreRing::enter`, and is reset before its producer ends.
+        let producer = unsafe { &*current };
+        producer.write(site, flags, level, args);
+    } else {
+        emit_slowly(site, flags, level, args);
+    }
+    if level == Level::Error {
+        error_written();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn emit_slowly<M: Args>(site: u32, flags: u8, level: Level, args: M) {
+    if !state::is_running() {
+        return state::count_refused();
+    }
+    if CURRENT.get() == NOT_YET && attach() {
+        return emit(site, flags, level, args);
+    }
+    let mut common = lock(&COMMON);
+    if common.is_none() {
+        *common = memory::create(state::ring_bytes(false), None, usize::MAX)
+            .ok()
+            .map(|ring| Producer::new(ring, 0));
+    }
+    match &*common {
+        Some(producer) => producer.write(site, flags, level, args),
+        None => state::count_refused(),
+    }
+}
+
+/// Gives the calling thread a ring of its own. Says whether it could.
+pub(crate) fn attach() -> bool {
+    if CURRENT.get() != NOT_YET {
+        return CURRENT.get() != ENDED;
+    }
+    let Ok(ring) = memory::create(state::ring_bytes(false), None, state::max_rings()) else {
+        return false;
+    };
+    let owned = Box::new(Owned(Producer::new(ring, 0)));
+    let producer = ptr::from_ref(&owned.0);
+    // The thread-local takes ownership first: where it is gone already, so is the thread's right to a ring.
+    let stored = OWNED.try_with(|slot| slot.set(Some(owned)));
+    if stored.is_ok() {
+        CURRENT.set(producer);
+    }
+    stored.is_ok()
+}
+
+/// An error should be on disk soon: show it to the drain and wake it.
+#[cold]
+fn error_written() {
+    publish_current();
+    state::wake_drain();
+}
+
+/// Shows the drain everything the calling thread has logged.
+pub(crate) fn publish_current() {
+    let current = CURRENT.get();
+    if current.addr() > ENDED.addr() {
+        // SAFETY: as in `emit`.
+        unsafe { &*current }.publish();
+    }
+}
+
+/// Makes the next line of this thread say its context anew.
+pub(crate) fn context_changed() {
+    let current = CURRENT.get();
+    if current.addr() > ENDED.addr() {
+        // SAFETY: as in `emit`.
+        unsafe { &*current }.context.set(UNKNOWN_CONTEXT);
+    }
+}
+
+/// A forked child starts a logger of its own. The parent's producers are leaked: to drop them would publish into the parent's rings.
+pub(crate) fn begin_after_fork() {
+    let _ = OWNED.try_with(|slot| slot.take().map(Box::leak));
+    lock(&COMMON)
+        .take()
+        .map(|producer| Box::leak(Box::new(producer)));
+    CURRENT.set(NOT_YET);
+}
+
+/// In a forked child: its copy of the parent's rings is not to be touched.
+pub(crate) fn forget_after_fork() {
+    CURRENT.set(ENDED);
+}
+
+/// The ring of one core, made by [`register_core`]. Lines logged while it is [entered](CoreRing::enter) go there.
+#[derive(Debug)]
+pub struct CoreRing(Box<Producer>);
+
+/// Makes a ring for core `index` of a runtime.
+///
+/// The core's thread enters it for as long as it runs; a simulator that drives several cores on one thread enters each for
+/// the length of its tick.
+///
+/// # Errors
+/// If its memory cannot be mapped.
+///
+/// # Examples
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let logger = coring_logger::Logger::builder().memory().0.start()?;
+/// let ring = coring_logger::register_core(0)?;
+/// {
+///     let _here = ring.enter();
+///     coring_logger::info!("core {} runs", 0);
+///     ring.turn(); // at the end of each turn of the core's loop
+/// }
+/// # logger.shutdown();
+/// # Ok(())
+/// # }
+/// ```
+pub fn register_core(index: u32) -> io::Result<CoreRing> {
+    let ring = memory::create(state::ring_bytes(true), Some(index), usize::MAX)?;
+    Ok(CoreRing(Box::new(Producer::new(ring, PUBLISH_BYTES))))
+}
+
+impl CoreRing {
+    /// Sends what the calling thread logs into this ring, until the returned value is dropped.
+    #[must_use = "the ring is left when this value is dropped"]
+    pub fn enter(&self) -> Entered<'_> {
+        let previous = CURRENT.replace(ptr::from_ref(&*self.0));
+        Entered {
+            previous,
+            ring: self,
+            _thread: PhantomData,
+        }
+    }
+
+    /// Ends a turn: what was logged in it becomes visible to the drain.
+    #[inline]
+    pub fn turn(&self) {
+        if self.0.writer.unpublished() > 0 {
+            self.0.publish();
+        }
+    }
+
+    /// Begins a turn with `ticks` (see [`crate::ticks`]) as the time of all its lines, instead of reading the counter for each:
+    /// a line then costs about half. Lines of one turn carry the same time and keep their order. 0 reads the counter again.
+    #[inline]
+    pub fn set_turn_ticks(&self, ticks: u64) {
+        self.0.turn_ticks.set(ticks);
+    }
+}
+
+/// While this lives, the calling thread logs into the [`CoreRing`] it came from.
+#[derive(Debug)]
+pub struct Entered<'a> {
+    previous: *const Producer,
+    ring: &'a CoreRing,
+    /// Bound to the thread whose pointer it must restore.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.ring.turn();
+        CURRENT.set(self.previous);
+    }
+}
+
+/// A finished text as the only value of a line.
+pub(crate) fn emit_text(site: u32, level: Level, text: &str, fields: impl Args) {
+    emit(site, record::FINISHED, level, (text, fields));
+}
+
+/// A line without call site.
+pub(crate) fn emit_dynamic(level: Level, flags: u8, values: &[u8]) {
+    emit(
+        record::dynamic_id(level),
+        record::FINISHED | flags,
+        level,
+        Encoded(values),
+    );
+}
+
+/// Whether the calling thread is driving a core.
+pub(crate) fn on_core() -> bool {
+    let current = CURRENT.get();
+    // SAFETY: as in `emit`.
+    current.addr() > ENDED.addr() && unsafe { &*current }.ring.label.core.is_some()
+}

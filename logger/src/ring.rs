@@ -1,0 +1,229 @@
+//! The index protocol of one ring: one writer, one reader, no lock, no read-modify-write.
+//!
+//! ```text
+//!   offset 0                                                            capacity
+//!   |  free   | record | record | record |  unpublished  |     free        |
+//!             ^tail                      ^head           ^position         |
+//!             reader stores              writer stores   writer, private
+//! ```
+//!
+//! Positions are byte counts that only grow; the offset in the ring is `position % capacity`. A record is never split
+//! at the end of the ring: what is left there is covered by a skip record and the record starts at offset 0.
+//!
+//! **The fast path is one compare.** The writer keeps, in its own cache line, up to where it may write (`limits`):
+//! the least of *free space*, *end of this lap* and *a quarter of the ring further on*. Only when a record does not fit
+//! below that does it look at the reader's line ([`Writer::refill`]); the quarter makes it come by now and then, so that a
+//! sleeping drain can be woken early. There are two limits: ordinary records stop an eighth of the ring before it is
+//! full, urgent ones (warnings and errors) may use that eighth too.
+//!
+//! **Memory order.** Two edges, and nothing else crosses between the threads:
+//!
+//! 1. `head`: the writer's Release store in [`Writer::publish`] pairs with the reader's Acquire load in
+//!    [`Reader::published`]. All bytes written below `head` happen before the reader looks at them.
+//! 2. `tail`: the reader's Release store in [`Reader::release`] pairs with the writer's Acquire load in
+//!    [`Writer::refill`]. All reads below `tail` happen before the writer overwrites those bytes.
+//!
+//! `dropped` is a statistic: only the writer stores, Relaxed; the reader learns of a drop from a record (which edge 1 orders) or by polling.
+//!
+//! This file knows no bytes: it hands out positions. That is what lets the loom model in `ring/tests.rs` run exactly this code
+//! over cells that loom watches (`RUSTFLAGS="--cfg loom" cargo test -p coring-logger --lib loom_`).
+
+use std::cell::Cell;
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Two lines of 64 bytes: the adjacent-line prefetcher fetches pairs (Intel optimisation manual, 3.7.3).
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(crate) struct Line<T>(pub(crate) T);
+
+/// What writer and reader share. All-zero bytes are a valid, empty state, so a fresh mapping needs no initialisation.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Everything below is published. Stored by the writer.
+    pub(crate) head: Line<AtomicU64>,
+    /// Everything below may be overwritten. Stored by the reader.
+    pub(crate) tail: Line<AtomicU64>,
+    /// Lines that found no room, ever, by level (error first). Stored by the writer.
+    pub(crate) dropped: Line<[AtomicU64; 5]>,
+}
+
+impl Shared {
+    #[cfg(any(test, loom))]
+    pub(crate) fn new() -> Self {
+        Self {
+            head: Line(AtomicU64::new(0)),
+            tail: Line(AtomicU64::new(0)),
+            dropped: Line(std::array::from_fn(|_| AtomicU64::new(0))),
+        }
+    }
+
+    /// Counts one lost line of `level_index` (0 = error). Only the writer calls this, so load and store suffice.
+    pub(crate) fn count_drop(&self, level_index: usize) {
+        let counter = &self.dropped.0[level_index];
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Lines lost so far, by level (error first).
+    pub(crate) fn drops(&self) -> [u64; 5] {
+        std::array::from_fn(|index| self.dropped.0[index].load(Ordering::Relaxed))
+    }
+}
+
+/// The answer of [`Writer::refill`].
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(crate) enum Room {
+    /// The record fits at `position`.
+    Ready,
+    /// The record does not fit before the end of the ring: cover so many bytes with a skip record, [`Writer::advance`], ask again.
+    Wrap(u64),
+    /// No room until the reader releases some.
+    Full,
+}
+
+/// The writer's private half.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    position: Cell<u64>,
+    /// Where ordinary (0) and urgent (1) records must end at the latest.
+    limits: [Cell<u64>; 2],
+    published: Cell<u64>,
+    capacity: u64,
+    reserve: u64,
+}
+
+/// The longest record that a ring takes, in any position: three eighths for it, less than that skipped before it, one for the reserve.
+pub(crate) fn longest_record(capacity: u64) -> u64 {
+    capacity / 8 * 3
+}
+
+impl Writer {
+    /// A writer that goes on at `position` in a ring of `capacity` bytes (a power of two).
+    pub(crate) fn new(capacity: u64, position: u64) -> Self {
+        assert!(
+            capacity.is_power_of_two() && capacity >= 16,
+            "ring capacity"
+        );
+        Self {
+            position: Cell::new(position),
+            limits: [Cell::new(position), Cell::new(position)],
+            published: Cell::new(position),
+            capacity,
+            reserve: capacity / 8,
+        }
+    }
+
+    /// Where the next record goes.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.position.get()
+    }
+
+    /// Whether a record of `size` bytes may be written at `position` without asking the reader.
+    #[inline(always)]
+    pub(crate) fn fits(&self, size: u64, urgent: bool) -> bool {
+        self.position.get() + size <= self.limits[usize::from(urgent)].get()
+    }
+
+    /// Looks at the reader's line and sets the limits anew.
+    #[cold]
+    pub(crate) fn refill(&self, shared: &Shared, size: u64, urgent: bool) -> Room {
+        let position = self.position.get();
+        // Acquire: pairs with the Release in `Reader::release`; the reader is done with what we are about to overwrite.
+        let tail = shared.tail.0.load(Ordering::Acquire);
+        let lap_left = self.capacity - (position & (self.capacity - 1));
+        let skip = if size > lap_left { lap_left } else { 0 };
+        let ends = [tail + self.capacity - self.reserve, tail + self.capacity];
+        if position + skip + size > ends[usize::from(urgent)] {
+            return Room::Full;
+        }
+        if skip > 0 {
+            return Room::Wrap(skip);
+        }
+        let visit = position + size.max(self.capacity / 4);
+        for (limit, end) in self.limits.iter().zip(ends) {
+            limit.set(end.min(position + lap_left).min(visit));
+        }
+        Room::Ready
+    }
+
+    /// Steps over a record that has been written.
+    #[inline(always)]
+    pub(crate) fn advance(&self, size: u64) {
+        self.position.set(self.position.get() + size);
+    }
+
+    /// Bytes written and not yet published.
+    #[inline(always)]
+    pub(crate) fn unpublished(&self) -> u64 {
+        self.position.get() - self.published.get()
+    }
+
+    /// Shows the reader everything written so far.
+    #[inline(always)]
+    pub(crate) fn publish(&self, shared: &Shared) {
+        let position = self.position.get();
+        self.published.set(position);
+        // Release: pairs with the Acquire in `Reader::published`.
+        shared.head.0.store(position, Ordering::Release);
+    }
+
+    /// Makes the next record ask the reader, whatever its size.
+    pub(crate) fn close_limits(&self) {
+        self.limits
+            .iter()
+            .for_each(|limit| limit.set(self.position.get()));
+    }
+
+    /// Bytes not yet released by the reader, as far as the writer can know.
+    pub(crate) fn used(&self, shared: &Shared) -> u64 {
+        self.position.get() - shared.tail.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The reader's private half.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    /// The next byte to read.
+    pub(crate) position: u64,
+    released: u64,
+}
+
+impl Reader {
+    /// A reader that starts at the ring's tail.
+    pub(crate) fn new(shared: &Shared) -> Self {
+        // Relaxed: this reader's predecessor, which stored it, is ordered before us by the lock of the registry.
+        let position = shared.tail.0.load(Ordering::Relaxed);
+        Self {
+            position,
+            released: position,
+        }
+    }
+
+    /// Everything below this position may be read.
+    pub(crate) fn published(&self, shared: &Shared) -> u64 {
+        // Acquire: pairs with the Release in `Writer::publish`.
+        shared.head.0.load(Ordering::Acquire)
+    }
+
+    /// The oldest byte that is still intact.
+    pub(crate) fn released(&self) -> u64 {
+        self.released
+    }
+
+    /// Gives the bytes below `position` back to the writer.
+    pub(crate) fn release(&mut self, shared: &Shared, position: u64) {
+        if position > self.released {
+            self.released = position;
+            // Release: pairs with the Acquire in `Writer::refill`.
+            shared.tail.0.store(position, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! Goal: the protocol never lets writer and reader touch the same word at once, and loses nothing it did not report.
+
+use super::*;
+
+/// Random sizes and random reader progress: every record handed out is contiguous, inside free space, and in order.
+#[cfg(not(loom))]
+mod model {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    proptest! {
+        #[test]
+        fn records_are_contiguous_and_never_overlap(
+            start in 0u64..1000,
+            steps in prop::collection::vec((1u64..=8, any::<bool>(), 0usize..4), 1..300),
+        ) {
+            let capacity = 256;
+            let start = start * 8;
+            let shared = Shared::new();
+            shared.head.0.store(start, Ordering::Relaxed);
+            shared.tail.0.store(start, Ordering::Relaxed);
+            let writer = Writer::new(capacity, start);
+            let mut reader = Reader::new(&shared);
+            let mut live: VecDeque<(u64, u64)> = VecDeque::new();
+            for (words, urgent, consume) in steps {
+                let size = words * 8;
+                while !writer.fits(size, urgent) {
+                    match writer.refill(&shared, size, urgent) {
+                        Room::Ready => prop_assert!(writer.fits(size, urgent)),
+                        Room::Wrap(skip) => {
+                            live.push_back((writer.position(), skip));
+                            writer.advance(skip);
+                            prop_assert_eq!(writer.position() % capacity, 0);
+                        }
+                        Room::Full => break,
+                    }
+                }
+                if writer.fits(size, urgent) {
+                    let at = writer.position();
+                    prop_assert!(at % capacity + size <= capacity, "split at the end");
+                    let room = if urgent { capacity } else { capacity - capacity / 8 };
+                    prop_assert!(at + size - reader.released() <= room, "overwrites unread bytes");
+                    live.push_back((at, size));
+                    writer.advance(size);
+                    writer.publish(&shared);
+                } else {
+                    // A full ring must really be full: with everything read, any record fits.
+                    prop_assert!(!live.is_empty(), "refused by an empty ring");
+                }
+                for _ in 0..consume {
+                    let Some((at, size)) = live.pop_front() else { break };
+                    prop_assert_eq!(at, reader.position);
+                    reader.position += size;
+                    reader.release(&shared, at + size);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_records_leave_an_eighth_to_urgent_ones() {
+        let shared = Shared::new();
+        let writer = Writer::new(256, 0);
+        let mut ordinary = 0;
+        while writer.fits(8, false) || writer.refill(&shared, 8, false) == Room::Ready {
+            writer.advance(8);
+            ordinary += 8;
+        }
+        assert_eq!(ordinary, 256 - 32);
+        let mut urgent = 0;
+        while writer.fits(8, true) || writer.refill(&shared, 8, true) == Room::Ready {
+            writer.advance(8);
+            urgent += 8;
+        }
+        assert_eq!(urgent, 32);
+    }
+}
+
+/// Loom runs every interleaving of a writer and a reader over four words; its cells report any unordered access to the same word.
+#[cfg(loom)]
+mod loom_model {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+
+    const WORDS: usize = 4;
+
+    struct Cells([UnsafeCell<u64>; WORDS]);
+
+    fn run(sizes: &'static [u64], publish_each: bool) {
+        loom::model(move || {
+            let shared = Arc::new(Shared::new());
+            let cells = Arc::new(Cells(std::array::from_fn(|_| UnsafeCell::new(0))));
+            let capacity = (WORDS * 8) as u64;
+            let index = move |position: u64| (position % capacity / 8) as usize;
+
+            let (theirs, their_cells) = (shared.clone(), cells.clone());
+            let producer = loom::thread::spawn(move || {
+                let writer = Writer::new(capacity, 0);
+                let (mut sent, mut dropped) = (0, 0);
+                for (value, &size) in (1u64..).zip(sizes) {
+                    loop {
+                        if writer.fits(size, true) {
+                            // First word: size and value; the others repeat the value, so that a torn record shows.
+                            for word in 0..size / 8 {
+                                their_cells.0[index(writer.position() + word * 8)].with_mut(
+                                    |cell| {
+                                        // SAFETY: loom checks that no other access to this cell is concurrent.
+                                        unsafe {
+                                            *cell =
+                                                if word == 0 { size << 32 | value } else { value }
+                                        }
+                                    },
+                                );
+                            }
+                            writer.advance(size);
+                            sent += 1;
+                            break;
+                        }
+                        match writer.refill(&theirs, size, true) {
+                            Room::Ready => {}
+                            Room::Wrap(skip) => {
+                                their_cells.0[index(writer.position())].with_mut(|cell| {
+                                    // SAFETY: loom checks that no other access to this cell is concurrent.
+                                    unsafe { *cell = skip << 32 }
+                                });
+                                writer.advance(skip);
+                            }
+                            Room::Full => {
+                                theirs.count_drop(0);
+                                dropped += 1;
+                                break;
+                            }
+                        }
+                    }
+                    if publish_each {
+                        writer.publish(&theirs);
+                    }
+                }
+                writer.publish(&theirs);
+                (sent, dropped)
+            });
+
+            let mut reader = Reader::new(&shared);
+            let mut received = Vec::new();
+            let mut drain = |reader: &mut Reader| {
+                let head = reader.published(&shared);
+                while reader.position < head {
+                    // SAFETY: loom checks that no other access to this cell is concurrent.
+                    let first = cells.0[index(reader.position)].with(|cell| unsafe { *cell });
+                    let (size, value) = (first >> 32, first & 0xffff_ffff);
+                    if value != 0 {
+                        for word in 1..size / 8 {
+                            // SAFETY: loom checks that no other access to this cell is concurrent.
+                            let rest = cells.0[index(reader.position + word * 8)]
+                                .with(|cell| unsafe { *cell });
+                            assert_eq!(rest, value, "torn record");
+                        }
+                        received.push(value);
+                    }
+                    reader.position += size;
+                    reader.release(&shared, reader.position);
+                }
+            };
+            drain(&mut reader);
+            let (sent, dropped) = producer.join().unwrap();
+            drain(&mut reader);
+            assert_eq!(received.len() as u64, sent);
+            assert_eq!(sent + dropped, sizes.len() as u64);
+            assert_eq!(shared.drops()[0], dropped);
+            assert!(received.is_sorted());
+        });
+    }
+
+    #[test]
+    fn loom_words_published_one_by_one() {
+        run(&[8, 8, 8, 8, 8, 8], true);
+    }
+
+    #[test]
+    fn loom_records_that_wrap() {
+        run(&[16, 24, 16, 8], true);
+    }
+
+    #[test]
+    fn loom_published_at_the_end() {
+        run(&[16, 8, 16, 16], false);
+    }
+}

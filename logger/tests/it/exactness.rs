@@ -1,0 +1,138 @@
+//! Goal: nothing is lost that is not reported. Four producers flood small rings; for each, lines received plus lines reported lost
+//! must be lines sent, in order, and all lines must be in time order within the window.
+
+use coring_logger::{Full, Logger, info, register_core, warn};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::exclusive;
+
+const PRODUCERS: u64 = 4;
+const LINES: u64 = 50_000;
+
+/// (origin, number) of each line, and lost lines by origin.
+struct Read {
+    received: HashMap<String, Vec<u64>>,
+    lost: HashMap<String, u64>,
+    times: Vec<u64>,
+}
+
+fn read(text: &str) -> Read {
+    let mut read = Read {
+        received: HashMap::new(),
+        lost: HashMap::new(),
+        times: Vec::new(),
+    };
+    for line in text.lines() {
+        let (time, rest) = line.split_once('|').expect("a time");
+        let (origin, message) = rest.split_once('|').expect("an origin");
+        if let Some((count, rest)) = message.split_once(" lines of ") {
+            let (origin, _) = rest.split_once(" lost").expect("a loss");
+            *read.lost.entry(origin.to_owned()).or_default() +=
+                count.parse::<u64>().expect("a count");
+        } else {
+            read.times.push(time.parse().expect("a time"));
+            read.received
+                .entry(origin.to_owned())
+                .or_default()
+                .push(message.parse().expect("a number"));
+        }
+    }
+    read
+}
+
+fn flood(as_cores: bool, full: Full) -> (Read, u64) {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .core_ring_bytes(16 << 10)
+        .thread_ring_bytes(16 << 10)
+        .full(full)
+        .window(Duration::from_millis(20))
+        .pattern("{unix}|{origin}|{message}")
+        .memory();
+    let logger = builder.start().expect("starts");
+    std::thread::scope(|scope| {
+        for producer in 0..PRODUCERS {
+            let body = move || {
+                let ring = as_cores.then(|| {
+                    register_core(u32::try_from(producer).expect("small")).expect("a ring")
+                });
+                let _entered = ring.as_ref().map(|ring| ring.enter());
+                for number in 0..LINES {
+                    if number % 64 == 0 {
+                        warn!("{}", number);
+                    } else {
+                        info!("{}", number);
+                    }
+                    if let Some(ring) = &ring
+                        && number % 16 == 0
+                    {
+                        ring.turn();
+                    }
+                    if number % 1000 == 999 {
+                        std::thread::sleep(Duration::from_micros(100));
+                    }
+                }
+            };
+            std::thread::Builder::new()
+                .name(format!("p{producer}"))
+                .spawn_scoped(scope, body)
+                .expect("spawns");
+        }
+    });
+    logger.flush().expect("flushes");
+    let late = logger.stats().late;
+    logger.shutdown();
+    (read(&lines.text()), late)
+}
+
+fn check(read: &Read, late: u64, kind: &str) {
+    for producer in 0..PRODUCERS {
+        let name = if kind == "core" {
+            format!("core {producer}")
+        } else {
+            format!("thread p{producer}")
+        };
+        let received = read.received.get(&name).map_or(&[][..], Vec::as_slice);
+        let lost = read.lost.get(&name).copied().unwrap_or(0);
+        assert_eq!(
+            received.len() as u64 + lost,
+            LINES,
+            "{name}: received + lost"
+        );
+        assert!(received.is_sorted(), "{name} out of order");
+    }
+    assert!(read.times.is_sorted(), "shown times ran back");
+    let total: usize = read.received.values().map(Vec::len).sum();
+    assert!(
+        late < total as u64 / 100,
+        "{late} of {total} lines out of order"
+    );
+}
+
+#[test]
+fn cores_that_flood_lose_only_what_is_reported() {
+    let (read, late) = flood(true, Full::Drop);
+    check(&read, late, "core");
+    assert!(
+        !read.lost.is_empty(),
+        "the flood was too weak to test anything"
+    );
+}
+
+#[test]
+fn threads_that_flood_lose_only_what_is_reported() {
+    let (read, late) = flood(false, Full::Drop);
+    check(&read, late, "thread");
+    assert!(
+        !read.lost.is_empty(),
+        "the flood was too weak to test anything"
+    );
+}
+
+#[test]
+fn threads_that_wait_lose_nothing() {
+    let (read, late) = flood(false, Full::Wait);
+    check(&read, late, "thread");
+    assert!(read.lost.is_empty(), "{:?}", read.lost);
+}

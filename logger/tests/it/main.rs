@@ -1,0 +1,13 @@
+//! The logger through its public API. There is one logger per process, so tests take turns (see `exclusive`); what needs a process of
+//! its own (kill, fork, signals) runs this binary again with an environment variable that names the part to play.
+
+mod basics;
+mod exactness;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One test at a time; a test that failed must not fail the others.
+fn exclusive() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
