@@ -1,8 +1,11 @@
 //! Runs a suite: which pairs of bench and subject, in which order, for how long.
 //!
-//! In every round each pair is measured once, in an order drawn anew from the seed. So each subject meets
-//! the machine's good and bad minutes alike, none always runs after the same other, and what
-//! is compared later was measured within seconds of each other.
+//! In every round each pair is measured once. The order of benches, and of subjects within a bench, is drawn
+//! anew from the seed: each subject meets the machine's good and bad minutes alike, none always runs
+//! after the same other, and what is compared later was measured within seconds of each other.
+//!
+//! A sample during which others used the machine is taken once more; if that was disturbed too, it stands and is
+//! marked.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -28,6 +31,9 @@ pub(crate) struct Options {
 
 const RUNS: usize = 5;
 const RUNS_QUICK: usize = 3;
+/// How often a disturbed sample is taken at most; a quick run has no time for a second.
+const ATTEMPTS: usize = 2;
+const DISTURBED: &str = "other processes used the machine";
 /// What a quick run shares out among its samples.
 const QUICK_BUDGET: Duration = Duration::from_secs(55);
 /// A sample is never shorter: below, a rate of some hundred samples is noise.
@@ -55,6 +61,8 @@ pub(crate) struct Results {
     pub(crate) runs: usize,
     /// How long each sample was.
     pub(crate) timing: Timing,
+    /// How often a disturbed one was taken at most.
+    pub(crate) attempts: usize,
     /// CPUs that other processes used meanwhile.
     pub(crate) others: f64,
 }
@@ -115,6 +123,7 @@ pub(crate) fn run(
         tables: benches.into_iter().map(|bench| (bench, cells())).collect(),
         runs,
         timing,
+        attempts: if options.quick { 1 } else { ATTEMPTS },
         others: 0.0,
     };
     let mut random = fastrand::Rng::with_seed(options.seed);
@@ -129,11 +138,14 @@ pub(crate) fn run(
 impl Results {
     /// Takes one sample from every pair that can give one.
     fn round(&mut self, round: usize, random: &mut fastrand::Rng, cpus: Cpus) -> io::Result<()> {
+        let mut tables: Vec<usize> = (0..self.tables.len()).collect();
+        random.shuffle(&mut tables);
         let mut order = Vec::new();
-        for (table, (_, cells)) in self.tables.iter().enumerate() {
-            order.extend((0..cells.len()).map(|cell| (table, cell)));
+        for table in tables {
+            let begin = order.len();
+            order.extend((0..self.tables[table].1.len()).map(|cell| (table, cell)));
+            random.shuffle(&mut order[begin..]);
         }
-        random.shuffle(&mut order);
         for (done, &(table, cell)) in order.iter().enumerate() {
             let (bench, cells) = &mut self.tables[table];
             let cell = &mut cells[cell];
@@ -148,7 +160,8 @@ impl Results {
                 cell.subject.name()
             ));
             if cell.skipped.is_none() {
-                cell.measure(self.suite, bench, self.timing, cpus)?;
+                let sample = cell.measure(self.suite, bench, self.timing, cpus, self.attempts)?;
+                cell.rounds.push(sample);
             }
         }
         Ok(())
@@ -172,27 +185,49 @@ impl Cell {
         bench: &Bench,
         timing: Timing,
         cpus: Cpus,
-    ) -> io::Result<()> {
-        let mut child = Child::start(suite, bench, self.subject, timing, cpus.subject)?;
-        let sample = match suite.sample(bench, &mut child, timing) {
+        attempts: usize,
+    ) -> io::Result<Option<Sample>> {
+        let mut taken = None;
+        for _ in 0..attempts {
+            let watch = Watch::start()?;
+            let child = Child::start(suite, bench, self.subject, timing, cpus.subject)?;
+            let Some(sample) = self.sample(suite, bench, timing, child) else {
+                break;
+            };
+            let disturbed = watch.disturbed()?;
+            taken = Some(Sample {
+                doubt: sample.doubt.or(disturbed.then_some(DISTURBED)),
+                ..sample
+            });
+            if !disturbed {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// One sample; the child has ended when this returns. Without a sample the reason has been noted.
+    fn sample(
+        &mut self,
+        suite: &dyn Suite,
+        bench: &Bench,
+        timing: Timing,
+        mut child: Child,
+    ) -> Option<Sample> {
+        match suite.sample(bench, &mut child, timing) {
             Ok(sample) => {
                 let expected = bench.metrics.len();
                 assert_eq!(sample.values.len(), expected, "a value for each metric");
-                Some(sample)
+                return Some(sample);
             }
-            Err(Failure::Skipped(reason)) => {
-                self.skipped = Some(reason);
-                None
-            }
+            Err(Failure::Skipped(reason)) => self.skipped = Some(reason),
             Err(Failure::Broken(reason)) => {
                 let end = child.post_mortem().filter(|end| *end != reason);
                 let end = end.map_or_else(String::new, |end| format!(": the subject {end}"));
                 self.failures.push(reason + &end);
-                None
             }
-        };
-        self.rounds.push(sample);
-        Ok(())
+        }
+        None
     }
 
     /// The values of one metric, round by round.

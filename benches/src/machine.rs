@@ -82,6 +82,13 @@ impl Watch {
         let others = busy.saturating_sub(own).as_secs_f64();
         Ok(others / self.begin.elapsed().as_secs_f64())
     }
+
+    /// Whether others have used more than [`NOISY_CPUS`], beyond what the kernel's ticks can resolve.
+    pub(crate) fn disturbed(&self) -> io::Result<bool> {
+        let tick = 1.0 / sys::ticks_per_second() as f64;
+        let resolution = 2.0 * tick / self.begin.elapsed().as_secs_f64();
+        Ok(self.others()? > NOISY_CPUS + resolution)
+    }
 }
 
 /// CPU time of all CPUs in which they were not idle, from the first line of `/proc/stat`:

@@ -114,25 +114,35 @@ fn table(
     {
         against_best_peer(bench, cell, &ranked, output)?;
     }
-    for cell in cells {
-        let (name, runs) = (cell.subject.name(), cell.rounds.len());
-        if let Some(doubt) = cell.doubts().next() {
-            let count = cell.doubts().count();
-            writeln!(output, "  ! {name}: {doubt} in {count} of {runs} runs")?;
-        }
-        if let Some(failure) = cell.failures.last() {
-            let count = cell.failures.len();
-            writeln!(
-                output,
-                "  ! {name}: failed in {count} of {runs} runs: {failure}"
-            )?;
-        }
-    }
+    doubts(cells, output)?;
     writeln!(output)
 }
 
+/// What failed, and what is to be doubted, grouped by reason; with the number of runs it happened in.
+fn doubts(cells: &[Cell], output: &mut dyn Write) -> io::Result<()> {
+    let mut doubts: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for cell in cells {
+        let name = cell.subject.name();
+        for doubt in cell.doubts() {
+            *doubts.entry(doubt).or_default().entry(name).or_default() += 1;
+        }
+        if let Some(failure) = cell.failures.last() {
+            let (count, runs) = (cell.failures.len(), cell.rounds.len());
+            writeln!(output, "  ! failed: {name} in {count} of {runs}: {failure}")?;
+        }
+    }
+    for (doubt, subjects) in doubts {
+        let subjects = subjects
+            .iter()
+            .map(|(name, count)| format!("{name} in {count}"));
+        let subjects: Vec<String> = subjects.collect();
+        writeln!(output, "  ! {doubt}: {}", subjects.join(", "))?;
+    }
+    Ok(())
+}
+
 fn header(bench: &Bench) -> Vec<String> {
-    let mut row = vec![format!("  {}", "subject")];
+    let mut row = vec!["  subject".to_owned()];
     for metric in bench.metrics {
         row.push(
             format!("{} {}", metric.name, metric.unit)

@@ -81,6 +81,7 @@ fn results() -> Results {
             warm_up: moment,
             measure: moment,
         },
+        attempts: 1,
         others: 0.5,
     }
 }
@@ -124,11 +125,11 @@ fn tables_say_everything() {
         &lines[5],
         "ours against peer, the best peer: ns x 0.38 (0.37-0.40)",
     );
-    begins(&lines[6], "! peer: it was tired in 2 of 2 runs");
     begins(
-        &lines[7],
-        "! idle: failed in 1 of 1 runs: was killed by signal 11",
+        &lines[6],
+        "! failed: idle in 1 of 1: was killed by signal 11",
     );
+    begins(&lines[7], "! it was tired: peer in 2");
     begins(&lines[9], "skipped: idle (all): offers no tasks");
     begins(&lines[10], "! other processes used 0.50 CPUs");
 }
