@@ -67,7 +67,6 @@ impl Doorbell {
     }
 
     /// A bell that raises a flag: the simulated ring's.
-    #[expect(dead_code, reason = "for simulated rings")]
     pub(crate) fn by_flag(ring_fd: RawFd) -> Doorbell {
         Doorbell::new(ring_fd, Way::Flag(AtomicBool::new(false)))
     }
@@ -139,14 +138,12 @@ impl Doorbell {
     }
 
     /// Whether the flag of a simulated ring was raised; lowers it.
-    #[expect(dead_code, reason = "for simulated rings")]
     pub(crate) fn take_flag(&self) -> bool {
         // Pairs with the store in `ring`.
         matches!(&self.bell.way, Way::Flag(flag) if flag.swap(false, Ordering::Acquire))
     }
 
     /// Whether the flag of a simulated ring is raised.
-    #[expect(dead_code, reason = "for simulated rings")]
     pub(crate) fn has_flag(&self) -> bool {
         // Pairs with the store in `ring`.
         matches!(&self.bell.way, Way::Flag(flag) if flag.load(Ordering::Acquire))

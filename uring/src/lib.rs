@@ -46,6 +46,7 @@ pub mod op;
 mod probe;
 mod ring;
 mod setup;
+pub mod sim;
 mod slot;
 mod sys;
 mod user_data;
