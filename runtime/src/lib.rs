@@ -65,6 +65,16 @@ pub fn current_core() -> Option<usize> {
     per_core::current().map(per_core::Engine::index)
 }
 
+/// How many cores the caller's runtime has.
+///
+/// # Panics
+///
+/// Outside a runtime.
+#[must_use]
+pub fn cores() -> usize {
+    per_core::require_current("cores").cluster().cores()
+}
+
 /// What the caller's core has counted; `None` outside a runtime.
 ///
 /// # Examples
