@@ -16,9 +16,13 @@
 //! - A block is only touched by the thread of its scheduler. There are no atomics here.
 //! - The memory of a block is mapped until the scheduler's slab is dropped. Whether it still is *the same*
 //!   coroutine is told by `id`, which is never used twice.
+//! - Blocks that may be vacant are read field by field through a pointer: zeroed memory is no valid block.
 //! - `switch` is initialised in every state but `Vacant` and `Finished`.
 
-use crate::scheduler::Shared;
+use crate::deadline::Deadline;
+use crate::local::Locals;
+use crate::scheduler::{ReadyQueue, Shared};
+use crate::scope::Family;
 use crate::stack::{Frames, Slot};
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
@@ -42,7 +46,16 @@ pub(crate) enum State {
     Finished,
 }
 
-/// The control block. One cache line is hot: it is what a switch touches.
+/// What a coroutine's blocking calls are refused for, as seen through its shields. Computed in cancel.rs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Pending {
+    Nothing,
+    Cancelled,
+    Elapsed,
+}
+
+/// The control block. The first cache line is what a switch touches, the second what a wait touches.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct ControlBlock {
@@ -51,30 +64,60 @@ pub(crate) struct ControlBlock {
     pub(crate) state: Cell<State>,
     /// A wake came while the coroutine was running: its next park returns at once.
     pub(crate) notified: Cell<bool>,
-    /// Cancellation was asked for. Level-triggered: it stays.
-    pub(crate) cancelled: Cell<bool>,
-    /// Depth of `shield` scopes: while above zero, cancellation is not seen.
+    /// What blocking calls are refused for now. Derived from `cancelled`, `deadlines` and `shields`.
+    pub(crate) pending: Cell<Pending>,
+    /// Somebody wants a backtrace: the next resume captures it (dump.rs).
+    pub(crate) inspect: Cell<bool>,
+    /// Depth of `shield` calls.
     pub(crate) shields: Cell<u32>,
+    /// The ready queue of its scheduling group.
+    pub(crate) queue: NonNull<ReadyQueue>,
     // ---- second line
     pub(crate) scheduler: NonNull<Shared>,
-    pub(crate) id: Cell<u64>,
+    /// What the coroutine waits for, for the dump, and since when (the time of the turn).
+    pub(crate) waiting_for: Cell<&'static str>,
+    pub(crate) waiting_since: Cell<u64>,
     /// The coroutine parked in `join` on this one.
     pub(crate) joiner: Cell<Option<NonNull<ControlBlock>>>,
+    /// The scope it is a child of (scope.rs).
+    pub(crate) scope: Cell<Option<NonNull<Family>>>,
+    /// Cancellation was asked for. Level-triggered: it stays.
+    pub(crate) cancelled: Cell<bool>,
     /// A `JoinHandle` exists: the result and the stack wait for it.
     pub(crate) handle: Cell<bool>,
     /// `unpark` came before `park`.
     pub(crate) permit: Cell<bool>,
-    /// How many blocking calls have been refused since cancellation was asked for.
+    /// How many blocking calls have been refused for the pending reason.
     pub(crate) refusals: Cell<u8>,
+    /// Its stack was clean at the start: how deep it went is measured at the end (stack/usage.rs).
+    pub(crate) sampled: bool,
+    /// Index of the scheduling group.
+    pub(crate) group: u8,
+    // ---- third line
     pub(crate) slot: Slot,
-    // ---- third line: for people
-    pub(crate) name: Option<Cow<'static, str>>,
+    pub(crate) id: Cell<u64>,
     pub(crate) site: &'static Location<'static>,
-    /// What the coroutine waits for, for the dump.
-    pub(crate) waiting_for: Cell<&'static str>,
+    /// The innermost `timeout` or `deadline` around the running code (deadline.rs).
+    pub(crate) deadlines: Cell<Option<NonNull<Deadline>>>,
+    /// Values of `coro::local!` keys (local.rs).
+    pub(crate) locals: Locals,
+    // ---- fourth line
+    pub(crate) name: Option<Cow<'static, str>>,
+    /// Neighbours among the unfinished children of `scope`.
+    pub(crate) older_sibling: Cell<Option<NonNull<ControlBlock>>>,
+    pub(crate) younger_sibling: Cell<Option<NonNull<ControlBlock>>>,
 }
 
+const _: () = assert!(size_of::<ControlBlock>() == 256, "four cache lines, of which two are hot");
+
 impl ControlBlock {
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the queue of the block's own group")]
+    pub(crate) fn queue(&self) -> &ReadyQueue {
+        // SAFETY: groups live as long as their scheduler, which outlives its coroutines.
+        unsafe { self.queue.as_ref() }
+    }
+
     /// The running coroutine's name for messages: its own, or where it was spawned.
     pub(crate) fn label(&self) -> Label<'_> {
         Label {

@@ -142,9 +142,7 @@ impl<T> JoinHandle<T> {
     pub fn cancel(&self) {
         let block = self.block();
         if block.state.get() != State::Finished {
-            // SAFETY: a scheduler outlives the coroutines that have not ended on it.
-            let shared = unsafe { block.scheduler.as_ref() };
-            cancel::request(shared, self.control);
+            cancel::request(self.control);
         }
     }
 
@@ -152,6 +150,10 @@ impl<T> JoinHandle<T> {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.block().name.as_deref()
+    }
+
+    pub(crate) fn control(&self) -> NonNull<ControlBlock> {
+        self.control
     }
 
     /// Takes the outcome of a finished coroutine and gives its stack back.
@@ -164,21 +166,25 @@ impl<T> JoinHandle<T> {
         unsafe { Shared::release(shared, this.control) };
         outcome
     }
+
+    /// What dropping does, but hands out the outcome of a coroutine that has finished.
+    pub(crate) fn take_or_detach(self) -> Option<Outcome<T>> {
+        if self.is_finished() {
+            return Some(self.take());
+        }
+        let this = std::mem::ManuallyDrop::new(self);
+        this.block().handle.set(false);
+        None
+    }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        let block = self.block();
-        if block.state.get() == State::Finished {
-            let shared = block.scheduler;
-            // SAFETY: finished with a handle: the root has written the outcome, and nobody has read it.
-            let outcome = unsafe { self.outcome.read() };
-            // SAFETY: finished, outcome taken, and this was the handle.
-            unsafe { Shared::release(shared, self.control) };
-            drop(outcome);
-        } else {
-            block.handle.set(false);
-        }
+        let this = Self {
+            control: self.control,
+            outcome: self.outcome,
+        };
+        drop(this.take_or_detach());
     }
 }
 

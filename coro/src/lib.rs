@@ -45,9 +45,14 @@
 
 mod cancel;
 mod coroutine;
+mod deadline;
 mod driver;
+mod dump;
+mod instant;
 mod join;
+mod local;
 mod scheduler;
+mod scope;
 mod spawn;
 mod stack;
 mod suspend;
@@ -56,9 +61,19 @@ pub mod timer;
 pub mod wait;
 
 pub use cancel::{is_cancellation, is_cancelled, shield};
+pub use deadline::{Elapsed, deadline, timeout};
 pub use driver::Driver;
+pub use dump::{Activity, CoroutineInfo, dump, dump_with_backtraces, stack_usage};
+pub use instant::Instant;
 pub use join::{JoinError, JoinHandle};
-pub use scheduler::{Scheduler, SchedulerConfig, SchedulerStats, Turn};
+pub use local::{LocalAccessError, LocalKey};
+pub use scheduler::{
+    Group, GroupConfig, GroupStats, Scheduler, SchedulerConfig, SchedulerStats, Turn,
+};
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, SpawnError, spawn, try_spawn};
 pub use stack::slab::StackConfig;
-pub use suspend::{Coroutine, current, park, sleep, try_current, yield_now};
+pub use stack::usage::SiteUsage;
+pub use suspend::{
+    Coroutine, checkpoint, current, park, sleep, sleep_until, try_current, yield_now,
+};

@@ -18,10 +18,12 @@
 )]
 
 use crate::cancel::Unwind;
-use crate::coroutine::{ControlBlock, State, Switch, Yielder};
+use crate::coroutine::{ControlBlock, Pending, State, Switch, Yielder};
 use crate::join::{JoinError, JoinHandle};
-use crate::scheduler::{Scheduler, Shared, scheduler};
-use crate::stack::{Frames, Slot};
+use crate::local::Locals;
+use crate::scheduler::{Group, Scheduler, Shared, scheduler};
+use crate::stack::Frames;
+use std::any::Any;
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -65,6 +67,13 @@ pub enum SpawnError {
         /// The most there is.
         limit: usize,
     },
+    /// The group given to the builder belongs to another scheduler.
+    UnknownGroup,
+    /// The scheduler has as many groups as it may have.
+    TooManyGroups {
+        /// The bound.
+        limit: usize,
+    },
     /// The closure and its result do not fit into a quarter of the stack.
     ClosureTooLarge {
         /// Bytes of the larger of closure and result.
@@ -97,6 +106,12 @@ impl fmt::Display for SpawnError {
             }
             Self::StackTooLarge { bytes, limit } => {
                 write!(f, "a stack of {bytes} bytes was asked for; the most is {limit}")
+            }
+            Self::UnknownGroup => f.write_str(
+                "the scheduling group belongs to another core: make one on each core that is to use it",
+            ),
+            Self::TooManyGroups { limit } => {
+                write!(f, "this core has {limit} scheduling groups, which is the most there can be")
             }
             Self::ClosureTooLarge { bytes, stack_bytes } => write!(
                 f,
@@ -188,10 +203,11 @@ where
 pub struct Builder {
     name: Option<Cow<'static, str>>,
     stack_bytes: Option<usize>,
+    group: Option<Group>,
 }
 
 impl Builder {
-    /// No name, the runtime's default stack size.
+    /// No name, the runtime's default stack size, the default group.
     #[inline]
     pub fn new() -> Self {
         Self::default()
@@ -206,6 +222,12 @@ impl Builder {
     /// Usable stack bytes, rounded up to a power of two (16 KiB to 1 GiB). Committed as they are touched.
     pub fn stack_bytes(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// The scheduling group it runs in, for life.
+    pub fn group(mut self, group: Group) -> Self {
+        self.group = Some(group);
         self
     }
 
@@ -281,7 +303,12 @@ where
 {
     // SAFETY: the caller says that it is alive.
     let this = unsafe { shared.as_ref() };
-    let slot = this.slab.borrow_mut().acquire(builder.stack_bytes)?;
+    let group = match builder.group {
+        None => 0,
+        Some(group) if group.scheduler == this.id => group.index,
+        Some(_) => return Err(SpawnError::UnknownGroup),
+    };
+    let (slot, sampled) = this.slab.borrow_mut().acquire(builder.stack_bytes)?;
     let control = slot.control;
     let bytes = size_of::<Packet<F, T>>();
     let stack_bytes = slot.top - slot.limit;
@@ -296,56 +323,49 @@ where
             closure: ManuallyDrop::new(f),
         })
     };
-    // SAFETY: the slot's place for a control block: writable, aligned, unused while vacant.
-    unsafe {
-        control.write(fresh_block(
-            shared,
-            this.next_id(),
-            slot,
-            builder.name,
-            site,
-        ))
-    };
-    let frames = Frames::new(packet.addr().get() & !15, slot.limit);
-    // SAFETY: the caller vouches for what the closure borrows; `start` captures only a pointer to its packet.
-    let switch = unsafe { Switch::with_stack_unchecked(frames, start::<F, T>(control, packet)) };
-    // SAFETY: just written.
-    let block = unsafe { control.as_ref() };
-    let place = block.switch.get();
-    // SAFETY: the state is `Ready` but the run loop is not running: nobody else touches `switch`.
-    unsafe { (*place).write(switch) };
-    this.live.set(this.live.get() + 1);
-    this.ready.reserve(this.live.get());
-    this.ready.push(control);
-    Ok(JoinHandle::new(control, packet.cast()))
-}
-
-#[inline]
-fn fresh_block(
-    shared: NonNull<Shared>,
-    id: u64,
-    slot: Slot,
-    name: Option<Cow<'static, str>>,
-    site: &'static Location<'static>,
-) -> ControlBlock {
-    ControlBlock {
+    let queue = &this.groups.get(group).ready;
+    let block = ControlBlock {
         switch: UnsafeCell::new(MaybeUninit::uninit()),
         yielder: Cell::new(std::ptr::null()),
         state: Cell::new(State::Ready),
         notified: Cell::new(false),
-        cancelled: Cell::new(false),
+        pending: Cell::new(Pending::Nothing),
+        inspect: Cell::new(false),
         shields: Cell::new(0),
+        queue: NonNull::from(queue),
         scheduler: shared,
-        id: Cell::new(id),
+        waiting_for: Cell::new("its first turn"),
+        waiting_since: Cell::new(0),
         joiner: Cell::new(None),
+        scope: Cell::new(None),
+        cancelled: Cell::new(false),
         handle: Cell::new(true),
         permit: Cell::new(false),
         refusals: Cell::new(0),
+        sampled,
+        group,
         slot,
-        name,
+        id: Cell::new(this.next_id()),
         site,
-        waiting_for: Cell::new("its first turn"),
-    }
+        deadlines: Cell::new(None),
+        locals: Locals::new(),
+        name: builder.name,
+        older_sibling: Cell::new(None),
+        younger_sibling: Cell::new(None),
+    };
+    // SAFETY: the slot's place for a control block: writable, aligned, unused while vacant.
+    unsafe { control.write(block) };
+    let frames = Frames::new(packet.addr().get() & !15, slot.limit);
+    // SAFETY: the caller vouches for what the closure borrows; `start` captures only a pointer to its packet.
+    let switch = unsafe { Switch::with_stack_unchecked(frames, start::<F, T>(control, packet)) };
+    // SAFETY: just written.
+    let place = unsafe { control.as_ref() }.switch.get();
+    // SAFETY: it is not in the ready queue yet: nobody else touches `switch`.
+    unsafe { (*place).write(switch) };
+    this.live.set(this.live.get() + 1);
+    queue.reserve(this.live.get());
+    queue.push(control);
+    Ok(JoinHandle::new(control, packet.cast()))
 }
 
 /// Where the packet lies: right below the control block, aligned for both of its faces and for frames.
@@ -381,12 +401,12 @@ where
                 })
             };
         } else {
-            discard(outcome);
+            discard(block, outcome);
         }
     }
 }
 
-/// Runs the closure; a panic and a cancellation end here.
+/// Runs the closure and drops the coroutine-locals; a panic and a cancellation end here.
 #[inline]
 fn call<F, T>(block: &ControlBlock, f: F) -> Outcome<T>
 where
@@ -400,22 +420,43 @@ where
             Some(f())
         }
     });
-    match catch_unwind(run) {
+    let mut outcome = match catch_unwind(run) {
         Ok(Some(value)) => Ok(value),
         Ok(None) => Err(JoinError::Cancelled),
-        Err(payload) if payload.is::<Unwind>() => Err(JoinError::Cancelled),
-        Err(payload) => {
-            // SAFETY: a scheduler outlives its coroutines.
-            let shared = unsafe { block.scheduler.as_ref() };
-            shared.panicked.set(shared.panicked.get() + 1);
-            Err(JoinError::Panicked(payload))
+        Err(payload) => Err(failure(block, payload)),
+    };
+    while !block.locals.is_empty() {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| block.locals.clear())) {
+            let late = Err(failure(block, payload));
+            discard(block, std::mem::replace(&mut outcome, late));
         }
     }
+    outcome
+}
+
+/// What a payload that reached the root means.
+#[cold]
+fn failure(block: &ControlBlock, payload: Box<dyn Any + Send>) -> JoinError {
+    if payload.is::<Unwind>() {
+        return JoinError::Cancelled;
+    }
+    // SAFETY: a scheduler outlives its coroutines.
+    let shared = unsafe { block.scheduler.as_ref() };
+    shared.panicked.set(shared.panicked.get() + 1);
+    if let Some(family) = block.scope.get() {
+        // SAFETY: a scope does not end before its last child, which we are not beyond.
+        unsafe { family.as_ref() }.failed();
+    }
+    JoinError::Panicked(payload)
 }
 
 /// Drops what nobody will join. A destructor that panics has been reported by the panic hook; its payload may
 /// panic again when dropped, so it is not dropped.
-fn discard<T>(outcome: Outcome<T>) {
+fn discard<T>(block: &ControlBlock, outcome: Outcome<T>) {
+    if let Some(family) = block.scope.get() {
+        // SAFETY: a scope does not end before its last child, which we are not beyond.
+        return unsafe { family.as_ref() }.discard(outcome);
+    }
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(outcome))) {
         let _ = ManuallyDrop::new(payload);
     }

@@ -1,11 +1,12 @@
-//! The plain ways to stop running for a while: yield, park and unpark, sleep.
+//! The plain ways to stop running for a while: yield, checkpoint, park and unpark, sleep.
 //!
 //! None of them has an error to return, so a cancelled coroutine is unwound from them (cancel.rs). While a panic
 //! unwinds, when no switch is allowed, they return at once: a spurious wake, which callers of `park` expect
 //! anyhow.
 
 use crate::cancel;
-use crate::coroutine::{ControlBlock, State};
+use crate::coroutine::ControlBlock;
+use crate::instant::{Instant, nanoseconds};
 use crate::scheduler::{Shared, TimerAction, require_current, scheduler};
 use crate::wait;
 use std::fmt;
@@ -31,11 +32,9 @@ pub fn yield_now() {
     if !may_switch(block) {
         return;
     }
-    block.state.set(State::Ready);
-    shared_of(block).ready.push(NonNull::from(block));
-    wait::switch_out(block);
+    wait::requeue(block);
     if cancel::is_interrupted(block) {
-        cancel::unwind();
+        cancel::unwind(block);
     }
 }
 
@@ -71,7 +70,27 @@ pub fn park() {
     wait::park_block(block, "unpark");
     block.permit.set(false);
     if cancel::is_interrupted(block) {
-        cancel::unwind();
+        cancel::unwind(block);
+    }
+}
+
+/// Goes on, unless the time slice of the turn is spent or a latency-class group has work: then as [`yield_now`].
+///
+/// A handful of nanoseconds as a rule: the clock is read only as often as the pace of the calls makes it
+/// necessary. For loops that compute for long.
+///
+/// # Cancellation
+///
+/// A cancelled coroutine is unwound.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+#[inline]
+pub fn checkpoint() {
+    let block = require_current("coro::checkpoint");
+    if cancel::is_interrupted(block) || wait::scheduler_of(block).should_yield(block) {
+        yield_now();
     }
 }
 
@@ -99,18 +118,37 @@ pub fn sleep(duration: Duration) {
     if duration.is_zero() {
         return yield_now();
     }
+    sleep_block(block, wait::scheduler_of(block).now().saturating_add(nanoseconds(duration)));
+}
+
+/// Waits until `at`. As [`sleep`]; a time that has passed yields once.
+///
+/// # Cancellation
+///
+/// A cancelled coroutine is unwound.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+pub fn sleep_until(at: Instant) {
+    let block = require_current("coro::sleep_until");
+    if at.as_ns() <= wait::scheduler_of(block).now() {
+        return yield_now();
+    }
+    sleep_block(block, at.as_ns());
+}
+
+fn sleep_block(block: &ControlBlock, deadline_ns: u64) {
     if !may_switch(block) {
         return;
     }
-    let shared = shared_of(block);
-    let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let deadline_ns = shared.now().saturating_add(nanoseconds);
+    let shared = wait::scheduler_of(block);
     let key = shared.add_timer(deadline_ns, TimerAction::Wake(NonNull::from(block)));
     while shared.timers.borrow().is_live(key) {
         wait::park_block(block, "sleep");
         if cancel::is_interrupted(block) {
             shared.timers.borrow_mut().cancel(key);
-            cancel::unwind();
+            cancel::unwind(block);
             return;
         }
     }
@@ -149,7 +187,7 @@ impl Coroutine {
             control: NonNull::from(block),
             id: block.id.get(),
             shared: block.scheduler,
-            scheduler: shared_of(block).id,
+            scheduler: wait::scheduler_of(block).id,
             name: block.name.clone(),
             site: block.site,
         }
@@ -172,11 +210,13 @@ impl Coroutine {
         }
         // SAFETY: it is our own scheduler (ids are never reused on a thread, and handles stay on their thread),
         // and a scheduler keeps its slots mapped. A slot that was recycled has another id, a trimmed one has 0.
-        let block = unsafe { self.control.as_ref() };
-        if block.id.get() == self.id {
-            block.permit.set(true);
-            shared.wake(self.control);
+        let id = unsafe { &(*self.control.as_ptr()).id };
+        if id.get() != self.id {
+            return;
         }
+        // SAFETY: the id says that it is our coroutine, so the block is initialised.
+        unsafe { self.control.as_ref() }.permit.set(true);
+        shared.wake(self.control);
     }
 
     /// The number of this coroutine: unique on its thread, never used again.
@@ -214,15 +254,8 @@ fn may_switch(block: &ControlBlock) -> bool {
         return false;
     }
     if cancel::is_interrupted(block) {
-        cancel::unwind();
+        cancel::unwind(block);
         return false;
     }
     true
-}
-
-#[inline(always)]
-#[expect(unsafe_code, reason = "the block's own scheduler")]
-fn shared_of(block: &ControlBlock) -> &Shared {
-    // SAFETY: a scheduler outlives the coroutines on it.
-    unsafe { block.scheduler.as_ref() }
 }

@@ -21,9 +21,12 @@
 
 use crate::cancel;
 use crate::coroutine::{ControlBlock, State};
-use crate::scheduler::{current, require_current};
+use crate::instant::nanoseconds;
+use crate::scheduler::{Shared, TimerAction, current, require_current};
+use crate::timer::TimerKey;
 use std::fmt;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 /// Why a blocking call must not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +34,15 @@ use std::ptr::NonNull;
 pub enum Interrupt {
     /// The coroutine was cancelled.
     Cancelled,
+    /// A [`deadline`](crate::deadline()) around the call has passed.
+    Elapsed,
 }
 
 impl fmt::Display for Interrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cancelled => f.write_str("the coroutine was cancelled"),
+            Self::Elapsed => f.write_str("the deadline around the call has passed"),
         }
     }
 }
@@ -52,7 +58,7 @@ pub enum Refusal {
     /// The caller is unwinding: std counts panics per thread, so a switch now would make other coroutines look
     /// as if they were panicking too.
     Unwinding,
-    /// Cancelled.
+    /// Cancelled, or past a deadline.
     Interrupted(Interrupt),
 }
 
@@ -153,7 +159,7 @@ pub fn park(what_for: &'static str) {
     park_block(block, what_for);
 }
 
-/// Step 4: whether the wait should be given up. Costs two loads.
+/// Step 4: whether the wait should be given up. Two loads where it need not.
 ///
 /// # Panics
 ///
@@ -161,7 +167,7 @@ pub fn park(what_for: &'static str) {
 #[inline(always)]
 #[must_use]
 pub fn interrupted() -> Option<Interrupt> {
-    cancel::is_interrupted(require_current("wait::interrupted")).then_some(Interrupt::Cancelled)
+    cancel::interrupt(require_current("wait::interrupted"))
 }
 
 /// Counts a refusal of the current coroutine's call: what a wait returns when it gives up in the middle.
@@ -175,7 +181,19 @@ pub(crate) fn park_block(block: &ControlBlock, what_for: &'static str) {
         return;
     }
     block.waiting_for.set(what_for);
+    block.waiting_since.set(scheduler_of(block).turn_started_ns());
     block.state.set(State::Parked);
+    switch_out(block);
+    if block.inspect.get() {
+        crate::dump::capture(block);
+    }
+}
+
+/// Lets everyone who is ready run first.
+#[inline(always)]
+pub(crate) fn requeue(block: &ControlBlock) {
+    block.state.set(State::Ready);
+    block.queue().push(NonNull::from(block));
     switch_out(block);
 }
 
@@ -186,4 +204,47 @@ pub(crate) fn switch_out(block: &ControlBlock) {
     // SAFETY: set when the coroutine started, and valid until its root returns; we are on that stack.
     let yielder = unsafe { &*yielder };
     yielder.suspend(());
+}
+
+/// A wake-up at a deadline, for the waits of one closure. See [`with_alarm`].
+#[derive(Debug)]
+pub struct Alarm<'a> {
+    timer: TimerKey,
+    shared: &'a Shared,
+}
+
+impl Alarm<'_> {
+    /// Whether the time has come.
+    #[must_use]
+    pub fn rang(&self) -> bool {
+        !self.shared.timers.borrow().is_live(self.timer)
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.shared.timers.borrow_mut().cancel(self.timer);
+    }
+}
+
+/// Runs `f` with an alarm that wakes the current coroutine once, `duration` from now: for waits with a limit of
+/// their own.
+///
+/// The alarm is a wake like any other, so the wait's loop asks [`Alarm::rang`]. No unwinding, no allocation.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+pub fn with_alarm<T>(duration: Duration, f: impl FnOnce(&Alarm<'_>) -> T) -> T {
+    let block = require_current("wait::with_alarm");
+    let shared = scheduler_of(block);
+    let deadline_ns = shared.now().saturating_add(nanoseconds(duration));
+    let timer = shared.add_timer(deadline_ns, TimerAction::Wake(NonNull::from(block)));
+    f(&Alarm { timer, shared })
+}
+
+#[inline(always)]
+pub(crate) fn scheduler_of(block: &ControlBlock) -> &Shared {
+    // SAFETY: a scheduler outlives the coroutines on it.
+    unsafe { block.scheduler.as_ref() }
 }

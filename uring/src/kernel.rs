@@ -45,6 +45,8 @@ pub struct KernelRing {
     /// What an enter that may sleep adds.
     sleep_flags: u32,
     pending: u32,
+    /// The last enter ended with the task-work flag up and nothing to show for it. See [`Backend::is_blind`].
+    stale_flag: bool,
     overflows: u64,
     capabilities: Capabilities,
     doorbell: Doorbell,
@@ -93,6 +95,7 @@ impl KernelRing {
             enter_flags: ENTER_GETEVENTS,
             sleep_flags: 0,
             pending: 0,
+            stale_flag: false,
             overflows: 0,
             capabilities,
             doorbell: Doorbell::by_message(fd),
@@ -206,6 +209,7 @@ impl Backend for KernelRing {
         loop {
             let entered = self.enter_once(wait);
             self.count_consumed();
+            self.stale_flag = self.completions.is_empty() && self.ring.submission().taskrun();
             return match entered {
                 Ok(_) => Ok(()),
                 Err(error) => match error.raw_os_error() {
@@ -250,7 +254,12 @@ impl Backend for KernelRing {
         }
         // SAFETY: `self` is borrowed and the ring not Send, so no other guard exists.
         let queue = unsafe { self.ring.submission_shared() };
-        queue.taskrun() || queue.cq_overflow()
+        (queue.taskrun() && !self.stale_flag) || queue.cq_overflow()
+    }
+
+    #[inline]
+    fn is_blind(&self) -> bool {
+        self.stale_flag
     }
 
     fn overflows(&self) -> u64 {

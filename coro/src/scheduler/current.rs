@@ -35,14 +35,15 @@ impl Entered {
     pub(super) fn new(shared: NonNull<Shared>, clock: Clock) -> Self {
         // SAFETY: the caller is a method of the `Scheduler` that owns it.
         let this = unsafe { shared.as_ref() };
-        let previous_clock = this.clock.replace(Some(clock));
         let previous = CURRENT.with(|current| {
+            // First of all: a panic from here must find nothing changed.
             assert!(
                 current.coroutine.get().is_none(),
                 "a scheduler cannot be driven from inside a coroutine"
             );
             current.scheduler.replace(Some(shared))
         });
+        let previous_clock = this.clock.replace(Some(clock));
         Self {
             shared,
             previous,
@@ -127,4 +128,18 @@ pub(super) fn unique() -> u64 {
         current.last_unique.set(next);
         next
     })
+}
+
+/// The time of the turn that is on.
+///
+/// # Panics
+///
+/// Outside a turn, naming what was called.
+#[track_caller]
+pub(crate) fn now(what: &str) -> u64 {
+    match scheduler() {
+        // SAFETY: the scheduler whose turn is on is alive.
+        Some(shared) => unsafe { shared.as_ref() }.now(),
+        None => outside(what),
+    }
 }

@@ -24,16 +24,24 @@
 )]
 
 mod current;
+mod group;
 mod ready;
 
-pub(crate) use current::{current, current_in_signal, require_current, scheduler};
+pub use group::{Group, GroupConfig, GroupStats};
+
+pub(crate) use current::{current, current_in_signal, now, require_current, scheduler};
+pub(crate) use ready::ReadyQueue;
 
 use crate::coroutine::{ControlBlock, State};
+use crate::deadline::Deadline;
 use crate::driver::Driver;
+use crate::scope::Family;
+use crate::spawn::SpawnError;
 use crate::stack::slab::{Slab, StackConfig};
 use crate::timer::{TimerKey, Wheel};
 use current::Entered;
-use ready::ReadyQueue;
+use group::{GroupState, Groups};
+use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
@@ -42,6 +50,8 @@ use std::ptr::NonNull;
 const MIN_BATCH: usize = 64;
 /// The clock is read once in this many switches.
 const SLICE_CHECK_MASK: usize = 15;
+/// `checkpoint` reads the clock about this many times in a time slice.
+const CHECKPOINTS_A_SLICE: u64 = 16;
 
 /// Bounds and sizes of one scheduler. Every one has a default.
 #[derive(Clone, Copy, Debug)]
@@ -96,12 +106,13 @@ pub struct Turn {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TimerAction {
     Wake(NonNull<ControlBlock>),
+    Elapse(NonNull<Deadline>),
 }
 
 /// The state behind a [`Scheduler`], on the heap at a fixed address: control blocks and join handles point to it.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) ready: ReadyQueue,
+    pub(crate) groups: Groups,
     pub(crate) slab: RefCell<Slab>,
     pub(crate) timers: RefCell<Wheel<TimerAction>>,
     pub(crate) live: Cell<usize>,
@@ -112,10 +123,30 @@ pub(crate) struct Shared {
     turns: Cell<u64>,
     switches: Cell<u64>,
     time_slice_ns: u64,
+    /// When the turn began: the time of everything that does not need a better one.
+    turn_started_ns: Cell<u64>,
+    pace: Pace,
+    /// Where `select` looks first; moves on with every call, so that no branch is favoured.
+    pub(crate) select_turn: Cell<usize>,
+    /// State of the generator that shuffles ready coroutines in tests; zero: first in, first out.
+    shuffle: Cell<u64>,
+    /// Backtraces that inspected coroutines have captured, for the dump that asked.
+    pub(crate) inspected: RefCell<Vec<(u64, Backtrace)>>,
     /// The driver's clock while a turn is on.
     clock: Cell<Option<Clock>>,
     /// The owner is gone; the last join handle frees this.
     orphaned: Cell<bool>,
+}
+
+/// How `checkpoint` avoids to read the clock every time.
+#[derive(Debug, Default)]
+struct Pace {
+    /// The coroutine the rest is about.
+    owner: Cell<u64>,
+    /// Calls that are let through before the clock is read again.
+    left: Cell<u64>,
+    skip: Cell<u64>,
+    read_ns: Cell<u64>,
 }
 
 /// A driver's `now`, with the driver's type erased: `sleep` reads the clock from inside a coroutine.
@@ -153,16 +184,57 @@ impl Shared {
     /// Makes a coroutine run again. A hint: see the table in coroutine.rs.
     #[inline(always)]
     pub(crate) fn wake(&self, control: NonNull<ControlBlock>) {
-        // SAFETY: control blocks stay mapped as long as `self` lives.
-        let block = unsafe { control.as_ref() };
-        match block.state.get() {
+        // SAFETY: control blocks stay mapped as long as `self` lives, and zeroed memory reads as vacant.
+        let state = unsafe { &(*control.as_ptr()).state };
+        match state.get() {
             State::Parked => {
-                block.state.set(State::Ready);
-                self.ready.push(control);
+                state.set(State::Ready);
+                // SAFETY: parked, hence initialised.
+                unsafe { control.as_ref() }.queue().push(control);
             }
-            State::Running => block.notified.set(true),
+            // SAFETY: running, hence initialised.
+            State::Running => unsafe { control.as_ref() }.notified.set(true),
             State::Ready | State::Finished | State::Vacant => {}
         }
+    }
+
+    /// When the turn that is on began.
+    #[inline(always)]
+    pub(crate) fn turn_started_ns(&self) -> u64 {
+        self.turn_started_ns.get()
+    }
+
+    /// Whether the running coroutine has had its time. Reads the clock rarely: the calls are taken to come at the
+    /// pace they came at so far.
+    #[inline]
+    pub(crate) fn should_yield(&self, block: &ControlBlock) -> bool {
+        let pace = &self.pace;
+        let left = pace.left.get();
+        if left > 0 && pace.owner.get() == block.id.get() {
+            pace.left.set(left - 1);
+            return false;
+        }
+        self.look_at_clock(block)
+    }
+
+    #[cold]
+    fn look_at_clock(&self, block: &ControlBlock) -> bool {
+        let pace = &self.pace;
+        let now_ns = self.now();
+        let spent = now_ns.saturating_sub(self.turn_started_ns.get()) >= self.time_slice_ns;
+        let skip = if pace.owner.get() == block.id.get() && !spent {
+            let calls = pace.skip.get() + 1;
+            let a_call_ns = (now_ns.saturating_sub(pace.read_ns.get()) / calls).max(1);
+            // At most double: one quick call says little about the next ones.
+            (self.time_slice_ns / CHECKPOINTS_A_SLICE / a_call_ns).min(2 * calls)
+        } else {
+            0
+        };
+        pace.owner.set(block.id.get());
+        pace.skip.set(skip);
+        pace.left.set(skip);
+        pace.read_ns.set(now_ns);
+        spent || (self.groups.is_urgent() && !self.groups.get(block.group).is_latency())
     }
 
     /// Counts a spawn and numbers the coroutine: unique on this thread, never zero.
@@ -182,6 +254,7 @@ impl Shared {
     ///
     /// `control` has finished, its result has been taken or dropped, and no handle to it is left. `self` was
     /// obtained from a pointer that may be used to free it; it is not used after the call.
+    #[inline]
     pub(crate) unsafe fn release(shared: NonNull<Self>, control: NonNull<ControlBlock>) {
         // SAFETY: `shared` is alive: it is freed only here and in `Scheduler::drop`, when no stack is in use.
         let this = unsafe { shared.as_ref() };
@@ -220,7 +293,7 @@ impl Scheduler {
     pub fn new(config: SchedulerConfig) -> Self {
         crate::stack::overflow::install_handler();
         let shared = Box::new(Shared {
-            ready: ReadyQueue::new(),
+            groups: Groups::new(),
             slab: RefCell::new(Slab::new(config.stack)),
             timers: RefCell::new(Wheel::default()),
             live: Cell::new(0),
@@ -230,6 +303,11 @@ impl Scheduler {
             turns: Cell::new(0),
             switches: Cell::new(0),
             time_slice_ns: config.time_slice_ns,
+            turn_started_ns: Cell::new(0),
+            pace: Pace::default(),
+            select_turn: Cell::new(0),
+            shuffle: Cell::new(0),
+            inspected: RefCell::new(Vec::new()),
             clock: Cell::new(None),
             orphaned: Cell::new(false),
         });
@@ -256,14 +334,79 @@ impl Scheduler {
         let shared = self.shared();
         let entered = Entered::new(self.shared, Clock::of(driver));
         let started_ns = driver.now();
+        shared.turn_started_ns.set(started_ns);
         shared.fire_timers(started_ns);
-        let ran = self.run_batch(driver, started_ns, &entered);
+        let ran = if shared.groups.is_single() {
+            let queue = &shared.groups.default_group().ready;
+            let budget = if shared.shuffle.get() == 0 {
+                queue.len().max(MIN_BATCH)
+            } else {
+                queue.shuffle(&shared.shuffle)
+            };
+            self.run_batch(driver, queue, budget, started_ns, &entered, || false)
+        } else {
+            self.run_groups(driver, started_ns, &entered)
+        };
+        entered.clear_coroutine();
+        shared.switches.set(shared.switches.get() + ran as u64);
         driver.poll(self);
         shared.turns.set(shared.turns.get() + 1);
         Turn {
             ran,
-            ready: shared.ready.len(),
+            ready: self.ready(),
         }
+    }
+
+    /// Step 2 of a turn when there are several groups (group.rs).
+    #[cold]
+    fn run_groups<D: Driver>(&self, driver: &D, started_ns: u64, entered: &Entered) -> usize {
+        let shared = self.shared();
+        let budget = self.ready().max(MIN_BATCH);
+        let mut ran = 0;
+        let mut now_ns = started_ns;
+        while ran < budget && now_ns.saturating_sub(started_ns) < shared.time_slice_ns {
+            let Some(group) = shared.groups.pick() else {
+                break;
+            };
+            let batch = if shared.shuffle.get() == 0 {
+                group.ready.len().min(MIN_BATCH)
+            } else {
+                group.ready.shuffle(&shared.shuffle)
+            };
+            let batch_ran = if group.is_latency() {
+                self.run_batch(driver, &group.ready, batch, started_ns, entered, || false)
+            } else {
+                let urgent = || shared.groups.is_urgent();
+                self.run_batch(driver, &group.ready, batch, started_ns, entered, urgent)
+            };
+            let before_ns = std::mem::replace(&mut now_ns, driver.now());
+            let run_ns = now_ns.saturating_sub(before_ns);
+            shared.groups.charge(group, run_ns, batch_ran);
+            ran += batch_ran;
+        }
+        ran
+    }
+
+    /// Adds a scheduling group. Groups last as long as the scheduler.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError::TooManyGroups`].
+    pub fn add_group(&self, config: GroupConfig) -> Result<Group, SpawnError> {
+        self.shared().add_group(config)
+    }
+
+    /// The groups, the default one first, and what they have used.
+    #[must_use]
+    pub fn group_stats(&self) -> Vec<GroupStats> {
+        self.shared().groups.all().map(GroupState::stats).collect()
+    }
+
+    /// From now on ready coroutines run in an order drawn from `seed`, instead of first in first out: for tests
+    /// that look for hidden assumptions about order. The same seed gives the same order.
+    pub fn shuffle(&self, seed: u64) {
+        // Zero would mean no shuffling, and is a fixed point of the generator.
+        self.shared().shuffle.set(seed.wrapping_mul(2).wrapping_add(1));
     }
 
     /// Turns until `done` says so, asleep in the driver while nothing is ready.
@@ -287,12 +430,18 @@ impl Scheduler {
     }
 
     #[inline(always)]
-    fn run_batch<D: Driver>(&self, driver: &D, started_ns: u64, entered: &Entered) -> usize {
-        let shared = self.shared();
-        let budget = shared.ready.len().max(MIN_BATCH);
+    fn run_batch<D: Driver>(
+        &self,
+        driver: &D,
+        queue: &ReadyQueue,
+        budget: usize,
+        started_ns: u64,
+        entered: &Entered,
+        urgent: impl Fn() -> bool,
+    ) -> usize {
         let mut ran = 0;
         while ran < budget {
-            let Some(control) = shared.ready.pop() else {
+            let Some(control) = queue.pop() else {
                 break;
             };
             // SAFETY: a coroutine in the ready queue is live, so its block is initialised and mapped.
@@ -309,14 +458,13 @@ impl Scheduler {
             if let corosensei::CoroutineResult::Return(()) = outcome {
                 self.finish(control);
             }
-            if ran & SLICE_CHECK_MASK == 0
-                && driver.now().saturating_sub(started_ns) >= shared.time_slice_ns
-            {
+            let slice_is_over = || {
+                driver.now().saturating_sub(started_ns) >= self.shared().time_slice_ns
+            };
+            if urgent() || (ran & SLICE_CHECK_MASK == 0 && slice_is_over()) {
                 break;
             }
         }
-        entered.clear_coroutine();
-        shared.switches.set(shared.switches.get() + ran as u64);
         ran
     }
 
@@ -332,7 +480,17 @@ impl Scheduler {
         block.state.set(State::Finished);
         shared.live.set(shared.live.get() - 1);
         if let Some(joiner) = block.joiner.take() {
-            shared.wake(joiner);
+            // SAFETY: a coroutine that joins has not ended, and a scheduler (perhaps another one of this thread)
+            // outlives its coroutines.
+            let scheduler = unsafe { joiner.as_ref().scheduler.as_ref() };
+            scheduler.wake(joiner);
+        }
+        if let Some(family) = block.scope.take() {
+            // SAFETY: a scope does not end before its last child (scope.rs), and this one has just ended.
+            unsafe { Family::child_ended(family, control) };
+        }
+        if block.sampled {
+            shared.slab.borrow_mut().measure(block.slot, block.site);
         }
         if !block.handle.get() {
             // SAFETY: finished, its root has dropped the result (spawn.rs), and there is no handle.
@@ -349,42 +507,26 @@ impl Scheduler {
     /// Coroutines that are ready to run.
     #[must_use]
     pub fn ready(&self) -> usize {
-        self.shared().ready.len()
+        self.shared().groups.ready()
     }
 
     /// Asks every live coroutine to end: each blocking call of theirs is refused from now on.
     ///
     /// Level-triggered and idempotent; coroutines spawned later are not affected.
     pub fn cancel_all(&self) {
-        self.for_each_live(|control| crate::cancel::request(self.shared(), control));
+        self.shared().live_controls().into_iter().for_each(crate::cancel::request);
     }
 
     /// The names and spawn sites of the coroutines that have not ended, for a last report.
     #[must_use]
     pub fn survivors(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        self.for_each_live(|control| {
-            // SAFETY: `for_each_live` hands out live blocks only.
+        let live = self.shared().live_controls().into_iter();
+        live.map(|control| {
+            // SAFETY: `live_controls` returns live blocks only, and no coroutine has run since.
             let block = unsafe { control.as_ref() };
-            names.push(format!(
-                "{} waiting for {}",
-                block.label(),
-                block.waiting_for.get()
-            ));
-        });
-        names
-    }
-
-    fn for_each_live(&self, mut visit: impl FnMut(NonNull<ControlBlock>)) {
-        let mut live = Vec::with_capacity(self.live());
-        self.shared().slab.borrow().for_each_control(|control| {
-            // SAFETY: every slot's block is mapped, and zeroed memory reads as `Vacant`.
-            let state = unsafe { control.as_ref() }.state.get();
-            if !matches!(state, State::Vacant | State::Finished) {
-                live.push(control);
-            }
-        });
-        live.into_iter().for_each(&mut visit);
+            format!("{} waiting for {}", block.label(), block.waiting_for.get())
+        })
+        .collect()
     }
 
     /// Counters.
@@ -400,7 +542,30 @@ impl Shared {
             .borrow_mut()
             .advance(now_ns, |action| match action {
                 TimerAction::Wake(control) => self.wake(control),
+                // SAFETY: a deadline cancels its timer before its record goes.
+                TimerAction::Elapse(deadline) => unsafe { Deadline::expire(deadline) },
             });
+    }
+
+    /// The coroutines that have not ended.
+    pub(crate) fn live_controls(&self) -> Vec<NonNull<ControlBlock>> {
+        let mut live = Vec::with_capacity(self.live.get());
+        self.slab.borrow().for_each_control(|control| {
+            // SAFETY: every slot's block is mapped; only the state is looked at, and zeroes read as `Vacant`.
+            let state = unsafe { &(*control.as_ptr()).state };
+            if !matches!(state.get(), State::Vacant | State::Finished) {
+                live.push(control);
+            }
+        });
+        live
+    }
+
+    pub(crate) fn add_group(&self, config: GroupConfig) -> Result<Group, SpawnError> {
+        let index = self.groups.add(config)?;
+        Ok(Group {
+            scheduler: self.id,
+            index,
+        })
     }
 
     pub(crate) fn stats(&self) -> SchedulerStats {
@@ -410,7 +575,7 @@ impl Shared {
             spawned: self.spawned.get(),
             live: self.live.get(),
             stacks: self.slab.borrow().in_use(),
-            ready: self.ready.len(),
+            ready: self.groups.ready(),
             timers: self.timers.borrow().len(),
             panicked: self.panicked.get(),
         }

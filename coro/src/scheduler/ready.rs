@@ -61,6 +61,18 @@ impl ReadyQueue {
         }
     }
 
+    /// Puts what is ready into an order drawn from `random`; returns how many there are.
+    #[cold]
+    pub(crate) fn shuffle(&self, random: &Cell<u64>) -> usize {
+        let ring = self.ring.borrow();
+        let (head, len) = (self.head.get(), self.len());
+        let place = |index: usize| &ring[head.wrapping_add(index) & (ring.len() - 1)];
+        for last in (1..len).rev() {
+            place(last).swap(place(draw(random, last + 1)));
+        }
+        len
+    }
+
     #[cold]
     fn grow(&self, live: usize) {
         let bigger = places(live.next_power_of_two());
@@ -73,6 +85,17 @@ impl ReadyQueue {
         self.head.set(0);
         self.tail.set(count);
     }
+}
+
+/// A number below `bound`: xorshift64*, which is enough to vary an order.
+fn draw(random: &Cell<u64>, bound: usize) -> usize {
+    let mut x = random.get();
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    random.set(x);
+    let spread = u128::from(x.wrapping_mul(0x2545_F491_4F6C_DD1D));
+    usize::try_from((spread * bound as u128) >> 64).expect("it is below the bound")
 }
 
 fn places(count: usize) -> Box<[Place]> {

@@ -11,6 +11,7 @@
 //! function with a big buffer must still land inside the guard.
 #![expect(unsafe_code, reason = "madvise and mprotect on our own mapping")]
 
+use super::advise::advise;
 use std::io;
 
 /// `MADV_GUARD_INSTALL` of `<linux/mman.h>` (madvise(2), Linux 6.13), not yet in every libc crate.
@@ -25,23 +26,28 @@ pub(crate) enum GuardKind {
     Mprotect,
 }
 
-impl GuardKind {
-    /// Makes `[start, start + bytes)` inaccessible.
-    ///
-    /// # Safety
-    ///
-    /// The range is page-aligned, lies in a private anonymous mapping of the caller, and nothing uses it.
-    pub(crate) unsafe fn install(self, start: *mut u8, bytes: usize) -> io::Result<()> {
-        let outcome = match self {
-            // SAFETY: the caller owns the range and nothing uses it.
-            Self::Marker => unsafe { libc::madvise(start.cast(), bytes, MADV_GUARD_INSTALL) },
-            // SAFETY: the caller owns the range and nothing uses it.
-            Self::Mprotect => unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_NONE) },
-        };
-        if outcome == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
+/// Makes the ranges inaccessible by markers. On failure, how many were done, and why not the next.
+///
+/// # Safety
+///
+/// The ranges are page-aligned, lie in a private anonymous mapping of the caller, and nothing uses them.
+pub(super) unsafe fn install_markers(ranges: &[libc::iovec]) -> Result<(), (usize, io::Error)> {
+    // SAFETY: passed on to the caller.
+    unsafe { advise(ranges, MADV_GUARD_INSTALL) }
+}
+
+/// Makes the ranges inaccessible by protection. On failure, how many were done, and why not the next.
+///
+/// # Safety
+///
+/// As [`install_markers`].
+pub(super) unsafe fn protect(ranges: &[libc::iovec]) -> Result<(), (usize, io::Error)> {
+    for (done, range) in ranges.iter().enumerate() {
+        // SAFETY: passed on to the caller.
+        let outcome = unsafe { libc::mprotect(range.iov_base, range.iov_len, libc::PROT_NONE) };
+        if outcome != 0 {
+            return Err((done, io::Error::last_os_error()));
         }
     }
+    Ok(())
 }

@@ -21,9 +21,12 @@
 //! kernel's free pages when a core is idle and holds more than it needs. The mapping stays until the scheduler
 //! ends, so an address inside a stack never becomes invalid while anything could still name it.
 
-pub(crate) mod guard;
+mod advise;
+mod guard;
 pub(crate) mod overflow;
 pub(crate) mod slab;
+pub(crate) mod usage;
+mod valgrind;
 
 use crate::coroutine::ControlBlock;
 use std::num::NonZeroUsize;
@@ -46,6 +49,8 @@ pub(crate) struct Slot {
     pub(crate) limit: usize,
     /// End of the slot: page-aligned.
     pub(crate) top: usize,
+    /// Bytes of the guard below `limit`.
+    pub(crate) guard_bytes: u32,
     /// Index of the size class in the slab.
     pub(crate) class: u8,
 }

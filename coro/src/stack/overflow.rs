@@ -127,8 +127,8 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
 
 impl ControlBlock {
     fn is_guard(&self, address: usize) -> bool {
-        // The guard is at least 64 KiB (slab.rs); a fault within that distance below the limit is ours.
-        address < self.slot.limit && self.slot.limit - address <= 64 * 1024
+        let below = self.slot.limit.wrapping_sub(address);
+        (1..=self.slot.guard_bytes as usize).contains(&below)
     }
 }
 

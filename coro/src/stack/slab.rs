@@ -15,20 +15,28 @@
     reason = "pointer arithmetic inside and advice on our own mappings"
 )]
 
-use super::guard::GuardKind;
+use super::advise::{advise, range};
+use super::guard::{self, GuardKind};
+use super::usage::{self, SiteUsage, Usage};
+use super::valgrind;
 use super::{COLOUR_BYTES, COLOURS, Slot};
 use crate::coroutine::ControlBlock;
 use crate::spawn::SpawnError;
 use memmap2::{MmapMut, MmapOptions};
 use std::io;
+use std::panic::Location;
 use std::ptr::NonNull;
 
-/// Slots of the largest chunk: 256 x 320 KiB is 80 MiB of addresses and about 0.1 ms of guard installation.
+/// Slots of the largest chunk: 256 x 320 KiB is 80 MiB of addresses, and 0.35 ms for guards and top pages.
 const CHUNK_SLOTS: usize = 256;
 /// Slots of the first chunk; each further chunk doubles.
 const FIRST_CHUNK_SLOTS: usize = 16;
-/// How many stacks one call of [`Slab::trim`] gives back at the most: 64 x 1.5 us.
-const TRIM_BATCH: usize = 64;
+/// How many stacks one call of [`Slab::trim`] gives back at the most: 256 x 0.25 us.
+const TRIM_BATCH: usize = 256;
+/// One spawn in this many gets a stack without old traces, to be measured at its end (usage.rs).
+const SAMPLE_INTERVAL: u32 = 4096;
+/// One in this many of the spawns that get a stack without pages anyhow. Divides the former.
+const FRESH_SAMPLE_INTERVAL: u32 = 64;
 
 /// Sizes and bounds of the stacks of one scheduler.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +93,8 @@ pub(crate) struct Slab {
     guard_kind: GuardKind,
     classes: Vec<Class>,
     in_use: usize,
+    spawns: u32,
+    usage: Usage,
 }
 
 impl Slab {
@@ -111,6 +121,8 @@ impl Slab {
             },
             classes: Vec::new(),
             in_use: 0,
+            spawns: 0,
+            usage: Usage::default(),
         }
     }
 
@@ -119,9 +131,12 @@ impl Slab {
         self.in_use
     }
 
-    /// Takes a stack of at least `stack_bytes`, or of the default size.
+    /// Takes a stack of at least `stack_bytes`, or of the default size; and whether to measure it at the end.
     #[inline]
-    pub(crate) fn acquire(&mut self, stack_bytes: Option<usize>) -> Result<Slot, SpawnError> {
+    pub(crate) fn acquire(
+        &mut self,
+        stack_bytes: Option<usize>,
+    ) -> Result<(Slot, bool), SpawnError> {
         if self.in_use >= self.config.max_coroutines {
             return Err(SpawnError::TooManyCoroutines {
                 limit: self.config.max_coroutines,
@@ -137,9 +152,41 @@ impl Slab {
             None => self.grow(index)?,
         };
         let class = &mut self.classes[index];
+        let fresh = class.trimmed > class.free.len();
         class.trimmed = class.trimmed.min(class.free.len());
         self.in_use += 1;
-        Ok(slot)
+        self.spawns = self.spawns.wrapping_add(1);
+        let sampled = self.spawns.is_multiple_of(FRESH_SAMPLE_INTERVAL)
+            && self.choose_sample(slot, fresh);
+        Ok((slot, sampled))
+    }
+
+    /// Decides whether a coroutine's stack is measured at its end; it holds no traces of former users then.
+    #[cold]
+    fn choose_sample(&mut self, slot: Slot, fresh: bool) -> bool {
+        if !fresh && !self.spawns.is_multiple_of(SAMPLE_INTERVAL) {
+            return false;
+        }
+        if !fresh {
+            give_back(&[slot]);
+        }
+        true
+    }
+
+    /// The coroutine on a sampled stack has ended.
+    #[cold]
+    pub(crate) fn measure(&mut self, slot: Slot, site: &'static Location<'static>) {
+        let used = usage::high_water_bytes(slot, self.page_bytes);
+        self.usage.record(slot, site, used);
+    }
+
+    pub(crate) fn usage(&self) -> Vec<SiteUsage> {
+        self.usage.sites().to_vec()
+    }
+
+    /// Bytes of a stack that hold memory.
+    pub(crate) fn resident_bytes(&self, slot: Slot) -> usize {
+        usage::resident_bytes(slot, self.page_bytes)
     }
 
     /// Takes a stack back. The coroutine on it has ended and nothing points into it.
@@ -155,9 +202,9 @@ impl Slab {
         for class in &mut self.classes {
             let end = class.free.len().saturating_sub(self.config.warm_stacks);
             let batch_end = end.min(class.trimmed + TRIM_BATCH);
-            while class.trimmed < batch_end {
-                discard_pages(class.free[class.trimmed]);
-                class.trimmed += 1;
+            if class.trimmed < batch_end {
+                give_back(&class.free[class.trimmed..batch_end]);
+                class.trimmed = batch_end;
             }
             more |= class.trimmed < end;
         }
@@ -224,27 +271,33 @@ impl Slab {
             .map_err(|source| self.no_memory(source))?;
         let start = chunk.as_mut_ptr();
         avoid_huge_pages(start, chunk.len());
-        let mut made = Vec::with_capacity(slots);
-        for position in 0..slots {
-            // SAFETY: position < slots, so the offset lies inside the mapping.
-            let low = unsafe { start.add(position * stride) };
-            match self.install_guard(low) {
-                Ok(()) => made.push(self.slot_at(low, stride, first + position, index)),
-                // What has a guard can be used; the error is for who gets none.
-                Err(_) if !made.is_empty() => break,
-                Err(source) => return Err(self.no_memory(source)),
-            }
-        }
+        let lows: Vec<usize> = (0..slots).map(|slot| start.addr() + slot * stride).collect();
+        // What has a guard can be used; the error is for who gets none.
+        let guarded = match self.install_guards(&lows) {
+            Ok(()) => slots,
+            Err((0, source)) => return Err(self.no_memory(source)),
+            Err((guarded, _)) => guarded,
+        };
+        let mut made: Vec<_> = (0..guarded)
+            .map(|position| {
+                // SAFETY: position < slots, so the offset lies inside the mapping.
+                let low = unsafe { start.add(position * stride) };
+                self.slot_at(low, stride, first + position, index)
+            })
+            .collect();
+        let populated = slots == CHUNK_SLOTS && self.populate(&made);
+        made.iter().for_each(|slot| valgrind::register(slot.limit, slot.top));
         let class = &mut self.classes[index];
         class.total += made.len();
         class.chunks.push(Chunk {
             _memory: chunk,
             controls: made.iter().map(|slot| slot.control).collect(),
         });
-        let slot = made.swap_remove(0);
-        // Fresh slots hold no pages: they belong to the cold end.
-        class.trimmed = made.len();
-        class.free.extend(made.into_iter().rev());
+        made.reverse();
+        let slot = made.pop().expect("one slot at least has a guard");
+        // Slots without pages belong to the cold end, which is empty now.
+        class.trimmed = if populated { 0 } else { made.len() };
+        class.free.extend(made);
         Ok(slot)
     }
 
@@ -258,26 +311,35 @@ impl Slab {
             control: NonNull::new(control.cast()).expect("a mapping is never at address zero"),
             limit: low.addr() + self.config.guard_bytes,
             top: low.addr() + stride,
+            guard_bytes: u32::try_from(self.config.guard_bytes).unwrap_or(u32::MAX),
             class: u8::try_from(class)
                 .expect("fewer than 256 size classes: they are powers of two"),
         }
     }
 
-    /// Installs one guard; the first refusal of markers switches this slab to `mprotect` for good.
-    fn install_guard(&mut self, low: *mut u8) -> io::Result<()> {
-        // SAFETY: the guard lies in a fresh mapping of ours that nothing uses yet.
-        let outcome = unsafe { self.guard_kind.install(low, self.config.guard_bytes) };
-        match outcome {
-            Err(error)
-                if self.guard_kind == GuardKind::Marker
-                    && error.raw_os_error() == Some(libc::EINVAL) =>
-            {
-                self.guard_kind = GuardKind::Mprotect;
-                // SAFETY: as above.
-                unsafe { self.guard_kind.install(low, self.config.guard_bytes) }
+    /// Installs guards, from the front; the first refusal of markers switches this slab to `mprotect` for good.
+    fn install_guards(&mut self, lows: &[usize]) -> Result<(), (usize, io::Error)> {
+        let guards = lows.iter().map(|low| range(*low, self.config.guard_bytes));
+        let guards: Vec<_> = guards.collect();
+        if self.guard_kind == GuardKind::Marker {
+            // SAFETY: the guards lie in a fresh mapping of ours that nothing uses yet.
+            match unsafe { guard::install_markers(&guards) } {
+                Err((0, error)) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    self.guard_kind = GuardKind::Mprotect;
+                }
+                outcome => return outcome,
             }
-            outcome => outcome,
         }
+        // SAFETY: as above.
+        unsafe { guard::protect(&guards) }
+    }
+
+    /// Makes the top pages present, all in one call: cheaper than a fault each, and this slab grows fast.
+    fn populate(&self, slots: &[Slot]) -> bool {
+        let pages = slots.iter().map(|slot| range(slot.top - self.page_bytes, self.page_bytes));
+        let pages: Vec<_> = pages.collect();
+        // SAFETY: the top pages of fresh stacks: populating does not change what they hold.
+        unsafe { advise(&pages, libc::MADV_POPULATE_WRITE) }.is_ok()
     }
 
     fn no_memory(&self, source: io::Error) -> SpawnError {
@@ -305,13 +367,14 @@ fn clamp_stack_bytes(bytes: usize) -> usize {
     bytes.clamp(*STACK_BYTES_RANGE.start(), *STACK_BYTES_RANGE.end())
 }
 
-/// Drops the pages of a free stack; they read as zeroes when touched again.
-fn discard_pages(slot: Slot) {
-    let start = std::ptr::without_provenance_mut(slot.limit);
-    // SAFETY: the range is the usable part of a free slot of our own mapping: nothing points into it, and the
-    // guard below is left alone.
-    let outcome = unsafe { libc::madvise(start, slot.top - slot.limit, libc::MADV_DONTNEED) };
-    debug_assert_eq!(outcome, 0, "MADV_DONTNEED on our own mapping cannot fail");
+/// Drops the pages of free stacks; they read as zeroes when touched again.
+fn give_back(slots: &[Slot]) {
+    let ranges = slots.iter().map(|slot| range(slot.limit, slot.top - slot.limit));
+    let ranges: Vec<_> = ranges.collect();
+    // SAFETY: the usable parts of free slots of our own mapping: nothing points into them, and the guards below
+    // are left alone.
+    let outcome = unsafe { advise(&ranges, libc::MADV_DONTNEED) };
+    debug_assert!(outcome.is_ok(), "MADV_DONTNEED on our own mapping cannot fail");
 }
 
 /// A huge page under a stack top would commit 2 MiB for the one page that is used.

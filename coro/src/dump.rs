@@ -1,0 +1,259 @@
+//! `dump`: what every coroutine of a core is doing.
+//!
+//! A control block says what its coroutine waits for and since when, so a dump is a walk over the slab's blocks. The
+//! walk is done in portions with a [`checkpoint`](crate::checkpoint) between them, so that it holds up nobody for
+//! longer than a time slice; each entry is true at the moment it was made.
+//!
+//! The backtrace of a parked coroutine is taken by the coroutine itself: it is woken with `inspect` set, captures
+//! its own stack where it was parked, and returns from the park as if woken for no reason, which every wait allows:
+//!
+//! ```text
+//!   dump: inspect = true, wake ----> park returns from its switch, captures, clears inspect
+//!   dump: yield, collect     <------ the wait looks at its condition and parks again
+//! ```
+//!
+//! A coroutine that waits inside a call which must not return early, such as I/O, goes on waiting there: those loop
+//! by the rules of [`wait`](crate::wait).
+#![expect(unsafe_code, reason = "looks at control blocks of coroutines that may have ended")]
+
+use crate::coroutine::{ControlBlock, State};
+use crate::scheduler::{Scheduler, Shared, require_current};
+use crate::stack::usage::SiteUsage;
+use crate::suspend;
+use crate::wait;
+use std::backtrace::Backtrace;
+use std::fmt;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+/// Coroutines looked at between two checkpoints.
+const PORTION: usize = 64;
+/// Backtraces taken in one go: unwinding costs tens of microseconds a stack.
+const TRACE_PORTION: usize = 4;
+
+/// What one coroutine is doing. See [`dump`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CoroutineInfo {
+    /// Its number, as [`Coroutine::id`](crate::Coroutine::id).
+    pub id: u64,
+    /// The name given to it.
+    pub name: Option<String>,
+    /// Where it was spawned.
+    pub spawn_site: &'static Location<'static>,
+    /// What it is doing.
+    pub activity: Activity,
+    /// Index of its scheduling group, in the order of [`Scheduler::group_stats`].
+    pub group: usize,
+    /// Cancellation was asked for.
+    pub cancelled: bool,
+    /// Usable bytes of its stack.
+    pub stack_bytes: usize,
+    /// Bytes of its stack that hold memory now: an upper bound of what it has used, since stacks are reused warm.
+    /// [`stack_usage`](crate::stack_usage) has exact samples.
+    pub stack_resident_bytes: usize,
+    /// Its stack, where it was asked for and the coroutine was parked. Formatting it reads debug information and
+    /// is slow.
+    pub backtrace: Option<Backtrace>,
+}
+
+/// What a coroutine is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activity {
+    /// In the ready queue.
+    Ready,
+    /// Taking the dump.
+    Running,
+    /// Parked.
+    Waiting {
+        /// What for: the name of the call.
+        what_for: &'static str,
+        /// How long, in whole turns of the core.
+        since: Duration,
+    },
+}
+
+impl fmt::Display for CoroutineInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_deref().unwrap_or("-");
+        write!(f, "#{} {name} (spawned at {}): ", self.id, self.spawn_site)?;
+        match self.activity {
+            Activity::Ready => f.write_str("ready")?,
+            Activity::Running => f.write_str("running")?,
+            Activity::Waiting { what_for, since } => {
+                write!(f, "waiting for {what_for} since {since:?}")?;
+            }
+        }
+        let (resident, bytes) = (self.stack_resident_bytes / 1024, self.stack_bytes / 1024);
+        write!(f, ", stack {resident} of {bytes} KiB")?;
+        if let Some(backtrace) = &self.backtrace {
+            write!(f, "\n{backtrace}")?;
+        }
+        Ok(())
+    }
+}
+
+/// All coroutines of this core that have not ended, in no particular order.
+///
+/// # Parks
+///
+/// Yields when its time slice is spent, so coroutines may come and go while it works.
+///
+/// # Cancellation
+///
+/// A cancelled coroutine is unwound from its checkpoints.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+///
+/// # Examples
+///
+/// ```
+/// # use coring_coro as coro;
+/// # use std::time::Duration;
+/// # coro::testing::run(|| {
+/// let sleeper = coro::spawn(|| coro::sleep(Duration::from_secs(1)));
+/// coro::yield_now();
+/// let waits_for: Vec<_> = coro::dump().iter().map(|info| info.activity).collect();
+/// assert!(waits_for.iter().any(|activity| matches!(
+///     activity,
+///     coro::Activity::Waiting { what_for: "sleep", .. }
+/// )));
+/// # });
+/// ```
+#[must_use]
+pub fn dump() -> Vec<CoroutineInfo> {
+    collect(false)
+}
+
+/// As [`dump`], with the backtrace of every coroutine that is parked.
+///
+/// The parked coroutines are run for it, a few at a time, and wait on.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+#[must_use]
+pub fn dump_with_backtraces() -> Vec<CoroutineInfo> {
+    collect(true)
+}
+
+/// How deep stacks went, per spawn site: samples of one coroutine in some hundreds, exact to the word.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+#[must_use]
+pub fn stack_usage() -> Vec<SiteUsage> {
+    let block = require_current("coro::stack_usage");
+    wait::scheduler_of(block).slab.borrow().usage()
+}
+
+impl Scheduler {
+    /// As [`dump`], from outside a turn, in one go.
+    #[must_use]
+    pub fn dump(&self) -> Vec<CoroutineInfo> {
+        let shared = self.shared();
+        let controls = shared.live_controls().into_iter();
+        controls
+            .filter_map(|control| describe(shared, control))
+            .collect()
+    }
+
+    /// As [`stack_usage`], from outside a turn.
+    #[must_use]
+    pub fn stack_usage(&self) -> Vec<SiteUsage> {
+        self.shared().slab.borrow().usage()
+    }
+}
+
+fn collect(with_backtraces: bool) -> Vec<CoroutineInfo> {
+    let block = require_current("coro::dump");
+    let shared = wait::scheduler_of(block);
+    let controls = shared.live_controls();
+    let mut infos = Vec::with_capacity(controls.len());
+    let portion = if with_backtraces { TRACE_PORTION } else { PORTION };
+    for portion in controls.chunks(portion) {
+        if with_backtraces {
+            portion.iter().for_each(|control| ask_for_backtrace(*control));
+            // One round as a rule; more when they are in another group, or when the order is shuffled.
+            while portion.iter().any(|control| is_asked(*control)) {
+                suspend::yield_now();
+            }
+        }
+        let mut traces = std::mem::take(&mut *shared.inspected.borrow_mut());
+        for control in portion {
+            let Some(mut info) = describe(shared, *control) else {
+                continue;
+            };
+            let trace = traces.iter().position(|(id, _)| *id == info.id);
+            info.backtrace = trace.map(|index| traces.swap_remove(index).1);
+            infos.push(info);
+        }
+        suspend::checkpoint();
+    }
+    infos
+}
+
+fn ask_for_backtrace(control: NonNull<ControlBlock>) {
+    // SAFETY: slots stay mapped as long as the scheduler; only the state is looked at, and zeroes read as vacant.
+    let state = unsafe { &(*control.as_ptr()).state };
+    if state.get() != State::Parked {
+        return;
+    }
+    // SAFETY: parked, hence initialised.
+    let block = unsafe { control.as_ref() };
+    block.inspect.set(true);
+    wait::scheduler_of(block).wake(control);
+}
+
+/// Whether a backtrace was asked for and is not there yet.
+fn is_asked(control: NonNull<ControlBlock>) -> bool {
+    // SAFETY: slots stay mapped as long as the scheduler; zeroes are a valid `false`.
+    unsafe { &(*control.as_ptr()).inspect }.get()
+}
+
+/// The running coroutine was woken to show its stack.
+#[cold]
+pub(crate) fn capture(block: &ControlBlock) {
+    block.inspect.set(false);
+    let trace = Backtrace::force_capture();
+    let mut inspected = wait::scheduler_of(block).inspected.borrow_mut();
+    inspected.push((block.id.get(), trace));
+}
+
+fn describe(shared: &Shared, control: NonNull<ControlBlock>) -> Option<CoroutineInfo> {
+    // SAFETY: slots stay mapped as long as the scheduler; only the state is looked at, and zeroes read as vacant.
+    let state = unsafe { &(*control.as_ptr()).state }.get();
+    let activity = |block: &ControlBlock| match state {
+        State::Running => Activity::Running,
+        State::Parked => Activity::Waiting {
+            what_for: block.waiting_for.get(),
+            since: Duration::from_nanos(
+                shared
+                    .turn_started_ns()
+                    .saturating_sub(block.waiting_since.get()),
+            ),
+        },
+        State::Ready | State::Finished | State::Vacant => Activity::Ready,
+    };
+    if matches!(state, State::Vacant | State::Finished) {
+        return None;
+    }
+    // SAFETY: neither vacant nor finished, hence initialised.
+    let block = unsafe { control.as_ref() };
+    Some(CoroutineInfo {
+        id: block.id.get(),
+        name: block.name.as_deref().map(str::to_owned),
+        spawn_site: block.site,
+        activity: activity(block),
+        group: usize::from(block.group),
+        cancelled: block.cancelled.get(),
+        stack_bytes: block.slot.top - block.slot.limit,
+        stack_resident_bytes: shared.slab.borrow().resident_bytes(block.slot),
+        backtrace: None,
+    })
+}
