@@ -88,6 +88,8 @@ pub struct Drain {
     /// Keep this share of each ring for [`Control::dump`]: the flight recorder is on.
     recorder: bool,
     own: Origin,
+    /// Lines given to the outputs in this pass.
+    lines: u64,
 }
 
 impl std::fmt::Debug for Drain {
@@ -126,6 +128,7 @@ impl Drain {
             last_wall_ns: 0,
             last_ticks: 0,
             recorder: settings.recorder,
+            lines: 0,
             own: Origin {
                 thread: "logger".to_owned(),
                 ..Origin::default()
@@ -159,6 +162,9 @@ impl Drain {
         };
         self.sources.iter_mut().for_each(Source::look);
         let left = self.merge(cutoff, budget);
+        self.control
+            .lines
+            .fetch_add(std::mem::take(&mut self.lines), Ordering::Relaxed);
         if flushing && left > 0 {
             self.report_silent_losses();
         }
@@ -277,6 +283,7 @@ impl Drain {
             outputs,
             control,
             own,
+            lines,
             ..
         } = self;
         let source = &mut sources[index];
@@ -318,7 +325,7 @@ impl Drain {
                     outputs
                         .iter_mut()
                         .for_each(|output| output.line(&line, control));
-                    control.lines.fetch_add(1, Ordering::Relaxed);
+                    *lines += 1;
                     wants_dump = (line.level() == Level::Error && self.recorder).then_some(());
                 }
             }

@@ -31,12 +31,15 @@ pub(crate) struct Origin {
     pub(crate) context_name: String,
     /// Keys and values, encoded.
     pub(crate) context_fields: Vec<u8>,
+    /// Counts the contexts of this ring: a cheap way to see that it has changed.
+    pub(crate) context_number: u64,
 }
 
 impl Origin {
     /// Takes over a context record.
     pub(crate) fn set_context(&mut self, values: &[u8]) -> Result<(), Torn> {
         let mut values = Values::new(values);
+        self.context_number += 1;
         self.context = values.number()?;
         values.text()?.clone_into(&mut self.context_name);
         self.context_fields.clear();

