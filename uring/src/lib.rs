@@ -23,17 +23,19 @@
 //!
 //! # The crate
 //!
-//! ```text
-//!    ring       Ring: the contract, the turn, cancelling, draining
-//!    doorbell   Doorbell: waking a ring from any thread
-//!    kernel     KernelRing: the real backend        sim        SimKernel: a simulated one
-//!    setup      the ladder of setup flags           probe      Features, Capabilities
-//!    backend    the seam between ring and kernel    error      who refused, and what to do
-//!    op         one function for each operation     slot       results on their way to their owner
-//!    user_data  what travels through the kernel     sys        the system calls
-//! ```
+//! Imports go down this list, never up:
 //!
-//! Imports go upwards in that list only by way of this file's re-exports, and `ring` is imported by nobody.
+//! ```text
+//!    sim        SimKernel: a simulated kernel, for tests of everything above this crate
+//!    ring       Ring: the contract, the turn, cancelling, draining
+//!    kernel     KernelRing: the real backend
+//!    backend    the seam between ring and kernel
+//!    doorbell   Doorbell: waking a ring from any thread
+//!    setup      the ladder of setup flags
+//!    probe      Features, Capabilities            slot   results on their way to their owner
+//!    error      who refused, and what to do       op     one function for each operation
+//!    user_data  what travels through the kernel   sys    the system calls
+//! ```
 
 pub use io_uring::squeue::Entry as Sqe;
 pub use io_uring::{opcode, types};

@@ -30,14 +30,20 @@
     reason = "passes on the promise about the memory of an operation"
 )]
 
+mod own;
+mod stats;
+
 use std::io;
 use std::os::fd::RawFd;
 
+pub use self::stats::RingStats;
+
+use self::own::Own;
 use crate::error::{DrainTimedOut, SubmitError, fatal};
-use crate::slot::{CQE_F_MORE, Completed};
-use crate::user_data::{self, CANCEL, DOORBELL_POLL, MESSAGE, WAKE};
+use crate::slot::Completed;
+use crate::user_data::{self, WAKE};
 use crate::{
-    Backend, Capabilities, Completion, Cqe, Doorbell, Feature, KernelRing, OpId, SetupError,
+    Backend, Capabilities, Completion, Doorbell, Feature, KernelRing, OpId, SetupError,
     SetupOptions, Slots, SlotsFull, Sqe, Token, Wait, op,
 };
 
@@ -48,34 +54,6 @@ const FLUSH_ATTEMPTS: u32 = 64;
 /// While draining, cancels are repeated this often: an operation may have been between two states.
 const DRAIN_STEP_NS: u64 = 10_000_000;
 
-/// What a ring has counted since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RingStats {
-    /// Operations submitted.
-    pub submitted: u64,
-    /// CQEs reaped, of whatever kind.
-    pub reaped: u64,
-    /// System calls made to submit or wait.
-    pub enters: u64,
-    /// Times that the kernel was out of memory or room (`EAGAIN`, `EBUSY`) and had to be asked again.
-    pub busy: u64,
-    /// Times that the submission queue was full and was flushed early.
-    pub sq_full: u64,
-    /// Times that the completion queue was full and completions spilled into kernel memory.
-    pub overflows: u64,
-    /// Completions that named no live operation.
-    pub stale: u64,
-    /// Cancels asked for.
-    pub cancels: u64,
-    /// Wake-ups heard.
-    pub wakes: u64,
-    /// Wake-ups sent to other rings.
-    pub doorbells: u64,
-    /// Wake-ups that could not be delivered, because the other ring was gone.
-    pub doorbells_failed: u64,
-}
-
 /// One thread's way into the kernel. The head of `ring.rs` has the contract and the turn.
 #[derive(Debug)]
 pub struct Ring<B: Backend = KernelRing> {
@@ -85,52 +63,6 @@ pub struct Ring<B: Backend = KernelRing> {
     /// Tokens reaped while making room, to be handed out by the next turn.
     ready: Vec<Token>,
     stats: RingStats,
-}
-
-/// The ring's own affairs, beside the operations of others.
-#[derive(Debug, Default)]
-struct Own {
-    /// A doorbell rang and no sleep was skipped for it yet.
-    rung: bool,
-    /// The doorbell's poll has to be armed.
-    watch: bool,
-    /// Cancels that found no room in the submission queue. At most one for an operation.
-    cancels: Vec<OpId>,
-    /// Peers to wake, whose message the kernel had no memory for. At most one for a peer.
-    messages: Vec<RawFd>,
-    wakes: u64,
-    doorbells_failed: u64,
-}
-
-impl Own {
-    /// Files a completion of something that the ring submitted for itself.
-    #[cold]
-    fn file(&mut self, cqe: Cqe) {
-        match user_data::split_own(cqe.user_data) {
-            (WAKE, _) => {
-                self.rung = true;
-                self.wakes += 1;
-            }
-            (DOORBELL_POLL, _) => {
-                self.rung = true;
-                self.wakes += 1;
-                self.watch |= cqe.flags & CQE_F_MORE == 0;
-            }
-            (MESSAGE, peer) => match -cqe.result {
-                libc::ENOMEM | libc::EAGAIN | libc::EOVERFLOW if !self.messages.contains(&peer) => {
-                    self.messages.push(peer);
-                }
-                1.. => self.doorbells_failed += 1,
-                _ => {}
-            },
-            // A cancel's own answer says nothing that the target's does not say better.
-            (CANCEL, _) => {}
-            _ => fatal(format_args!(
-                "a completion with the unknown user_data {:#x}",
-                cqe.user_data
-            )),
-        }
-    }
 }
 
 impl Ring<KernelRing> {
@@ -606,7 +538,7 @@ impl<B: Backend> Drop for Ring<B> {
     fn drop(&mut self) {
         if self.slots.in_flight() != 0 {
             fatal(format_args!(
-                "a ring was dropped with {} operations in flight, whose memory the kernel still uses; \
+                "a ring was dropped while operations were in flight ({}), whose memory the kernel still uses; \
                  cancel and reap them first (Ring::drain)",
                 self.slots.in_flight()
             ));

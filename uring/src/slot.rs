@@ -135,6 +135,16 @@ struct Slot {
     state: State,
 }
 
+impl Slot {
+    /// Puts the slot of `op` at the head of the list of free slots. From here on `op` is stale.
+    #[inline]
+    fn release(&mut self, free: &mut u32, op: OpId) {
+        self.state = State::Free;
+        self.generation = self.generation.wrapping_add(1);
+        self.flags = std::mem::replace(free, op.slot());
+    }
+}
+
 const _: () = assert!(size_of::<Slot>() == 24, "a slot is three words");
 
 /// The slots of one ring. The head of `slot.rs` has states and costs.
@@ -260,7 +270,7 @@ impl Slots {
             slot.state = State::Done;
             return Completed::Wake(slot.token);
         }
-        self.release(op.index());
+        slot.release(&mut self.free, op);
         Completed::Quiet
     }
 
@@ -277,7 +287,7 @@ impl Slots {
             result: slot.result,
             flags: slot.flags,
         };
-        self.release(op.index());
+        slot.release(&mut self.free, op);
         Some(completion)
     }
 
@@ -289,15 +299,6 @@ impl Slots {
             slot.generation == op.generation()
                 && matches!(slot.state, State::InFlight | State::Detached)
         })
-    }
-
-    #[inline]
-    fn release(&mut self, index: usize) {
-        let slot = &mut self.slots[index];
-        slot.state = State::Free;
-        slot.generation = slot.generation.wrapping_add(1);
-        slot.flags = self.free;
-        self.free = u32::try_from(index).expect("indices are below 2^31");
     }
 
     /// Operations whose terminal CQE is still to come.

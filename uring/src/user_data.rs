@@ -59,10 +59,16 @@ impl OpId {
         self.0
     }
 
+    /// The slot, as it is kept in lists of slots.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
+    pub(crate) const fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
     pub(crate) const fn index(self) -> usize {
-        self.0 as u32 as usize
+        self.slot() as usize
     }
 
     #[inline]

@@ -1,19 +1,27 @@
-//! Goal: who is refused a ring reads a sentence that names cause and cure.
+//! Goal: whatever the kernel refuses, and whenever, has its right consequence: a smaller ring, a sentence that names
+//! cause and cure, one more attempt, or the end of the process with a message.
 //!
-//! Method: this test program runs itself again, as a child under a limit or under strace, which makes the system
-//! call fail. The child is the ignored test below. What the machine does not have (strace, privileges to lower) is
+//! Method: this test program runs itself again, as a child under a limit or under strace, which makes system calls
+//! fail. The children are the ignored tests below. What the machine does not have (strace, privileges to lower) is
 //! skipped with a reason on stdout.
 
+#![expect(unsafe_code, reason = "submits operations")]
+
+use std::num::NonZeroUsize;
+use std::os::fd::AsRawFd;
 use std::process::{Command, Output};
 
-use coring_uring::{Ring, SetupOptions};
+use coring_uring::{Ring, SetupOptions, Token, Wait, op};
 
-/// What the child prints when it got a ring.
+/// What a child prints first: before it, the wrapper failed and not the child.
+const STARTED: &str = "the child runs";
+/// What a child prints when it got a ring.
 const OPENED: &str = "opened a ring with";
 
 #[test]
-#[ignore = "the child of the other tests"]
-fn child() {
+#[ignore = "a child of the other tests"]
+fn child_opens() {
+    println!("{STARTED}");
     match Ring::open(&SetupOptions::default()) {
         Ok(ring) => {
             let capabilities = ring.capabilities();
@@ -27,43 +35,97 @@ fn child() {
     }
 }
 
-/// Runs the child with `wrapper` in front, and gives what it printed; `None` if the wrapper cannot be used here.
-fn run_child(wrapper: &[&str]) -> Option<String> {
-    let child = std::env::current_exe().expect("a running program has a path");
+#[test]
+#[ignore = "a child of the other tests"]
+fn child_works() {
+    println!("{STARTED}");
+    let options = SetupOptions {
+        sq_entries: 8,
+        cq_entries: 16,
+        ..SetupOptions::default()
+    };
+    let mut ring = Ring::open(&options).expect("it is enters that fail");
+    let mut woken = 0;
+    for _ in 0..20 {
+        let token = Token::from_number(NonZeroUsize::MIN);
+        for _ in 0..15 {
+            // SAFETY: a nop points at nothing.
+            let op = unsafe { ring.submit(op::msg::nop(), token) };
+            op.expect("what the kernel does not take now, it takes later");
+        }
+        while ring.in_flight() != 0 {
+            ring.turn(Wait::Until(None), &mut |_| woken += 1)
+                .expect("a turn survives this");
+        }
+    }
+    println!("{woken} operations, {} times busy", ring.stats().busy);
+}
+
+#[test]
+#[ignore = "a child of the other tests"]
+fn child_drops_a_busy_ring() {
+    println!("{STARTED}");
+    let (reader, _writer) = std::io::pipe().expect("there are descriptors");
+    let mut buffer = [0; 4];
+    let mut ring = Ring::open(&SetupOptions::default()).expect("this test needs io_uring");
+    let read = op::fs::read(
+        reader.as_raw_fd(),
+        buffer.as_mut_ptr(),
+        4,
+        op::fs::AT_POSITION,
+    );
+    // SAFETY: the process ends before the buffer does.
+    unsafe { ring.submit(read, Token::from_number(NonZeroUsize::MIN)) }.expect("there is room");
+}
+
+/// Runs a child with `wrapper` in front, and gives what it printed, on both streams; `None` if the wrapper cannot be
+/// used here.
+fn run(child: &str, wrapper: &[&str]) -> Option<String> {
+    let program = std::env::current_exe().expect("a running program has a path");
     let Output {
         status,
         stdout,
         stderr,
     } = Command::new(wrapper[0])
         .args(&wrapper[1..])
-        .arg(child)
-        .args(["--ignored", "--exact", "child", "--nocapture"])
+        .arg(program)
+        .args(["--ignored", "--exact", child, "--nocapture"])
         .output()
         .map_err(|error| println!("skipped: {} does not run: {error}", wrapper[0]))
         .ok()?;
-    let stdout = String::from_utf8_lossy(&stdout).into_owned();
-    if !stdout.contains("refused: ") && !stdout.contains(OPENED) {
-        let stderr = String::from_utf8_lossy(&stderr);
-        println!("skipped: {wrapper:?} gave {status}: {stderr}");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
+    if !text.contains(STARTED) {
+        println!("skipped: {wrapper:?} gave {status}: {text}");
         return None;
     }
-    Some(stdout)
+    Some(text)
 }
 
-fn with_errno(errno: &str) -> Option<String> {
-    run_child(&[
-        "strace",
-        "-f",
-        "-o",
-        "/dev/null",
-        "-e",
-        &format!("inject=io_uring_setup:error={errno}"),
-    ])
+fn under_strace(child: &str, inject: &str) -> Option<String> {
+    run(
+        child,
+        &[
+            "strace",
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("inject={inject}"),
+        ],
+    )
+}
+
+fn refused_with(errno: &str) -> Option<String> {
+    under_strace("child_opens", &format!("io_uring_setup:error={errno}"))
 }
 
 #[test]
 fn a_filter_is_named_as_such() {
-    if let Some(text) = with_errno("EPERM") {
+    if let Some(text) = refused_with("EPERM") {
         assert!(
             text.contains("seccomp") || text.contains("kernel.io_uring_disabled"),
             "{text}"
@@ -73,7 +135,7 @@ fn a_filter_is_named_as_such() {
 
 #[test]
 fn a_kernel_without_io_uring_is_named_as_such() {
-    if let Some(text) = with_errno("ENOSYS") {
+    if let Some(text) = refused_with("ENOSYS") {
         assert!(
             text.contains("offers no io_uring") && text.contains("6.1"),
             "{text}"
@@ -83,14 +145,14 @@ fn a_kernel_without_io_uring_is_named_as_such() {
 
 #[test]
 fn a_kernel_that_knows_no_rung_of_the_ladder_is_too_old() {
-    if let Some(text) = with_errno("EINVAL") {
+    if let Some(text) = refused_with("EINVAL") {
         assert!(text.contains("too old"), "{text}");
     }
 }
 
 #[test]
 fn without_descriptors_the_limit_is_named() {
-    if let Some(text) = with_errno("EMFILE") {
+    if let Some(text) = refused_with("EMFILE") {
         assert!(text.contains("ulimit -n"), "{text}");
     }
 }
@@ -98,30 +160,62 @@ fn without_descriptors_the_limit_is_named() {
 /// One refused flag costs one feature, not the ring.
 #[test]
 fn a_refused_rung_is_stepped_down() {
-    let inject = [
-        "strace",
-        "-f",
-        "-o",
-        "/dev/null",
-        "-e",
-        "inject=io_uring_setup:error=EINVAL:when=1..2",
-    ];
-    if let Some(text) = run_child(&inject) {
+    if let Some(text) = under_strace("child_opens", "io_uring_setup:error=EINVAL:when=1..2") {
         assert!(text.contains(OPENED), "{text}");
     }
+}
+
+/// The first enters are trials of features at setup; from then on every other one fails.
+#[test]
+fn enters_that_fail_in_passing_are_repeated() {
+    for errno in ["EINTR", "EAGAIN", "EBUSY"] {
+        if let Some(text) = under_strace(
+            "child_works",
+            &format!("io_uring_enter:error={errno}:when=6+2"),
+        ) {
+            assert!(text.contains("300 operations"), "{errno}: {text}");
+            assert_eq!(
+                text.contains(" 0 times busy"),
+                errno == "EINTR",
+                "{errno}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_lost_completion_ends_the_process() {
+    if let Some(text) = under_strace("child_works", "io_uring_enter:error=EBADR:when=10") {
+        assert!(
+            text.contains("lost a completion") && !text.contains("300 operations"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn dropping_a_ring_with_operations_in_flight_ends_the_process() {
+    let text = run("child_drops_a_busy_ring", &["env"]).expect("every machine has env");
+    assert!(
+        text.contains("dropped while operations were in flight (1)"),
+        "{text}"
+    );
 }
 
 /// Rings are charged to the user unless one has CAP_IPC_LOCK, so the child runs as nobody.
 fn with_locked_memory(limit_bytes: &str) -> Option<String> {
     let limit = format!("--memlock={limit_bytes}");
-    run_child(&[
-        "setpriv",
-        "--reuid=65534",
-        "--clear-groups",
-        "--bounding-set=-all",
-        "prlimit",
-        &limit,
-    ])
+    run(
+        "child_opens",
+        &[
+            "setpriv",
+            "--reuid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "prlimit",
+            &limit,
+        ],
+    )
 }
 
 #[test]

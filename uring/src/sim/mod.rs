@@ -33,8 +33,10 @@ mod execute;
 mod fault;
 mod file;
 mod memory;
+mod names;
 mod ring;
 mod stream;
+mod transfer;
 mod world;
 
 use std::cell::{RefCell, RefMut};

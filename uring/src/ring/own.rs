@@ -1,0 +1,54 @@
+//! What a ring does beside the operations of others: hearing wake-ups, and keeping what found no room.
+
+use std::os::fd::RawFd;
+
+use crate::error::fatal;
+use crate::slot::CQE_F_MORE;
+use crate::user_data::{self, CANCEL, DOORBELL_POLL, MESSAGE, WAKE};
+use crate::{Cqe, OpId};
+
+/// The ring's own affairs, beside the operations of others.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// A doorbell rang and no sleep was skipped for it yet.
+    pub(super) rung: bool,
+    /// The doorbell's poll has to be armed.
+    pub(super) watch: bool,
+    /// Cancels that found no room in the submission queue. At most one for an operation.
+    pub(super) cancels: Vec<OpId>,
+    /// Peers to wake, whose message the kernel had no memory for. At most one for a peer.
+    pub(super) messages: Vec<RawFd>,
+    pub(super) wakes: u64,
+    pub(super) doorbells_failed: u64,
+}
+
+impl Own {
+    /// Files a completion of something that the ring submitted for itself.
+    #[cold]
+    pub(super) fn file(&mut self, cqe: Cqe) {
+        match user_data::split_own(cqe.user_data) {
+            (WAKE, _) => {
+                self.rung = true;
+                self.wakes += 1;
+            }
+            (DOORBELL_POLL, _) => {
+                self.rung = true;
+                self.wakes += 1;
+                self.watch |= cqe.flags & CQE_F_MORE == 0;
+            }
+            (MESSAGE, peer) => match -cqe.result {
+                libc::ENOMEM | libc::EAGAIN | libc::EOVERFLOW if !self.messages.contains(&peer) => {
+                    self.messages.push(peer);
+                }
+                1.. => self.doorbells_failed += 1,
+                _ => {}
+            },
+            // A cancel's own answer says nothing that the target's does not say better.
+            (CANCEL, _) => {}
+            _ => fatal(format_args!(
+                "a completion with the unknown user_data {:#x}",
+                cqe.user_data
+            )),
+        }
+    }
+}
