@@ -17,7 +17,8 @@ mod uring_multishot;
 
 /// Every subject there is: ours, the limits with their twins, the peers.
 const ALL: &[&dyn Subject] = &[
-    &coring::Coring,
+    &coring::AS_IT_COMES,
+    &coring::NO_SPIN,
     &corosensei::FIRST,
     &corosensei::AGAIN,
     &uring::FIRST,

@@ -1,8 +1,12 @@
 //! coring, the runtime of this repository, on one core: plain closures, std's `Read` and `Write`.
+//!
+//! Two subjects: `coring` is the runtime as it comes, which spins for a bounded time before a core sleeps;
+//! `coring-nospin` never spins, as all the others here. The difference is latency bought with CPU time.
 
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use coring::coro;
 use coring::net::{TcpListener, TcpStream};
@@ -13,11 +17,26 @@ use crate::work::{Turns, batches_a_lap};
 
 /// The subject.
 #[derive(Debug)]
-pub(crate) struct Coring;
+pub(crate) struct Coring {
+    name: &'static str,
+    spins: bool,
+}
+
+/// Without any option but the number of cores.
+pub(crate) static AS_IT_COMES: Coring = Coring {
+    name: "coring",
+    spins: true,
+};
+
+/// Without spinning.
+pub(crate) static NO_SPIN: Coring = Coring {
+    name: "coring-nospin",
+    spins: false,
+};
 
 impl Subject for Coring {
     fn name(&self) -> &'static str {
-        "coring"
+        self.name
     }
 
     fn role(&self) -> Role {
@@ -30,12 +49,19 @@ impl Subject for Coring {
 
     fn run(&self, job: &Job) -> Result<(), Skip> {
         let job = *job;
-        let runtime = coring::Runtime::builder().cores(1).build();
+        let mut builder = coring::Runtime::builder().cores(1);
+        if !self.spins {
+            builder = builder.spin(Duration::ZERO);
+        }
+        let runtime = builder.build();
         let runtime = runtime.map_err(|error| Skip::because(error.to_string()))?;
         runtime.run(move || match job.work {
+            Work::Echo => match serve(&job)? {},
+            _ if !self.spins => Err(Skip::because(
+                "differs from coring only where a core sleeps",
+            )),
             Work::Yield { tasks } => yields(&job, tasks),
             Work::SpawnJoin { batch } => spawns(&job, batch),
-            Work::Echo => match serve(&job)? {},
         })
     }
 }
