@@ -223,6 +223,7 @@ impl<B: Backend> Ring<B> {
             && !self.own.cancels.contains(&op)
         {
             self.own.cancels.push(op);
+            self.stats.cancels_kept += 1;
         }
     }
 
@@ -288,8 +289,8 @@ impl<B: Backend> Ring<B> {
     #[inline]
     pub fn turn(&mut self, wait: Wait, wake: &mut impl FnMut(Token)) -> io::Result<usize> {
         let mut woken = self.hand_out_ready(wake);
-        self.queue_own()?;
-        let may_sleep = wait != Wait::Submit && woken == 0 && !self.own.rung;
+        let all_queued = self.queue_own();
+        let may_sleep = wait != Wait::Submit && woken == 0 && all_queued && !self.own.rung;
         if may_sleep {
             self.enter(wait)?;
         } else if self.backend.pending() != 0 || self.backend.has_events() {
@@ -361,27 +362,27 @@ impl<B: Backend> Ring<B> {
         self.ready.drain(..).map(wake).count()
     }
 
-    /// Step 2 of a turn.
+    /// Step 2 of a turn. What the kernel has no room for now is kept; whether nothing was.
     #[inline]
-    fn queue_own(&mut self) -> io::Result<()> {
-        if self.own.watch || !self.own.cancels.is_empty() || !self.own.messages.is_empty() {
-            self.queue_own_now()?;
-        }
-        Ok(())
+    fn queue_own(&mut self) -> bool {
+        self.own.is_idle() || self.queue_own_now().is_ok()
     }
 
     #[cold]
-    fn queue_own_now(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.own.watch)
-            && let Some(watch) = self.backend.doorbell().watch()
-        {
-            self.push_own(watch)?;
+    fn queue_own_now(&mut self) -> Result<(), SubmitError> {
+        if self.own.watch {
+            if let Some(watch) = self.backend.doorbell().watch() {
+                self.push_own(watch)?;
+            }
+            self.own.watch = false;
         }
-        for op in std::mem::take(&mut self.own.cancels) {
+        while let Some(op) = self.own.cancels.last() {
             self.push_own(op::cancel::operation(op.user_data()))?;
+            self.own.cancels.pop();
         }
-        for peer in std::mem::take(&mut self.own.messages) {
-            self.push_own(wake_message(peer))?;
+        while let Some(peer) = self.own.messages.last() {
+            self.push_own(wake_message(*peer))?;
+            self.own.messages.pop();
         }
         Ok(())
     }

@@ -23,6 +23,12 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// Whether nothing is waiting to be queued.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        !self.watch && self.cancels.is_empty() && self.messages.is_empty()
+    }
+
     /// Files a completion of something that the ring submitted for itself.
     #[cold]
     pub(super) fn file(&mut self, cqe: Cqe) {

@@ -20,6 +20,8 @@ pub struct RingStats {
     pub stale: u64,
     /// Cancels asked for.
     pub cancels: u64,
+    /// Cancels that found no room in the submission queue and were kept for a later turn.
+    pub cancels_kept: u64,
     /// Wake-ups heard.
     pub wakes: u64,
     /// Wake-ups sent to other rings.

@@ -337,6 +337,28 @@ fn a_deadline_is_kept_and_never_early() {
     }
 }
 
+/// Goal: a deadline at the end of time is none, and no overflow makes a busy loop of it.
+#[test]
+fn the_farthest_deadline_sleeps() {
+    for features in [Features::ALL, Features::ALL.without(Feature::AbsTimer)] {
+        let mut ring = open(8, 16, features);
+        let doorbell = ring.doorbell();
+        let peer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            doorbell.ring();
+        });
+        while ring.stats().wakes == 0 {
+            ring.turn(Wait::Until(Some(u64::MAX)), &mut |_| ()).unwrap();
+        }
+        assert!(
+            ring.stats().enters < 10,
+            "{} enters to sleep once",
+            ring.stats().enters
+        );
+        peer.join().unwrap();
+    }
+}
+
 #[test]
 fn a_kernel_timer_fires() {
     let mut ring = ring();
@@ -393,6 +415,54 @@ fn a_wake_heard_while_busy_is_not_slept_over() {
             "slept over a wake"
         );
     }
+}
+
+/// Goal: the eventfd is watched again after the kernel ended the poll, as it may do under pressure.
+#[test]
+fn the_doorbell_is_watched_again() {
+    let mut ring = open(8, 16, Features::ALL.without(Feature::SyncMsgRing));
+    for _ in 0..3 {
+        ring.turn(Wait::Submit, &mut |_| ()).unwrap();
+        let wakes = ring.stats().wakes;
+        ring.cancel_all().unwrap(); // Meets the poll, too, which says so like a wake.
+        while ring.stats().wakes == wakes {
+            ring.turn(Wait::Submit, &mut |_| ()).unwrap();
+        }
+        ring.turn(Wait::Until(Some(1)), &mut |_| ()).unwrap();
+
+        let wakes = ring.stats().wakes;
+        ring.doorbell().ring();
+        let deadline = monotonic_ns() + 5 * SECOND;
+        while ring.stats().wakes == wakes {
+            ring.turn(Wait::Until(Some(deadline)), &mut |_| ()).unwrap();
+            assert!(monotonic_ns() < deadline, "nobody listens to the bell");
+        }
+    }
+}
+
+/// Goal: an enter runs only some of the deferred completions; a turn goes on until there are none.
+#[test]
+fn a_turn_brings_everything_that_is_ready() {
+    let mut ring = ring();
+    let mut buffers = [[0u8; 1]; 100];
+    let mut streams = Vec::new();
+    for (n, buffer) in buffers.iter_mut().enumerate() {
+        let (reader, writer) = UnixStream::pair().unwrap();
+        submit(
+            &mut ring,
+            op::net::recv(reader.as_raw_fd(), buffer.as_mut_ptr(), 1, 0),
+            n,
+        );
+        streams.push((reader, writer));
+    }
+    ring.turn(Wait::Submit, &mut |_| panic!("nothing was sent"))
+        .unwrap();
+    for (_, writer) in &mut streams {
+        writer.write_all(&[1]).unwrap();
+    }
+    assert!(ring.has_events(), "seen without a system call");
+    assert_eq!(ring.turn(Wait::Until(None), &mut |_| ()).unwrap(), 100);
+    assert!(!ring.has_events());
 }
 
 #[test]
