@@ -75,5 +75,5 @@ pub use spawn::{Builder, SpawnError, spawn, try_spawn};
 pub use stack::slab::StackConfig;
 pub use stack::usage::SiteUsage;
 pub use suspend::{
-    Coroutine, checkpoint, current, park, sleep, sleep_until, try_current, yield_now,
+    Coroutine, checkpoint, current, current_id, park, sleep, sleep_until, try_current, yield_now,
 };

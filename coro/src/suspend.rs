@@ -164,6 +164,12 @@ pub fn current() -> Coroutine {
     Coroutine::of(require_current("coro::current"))
 }
 
+/// The number of the running coroutine ([`Coroutine::id`]); `None` outside one. Costs a load or two.
+#[must_use]
+pub fn current_id() -> Option<u64> {
+    crate::scheduler::current().map(|block| block.id.get())
+}
+
 /// As [`current`], `None` outside a coroutine.
 #[must_use]
 pub fn try_current() -> Option<Coroutine> {
