@@ -1,5 +1,6 @@
 //! The server: a listener a core, a coroutine a connection.
 
+use coring::logger::{debug, info, warn};
 use coring::net::{TcpListener, TcpStream};
 use coring::{RemoteHandle, coro};
 use std::error::Error;
@@ -46,18 +47,22 @@ fn listen(port: u16, cores: usize) -> Result<(SocketAddr, Listeners), Box<dyn Er
 
 /// Accepts connections on this core. Ends only with an error that will not go away.
 fn accept(listener: TcpListener) -> io::Result<()> {
+    info!("core {} accepts", coring::current_core().unwrap_or(0));
     loop {
         match listener.accept() {
             Ok((stream, peer)) => {
                 coro::spawn(move || {
                     // A peer that resets the connection is nothing to worry about, and all that can go wrong here.
                     if let Err(error) = echo(stream) {
-                        eprintln!("{peer}: {error}");
+                        debug!("{}: {}", peer, error);
                     }
                 });
             }
             Err(error) if is_passing(&error) => {
-                eprintln!("cannot accept for now: {error}; raise the limit with ulimit -n");
+                warn!(
+                    "cannot accept for now: {}; raise the limit with ulimit -n",
+                    error
+                );
                 coro::sleep(NO_DESCRIPTOR_PAUSE);
             }
             Err(error) => return Err(error),

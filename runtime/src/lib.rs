@@ -33,6 +33,7 @@
 //! | starting, limits | [`Runtime`], [`Builder`] |
 //! | coroutines: spawn, join, cancel, sleep | [`coro`] |
 //! | sockets, files | [`net`], [`fs`] |
+//! | logging | [`logging`], [`logger`] |
 //! | other cores | [`spawn_on`], [`spawn_on_each`] |
 //! | cancelled I/O | [`io::is_cancelled`] |
 //! | kernel features, what a ring can do | [`uring`] |
@@ -42,6 +43,7 @@
 mod builder;
 pub mod fs;
 pub mod io;
+pub mod logging;
 mod mailbox;
 pub mod net;
 mod panic_report;

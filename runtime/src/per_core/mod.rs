@@ -8,6 +8,8 @@
 //!            +-------------------------------------------------+
 //! ```
 //!
+//! What coroutines log goes into the core's own byte ring, published at the end of each turn.
+//!
 //! A core is a value with a [`turn`](Core::turn); a thread with a loop around it is one way to drive it. The
 //! engine is what coroutines reach through the thread-local "current core", which is set for the length of a turn.
 
@@ -20,6 +22,7 @@ pub(crate) use engine::{Engine, current, require_current};
 
 use crate::mailbox::Cluster;
 use coring_coro::{Scheduler, SchedulerConfig, Turn};
+use coring_logger::CoreRing;
 use coring_uring::{Ring, SetupError, SetupOptions};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +43,9 @@ pub(crate) struct CoreConfig {
 pub(crate) struct Core {
     scheduler: Scheduler,
     engine: Engine,
+    /// What is logged on this core, until the drain has it. `None` when there was no memory for it: lines then go
+    /// through the thread's own ring.
+    log: Option<CoreRing>,
 }
 
 impl Core {
@@ -58,9 +64,13 @@ impl Core {
         }
         cluster.port(index).connect(ring.doorbell());
         let engine = Engine::new(index, ring, Arc::clone(cluster), config.spin);
+        let log = u32::try_from(index)
+            .ok()
+            .and_then(|index| coring_logger::register_core(index).ok());
         Ok(Self {
             scheduler: Scheduler::new(config.scheduler),
             engine,
+            log,
         })
     }
 
@@ -75,7 +85,12 @@ impl Core {
     /// One turn: timers, ready coroutines, messages, ring. Never blocks.
     pub(crate) fn turn(&self) -> Turn {
         let _current = self.engine.enter();
-        self.scheduler.turn(&self.engine)
+        let _log = self.log.as_ref().map(CoreRing::enter);
+        let turn = self.scheduler.turn(&self.engine);
+        if let Some(log) = &self.log {
+            log.turn();
+        }
+        turn
     }
 
     /// Sleeps until a timer, a completion or a message.
