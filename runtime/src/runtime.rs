@@ -13,7 +13,7 @@
 //! 1. The port closes: no more messages are taken.
 //! 2. Every coroutine is cancelled, again and again while some are left: each blocking call of theirs is refused,
 //!    each operation in flight is cancelled and reaped, each stack unwinds.
-//! 3. When none is left, the ring is drained: closes that nobody waits for, cancels.
+//! 3. When none is left, the ring is drained: closes that nobody waits for, cancels, rings of other cores' bells.
 //! 4. The inbox is emptied: who waits for a dropped message learns that the core has stopped.
 //! 5. Stacks and ring are freed. The thread ends and is joined.
 //!
@@ -370,6 +370,7 @@ fn retire(core: Core, grace: Duration) {
         }
         false
     });
+    core.engine().flush();
     let survivors = core.scheduler().survivors();
     // What is left in flight belongs to nobody who waits: closes and cancels. It ends at once or not at all.
     let drained = survivors.is_empty()

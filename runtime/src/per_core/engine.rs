@@ -142,6 +142,13 @@ impl Engine {
         self.ring.borrow_mut().drain(deadline_ns, &mut wake).is_ok()
     }
 
+    /// Submits what the last turn has queued. A core that leaves its loop must: a ring of another core's bell that
+    /// stays behind in our queue is a wake-up lost.
+    pub(crate) fn flush(&self) {
+        let _current = self.enter();
+        self.turn_ring(Wait::Submit);
+    }
+
     fn drain_inbox(&self, scheduler: &Scheduler) {
         let port = self.cluster.port(self.index);
         port.take_alert();
