@@ -1,1 +1,22 @@
 //! Behaviour of coring through its public API: one binary, a module per subject.
+//!
+//! ```text
+//!   echo, tcp, file, time    what the calls do         cancel, races, panics    what they do when they are disturbed
+//!   remote, lifecycle        cores together            scale                    how much of it
+//!   lanes                    all of it on other ground process, clients         seen from outside
+//! ```
+
+mod cancel;
+//mod clients;
+mod echo;
+mod file;
+//mod lanes;
+//mod lifecycle;
+//mod panics;
+//mod process;
+mod races;
+mod remote;
+//mod scale;
+//mod shutdown;
+mod tcp;
+mod time;

@@ -1,0 +1,121 @@
+//! Time: a timer is never early, and what waits for it can be disturbed.
+
+use coring::coro;
+use coring_tests::random::Random;
+use coring_tests::{check, runtime};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+#[test]
+fn timers_are_never_early() {
+    // Goal: no sleep ends before its time, whatever else the core does; none is lost.
+    // Method: 2,000 coroutines sleep random times of very different sizes, some again and again, while others keep
+    // the core busy; each compares with std's clock.
+    check(|| {
+        let mut random = Random::new();
+        runtime(1).run(|| {
+            let sleepers: Vec<_> = (0..2000)
+                .map(|index| {
+                    let mut random = random.fork();
+                    coro::spawn(move || {
+                        for _ in 0..1 + index % 4 {
+                            let limit = [1_000, 100_000, 5_000_000, 120_000_000][index % 4];
+                            let duration = Duration::from_nanos(random.below(limit) as u64);
+                            let start = Instant::now();
+                            coro::sleep(duration);
+                            let slept = start.elapsed();
+                            assert!(slept >= duration, "{slept:?} instead of {duration:?}");
+                        }
+                    })
+                })
+                .collect();
+            let busy = coro::spawn(|| {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(50) {
+                    coro::yield_now();
+                }
+            });
+            sleepers
+                .into_iter()
+                .for_each(|sleeper| sleeper.join().unwrap());
+            busy.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn an_idle_core_wakes_for_its_timer() {
+    // Goal: a core with nothing else to do sleeps in the kernel until the timer, and not longer by orders.
+    // Method: single sleeps around the granularities of a wheel; the core's sleeps are counted. The upper bound is
+    // wide: this is about a lost timer, not about precision.
+    check(|| {
+        runtime(1).run(|| {
+            for us in [
+                1, 50, 900, 1_000, 1_100, 15_999, 16_001, 64_000, 70_000, 257_000,
+            ] {
+                let (duration, start) = (Duration::from_micros(us), Instant::now());
+                coro::sleep(duration);
+                let slept = start.elapsed();
+                assert!(slept >= duration, "{slept:?} instead of {duration:?}");
+                assert!(
+                    slept < duration + Duration::from_secs(5),
+                    "{slept:?} for {duration:?}"
+                );
+            }
+            assert!(coring::stats().unwrap().sleeps > 0, "asleep, not spinning");
+        });
+    });
+}
+
+#[test]
+fn shorter_sleeps_end_first() {
+    // Goal: sleepers wake in the order of their deadlines, not of their spawning.
+    // Method: durations 10 ms apart in a shuffled order, all begun in one turn; each notes its own when it wakes.
+    check(|| {
+        runtime(1).run(|| {
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let sleepers: Vec<_> = (0..12u64)
+                .map(|index| {
+                    let (order, tens) = (Rc::clone(&order), 1 + index * 7 % 12);
+                    coro::spawn(move || {
+                        coro::sleep(Duration::from_millis(tens * 10));
+                        order.borrow_mut().push(tens);
+                    })
+                })
+                .collect();
+            sleepers
+                .into_iter()
+                .for_each(|sleeper| sleeper.join().unwrap());
+            assert_eq!(*order.borrow(), (1..=12).collect::<Vec<_>>());
+        });
+    });
+}
+
+#[test]
+fn zero_and_for_ever() {
+    // Goal: a sleep of zero yields once; the longest one overflows nothing and can be cancelled.
+    // Method: two coroutines pass a baton with zero sleeps; a sleeper of `Duration::MAX` is cancelled.
+    check(|| {
+        runtime(1).run(|| {
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let batons: Vec<_> = [0, 1]
+                .map(|me| {
+                    let order = Rc::clone(&order);
+                    coro::spawn(move || {
+                        for _ in 0..3 {
+                            order.borrow_mut().push(me);
+                            coro::sleep(Duration::ZERO);
+                        }
+                    })
+                })
+                .into();
+            batons.into_iter().for_each(|baton| baton.join().unwrap());
+            assert_eq!(*order.borrow(), [0, 1, 0, 1, 0, 1]);
+            let forever = coro::spawn(|| coro::sleep(Duration::MAX));
+            coro::yield_now();
+            forever.cancel();
+            assert!(forever.join().is_err());
+        });
+    });
+}

@@ -1,0 +1,73 @@
+//! Lanes: the same behaviour on other ground. Kernel features off, all or one by one; tiny rings; one core or two.
+
+use crate::{builder, heavy, note};
+use coring::uring::{Features, TABLE};
+use coring::{Builder, Runtime};
+
+/// One way to set up a runtime.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    name: String,
+    builder: Builder,
+}
+
+impl Lane {
+    /// Cores as the lane has them.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime does not start.
+    #[must_use]
+    pub fn runtime(&self) -> Runtime {
+        let built = self.builder.clone().build();
+        built.unwrap_or_else(|error| panic!("lane '{}' does not start: {error}", self.name))
+    }
+
+    /// What is special here.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Runs a behaviour in every lane. Its text is in the message of a failure.
+///
+/// Each single feature off is tried with one core only, unless the heavy lanes are on.
+pub fn in_every_lane(behaviour: fn(&Lane)) {
+    for cores in [1, 2] {
+        let plain = || builder(cores);
+        let tiny = || plain().sq_entries(8).cq_entries(16);
+        let all_off = || plain().features(Features::NONE);
+        let mut lanes = vec![
+            ("everything on".to_owned(), plain()),
+            ("all features off".to_owned(), all_off()),
+            ("tiny rings".to_owned(), tiny()),
+            (
+                "tiny rings, all features off".to_owned(),
+                all_off().sq_entries(8).cq_entries(16),
+            ),
+            (
+                "never spins".to_owned(),
+                plain().spin(std::time::Duration::ZERO),
+            ),
+            ("inbox of one".to_owned(), plain().inbox_capacity(1)),
+            (
+                "guards by mprotect".to_owned(),
+                plain().guard_markers(false),
+            ),
+        ];
+        // What a single feature changes between cores is only seen with two of them.
+        if cores == 2 || heavy() {
+            lanes.extend(TABLE.iter().map(|row| {
+                let features = Features::ALL.without(row.feature);
+                (format!("no {}", row.name), plain().features(features))
+            }));
+        }
+        for (name, builder) in lanes {
+            let name = format!("{name}, {cores} cores");
+            note(format!("lane '{name}'"));
+            println!("lane '{name}'");
+            behaviour(&Lane { name, builder });
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What the kernel says about a process: descriptors, memory, mappings, threads.
+#![expect(
+    unsafe_code,
+    reason = "raises a resource limit; asks whether memory can be read"
+)]
+
+use std::fs;
+
+/// Open descriptors of this process.
+#[must_use]
+pub fn fds() -> usize {
+    fds_of("self")
+}
+
+/// Open descriptors of a process.
+///
+/// # Panics
+///
+/// When it has gone.
+#[must_use]
+pub fn fds_of(pid: impl std::fmt::Display) -> usize {
+    let path = format!("/proc/{pid}/fd");
+    let entries = fs::read_dir(path).expect("the process is alive").count();
+    // Reading the directory takes one itself.
+    entries - usize::from(pid.to_string() == "self")
+}
+
+/// Resident memory of this process in KiB.
+#[must_use]
+pub fn rss_kib() -> u64 {
+    rss_kib_of("self")
+}
+
+/// Resident memory of a process in KiB.
+///
+/// # Panics
+///
+/// When it has gone.
+#[must_use]
+pub fn rss_kib_of(pid: impl std::fmt::Display) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is alive");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number
+        .expect("status has VmRSS")
+        .parse()
+        .expect("VmRSS is a number")
+}
+
+/// Mappings of this process.
+///
+/// # Panics
+///
+/// Without /proc.
+#[must_use]
+pub fn mappings() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").expect("/proc is mounted");
+    maps.lines().count()
+}
+
+/// Threads of this process.
+///
+/// # Panics
+///
+/// Without /proc.
+#[must_use]
+pub fn threads() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    tasks.count()
+}
+
+/// Lets this process open as many files as it may.
+///
+/// # Panics
+///
+/// When the kernel does not tell the limits.
+pub fn raise_file_limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the struct is writable.
+    let outcome = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    assert_eq!(outcome, 0, "getrlimit");
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the struct is readable.
+    let outcome = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(outcome, 0, "the soft limit may be raised to the hard one");
+    limit.rlim_cur
+}
+
+/// Whether a load from this address would fault. Asks the kernel, which answers instead of faulting.
+#[must_use]
+pub fn is_guarded(address: usize) -> bool {
+    let mut byte = 0u8;
+    let local = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let remote = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(address),
+        iov_len: 1,
+    };
+    // SAFETY: writes one byte into `byte`; the other address is only a number to the kernel.
+    let read = unsafe {
+        libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0)
+    };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    assert!(
+        read == 1 || error == Some(libc::EFAULT),
+        "process_vm_readv: {error:?}"
+    );
+    read != 1
+}
