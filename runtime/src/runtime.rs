@@ -10,7 +10,7 @@
 //! core turns until it has ended.
 //!
 //! **Stop**, when main has ended, by return or panic. On every core:
-//! 1. The port closes: no more messages are taken.
+//! 1. The port closes: no more closures are taken.
 //! 2. Every coroutine is cancelled, again and again while some are left: each blocking call of theirs is refused,
 //!    each operation in flight is cancelled and reaped, each stack unwinds.
 //! 3. When none is left, the ring is drained: closes that nobody waits for, cancels, rings of other cores' bells.

@@ -72,7 +72,8 @@ impl Port {
 
     /// Puts a message into the inbox and wakes its core if that sleeps. Never blocks.
     pub(crate) fn try_send(&self, message: Message) -> Result<(), Rejected> {
-        if self.closed.load(Ordering::Acquire) {
+        // News is still let in: coroutines that clean up may wait for it.
+        if matches!(message, Message::Spawn(_)) && self.closed.load(Ordering::Acquire) {
             return Err(Rejected::Closed(message));
         }
         self.inbox.push(message).map_err(Rejected::Full)?;
@@ -138,7 +139,7 @@ impl Port {
         }
     }
 
-    /// Takes no more messages.
+    /// Takes no more closures.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }

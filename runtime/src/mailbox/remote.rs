@@ -85,8 +85,10 @@ type Outcome<T> = Result<T, RemoteError>;
 enum Waiter {
     Nobody,
     Thread(Thread),
-    /// A coroutine parked in [`RemoteHandle::join`] on that core. The address of its token.
+    /// A coroutine parked in [`RemoteHandle::join`] on that core of that runtime, which need not be the one that
+    /// the closure runs in. The address of its token.
     Coroutine {
+        cluster: Arc<Cluster>,
         core: usize,
         token: NonNull<()>,
     },
@@ -158,7 +160,7 @@ impl<T: Send + 'static> Completer<T> {
         let Some(packet) = self.packet.take() else {
             return;
         };
-        let core = {
+        let waiting_on = {
             let mut state = packet.lock();
             state.progress = Progress::Done(outcome);
             match &state.waiter {
@@ -167,11 +169,11 @@ impl<T: Send + 'static> Completer<T> {
                     thread.unpark();
                     None
                 }
-                Waiter::Coroutine { core, .. } => Some(*core),
+                Waiter::Coroutine { cluster, core, .. } => Some((Arc::clone(cluster), *core)),
             }
         };
-        if let Some(core) = core {
-            send_for_sure(&self.cluster, core, Message::Notify(packet));
+        if let Some((cluster, core)) = waiting_on {
+            send_for_sure(&cluster, core, Message::Notify(packet));
         }
     }
 }
@@ -300,7 +302,7 @@ impl<T> RemoteHandle<T> {
             return outcome;
         }
         match per_core::current() {
-            Some(engine) => self.join_as_coroutine(engine.index()),
+            Some(engine) => self.join_as_coroutine(engine),
             None => self.join_as_thread(),
         }
     }
@@ -326,11 +328,13 @@ impl<T> RemoteHandle<T> {
         }
     }
 
-    fn join_as_coroutine(&self, core: usize) -> Outcome<T> {
-        let token = wait::begin().map_err(RemoteError::Refused)?;
+    fn join_as_coroutine(&self, engine: &per_core::Engine) -> Outcome<T> {
+        let token = wait::begin().map_err(RemoteError::Refused)?.into_raw();
+        let (cluster, core) = (Arc::clone(engine.cluster()), engine.index());
         self.packet.lock().waiter = Waiter::Coroutine {
+            cluster,
             core,
-            token: token.into_raw(),
+            token,
         };
         loop {
             if let Some(outcome) = self.take() {
