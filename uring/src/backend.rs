@@ -69,16 +69,6 @@ pub trait Backend {
     /// completions or an overflowed queue. Reads plain memory, so it may be polled.
     fn has_events(&self) -> bool;
 
-    /// Whether [`has_events`](Backend::has_events) may miss something until the next enter: do not rely on looking
-    /// at memory then, enter and sleep.
-    ///
-    /// The kernel queues deferred work first and raises the flag in memory after that, from another CPU. An enter in
-    /// between runs the work and clears the flag before it is raised, and then it stays up with nothing behind it,
-    /// which nobody clears before more work comes. To trust it would be to enter for ever.
-    fn is_blind(&self) -> bool {
-        false
-    }
-
     /// How often the completion queue was found full with more completions waiting in the kernel.
     fn overflows(&self) -> u64;
 

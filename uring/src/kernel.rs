@@ -29,6 +29,7 @@ use std::{fmt, io};
 use io_uring::{CompletionStatus, IoUring, Probe, types};
 
 use crate::error::{SetupError, fatal};
+use crate::flags::SqFlags;
 use crate::probe::Detect;
 use crate::setup::{self, Made, SetupOptions};
 use crate::sys::{self, ENTER_ABS_TIMER, ENTER_GETEVENTS, ENTER_NO_IOWAIT, ENTER_REGISTERED_RING};
@@ -45,8 +46,7 @@ pub struct KernelRing {
     /// What an enter that may sleep adds.
     sleep_flags: u32,
     pending: u32,
-    /// The last enter ended with the task-work flag up and nothing to show for it. See [`Backend::is_blind`].
-    stale_flag: bool,
+    flags: SqFlags,
     overflows: u64,
     capabilities: Capabilities,
     doorbell: Doorbell,
@@ -84,6 +84,8 @@ impl KernelRing {
             .map_err(|source| SetupError::classify("io_uring_register (probe)", source, 0))?;
         capabilities.add_probed(options.features);
 
+        let flags =
+            SqFlags::map(&ring).map_err(|source| SetupError::classify("mmap", source, 0))?;
         let queue = ring.completion();
         // SAFETY: the status is stored beside the ring and dropped with it.
         let completions = unsafe { queue.status() };
@@ -95,7 +97,7 @@ impl KernelRing {
             enter_flags: ENTER_GETEVENTS,
             sleep_flags: 0,
             pending: 0,
-            stale_flag: false,
+            flags,
             overflows: 0,
             capabilities,
             doorbell: Doorbell::by_message(fd),
@@ -187,6 +189,26 @@ impl KernelRing {
             }
         }
     }
+
+    /// Enters, and sorts the ways of coming back.
+    fn enter_through(&mut self, wait: Wait) -> io::Result<()> {
+        loop {
+            let entered = self.enter_once(wait);
+            self.count_consumed();
+            return match entered {
+                Ok(_) => Ok(()),
+                Err(error) => match error.raw_os_error() {
+                    // A signal: who only submits comes back to it, who sleeps tells the caller.
+                    Some(libc::EINTR) if wait == Wait::Submit => continue,
+                    Some(libc::EINTR | libc::ETIME) => Ok(()),
+                    Some(libc::EBADR) => fatal(format_args!(
+                        "the kernel ran out of memory and lost a completion, so a buffer is lent out for ever"
+                    )),
+                    _ => Err(error),
+                },
+            };
+        }
+    }
 }
 
 impl Backend for KernelRing {
@@ -206,23 +228,13 @@ impl Backend for KernelRing {
     }
 
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
-        loop {
-            let entered = self.enter_once(wait);
-            self.count_consumed();
-            self.stale_flag = self.completions.is_empty() && self.ring.submission().taskrun();
-            return match entered {
-                Ok(_) => Ok(()),
-                Err(error) => match error.raw_os_error() {
-                    // A signal: who only submits comes back to it, who sleeps tells the caller.
-                    Some(libc::EINTR) if wait == Wait::Submit => continue,
-                    Some(libc::EINTR | libc::ETIME) => Ok(()),
-                    Some(libc::EBADR) => fatal(format_args!(
-                        "the kernel ran out of memory and lost a completion, so a buffer is lent out for ever"
-                    )),
-                    _ => Err(error),
-                },
-            };
+        self.enter_through(wait)?;
+        if self.completions.is_empty() && self.flags.taskrun() {
+            // Raised too late, or after work without a completion: `flags.rs` has the argument.
+            self.flags.lower_taskrun();
+            self.enter_through(Wait::Submit)?;
         }
+        Ok(())
     }
 
     #[inline]
@@ -236,7 +248,7 @@ impl Backend for KernelRing {
                 flags: cqe.flags(),
             });
         }
-        if reaped == self.capabilities.cq_entries as usize && self.ring.submission().cq_overflow() {
+        if reaped == self.capabilities.cq_entries as usize && self.flags.overflowed() {
             self.overflows += 1;
         }
         reaped
@@ -249,17 +261,7 @@ impl Backend for KernelRing {
 
     #[inline]
     fn has_events(&self) -> bool {
-        if !self.completions.is_empty() {
-            return true;
-        }
-        // SAFETY: `self` is borrowed and the ring not Send, so no other guard exists.
-        let queue = unsafe { self.ring.submission_shared() };
-        (queue.taskrun() && !self.stale_flag) || queue.cq_overflow()
-    }
-
-    #[inline]
-    fn is_blind(&self) -> bool {
-        self.stale_flag
+        !self.completions.is_empty() || self.flags.any()
     }
 
     fn overflows(&self) -> u64 {

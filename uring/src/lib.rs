@@ -28,7 +28,7 @@
 //! ```text
 //!    sim        SimKernel: a simulated kernel, for tests of everything above this crate
 //!    ring       Ring: the contract, the turn, cancelling, draining
-//!    kernel     KernelRing: the real backend
+//!    kernel     KernelRing: the real backend      flags  what the kernel says without being asked
 //!    backend    the seam between ring and kernel
 //!    doorbell   Doorbell: waking a ring from any thread
 //!    setup      the ladder of setup flags
@@ -43,6 +43,7 @@ pub use io_uring::{opcode, types};
 mod backend;
 mod doorbell;
 mod error;
+mod flags;
 mod kernel;
 pub mod op;
 mod probe;

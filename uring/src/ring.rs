@@ -470,13 +470,6 @@ impl<B: Backend> Ring<B> {
         !self.ready.is_empty() || self.backend.has_events()
     }
 
-    /// Whether [`has_events`](Ring::has_events) may miss something: see [`Backend::is_blind`].
-    #[inline]
-    #[must_use]
-    pub fn is_blind(&self) -> bool {
-        self.backend.is_blind()
-    }
-
     /// Operations queued and not yet submitted.
     #[inline]
     #[must_use]

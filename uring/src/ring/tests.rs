@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -463,6 +464,50 @@ fn a_turn_brings_everything_that_is_ready() {
     assert!(ring.has_events(), "seen without a system call");
     assert_eq!(ring.turn(Wait::Until(None), &mut |_| ()).unwrap(), 100);
     assert!(!ring.has_events());
+}
+
+/// Goal: a flag that the kernel raised too late holds no turn up, and lowering it loses nothing.
+/// Method: a thread on another CPU rings, and rings again when it was heard, while this one enters again and again,
+/// with a nop each time, so that enters meet wake-ups in every phase. A turn without an end or a lost wake stops the
+/// exchange. Without the cure it stops within the first thousands of rounds.
+#[test]
+fn a_flag_raised_too_late_is_lowered() {
+    const ROUNDS: u64 = 50_000;
+    let heard = Arc::new(AtomicU64::new(0));
+    let (done, finished) = mpsc::channel();
+    let ears = Arc::clone(&heard);
+    thread::spawn(move || {
+        let mut ring = ring();
+        let doorbell = ring.doorbell();
+        let peer = thread::spawn(move || {
+            for round in 1..=ROUNDS {
+                doorbell.ring();
+                while heard.load(Ordering::Acquire) < round {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        let mut turns = 0u32;
+        while ring.stats().wakes < ROUNDS {
+            turns += 1;
+            let wait = if turns.is_multiple_of(64) {
+                Wait::Until(None)
+            } else {
+                Wait::Submit
+            };
+            // SAFETY: a nop points at nothing.
+            unsafe { ring.submit_detached(op::msg::nop()) }.unwrap();
+            ring.turn(wait, &mut |_| ()).unwrap();
+            ears.store(ring.stats().wakes, Ordering::Release);
+        }
+        peer.join().unwrap();
+        drain(&mut ring);
+        done.send(ring.stats()).unwrap();
+    });
+    let stats = finished
+        .recv_timeout(Duration::from_secs(20))
+        .expect("a turn without an end, or a lost wake");
+    println!("{stats:?}");
 }
 
 #[test]
