@@ -1,0 +1,243 @@
+//! Stopping with work under way: everything is cancelled, reaped, unwound and closed.
+
+use coring::coro;
+use coring::fs::File;
+use coring::net::TcpStream;
+use coring_tests::tcp::{listen, pair};
+use coring_tests::{alone, builder, check, proc, rounds, runtime, until_in_flight};
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Counts how often it was dropped.
+struct Token(Arc<AtomicUsize>);
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Spawns coroutines that wait in every way there is, each with a token. How many.
+fn wait_in_every_way(drops: &Arc<AtomicUsize>) -> usize {
+    let mut count = 0;
+    let mut spawn = |wait: Box<dyn FnOnce()>| {
+        let token = Token(Arc::clone(drops));
+        count += 1;
+        coro::spawn(move || {
+            let _token = token;
+            wait();
+        });
+    };
+    for _ in 0..20 {
+        let (mut ours, theirs) = pair();
+        spawn(Box::new(move || {
+            let _theirs = theirs;
+            assert!(coring::io::is_cancelled(
+                &ours.read(&mut [0; 64]).unwrap_err()
+            ));
+        }));
+        let (mut ours, theirs) = pair();
+        spawn(Box::new(move || {
+            let _theirs = theirs;
+            // More than the socket buffers take.
+            assert!(ours.write_all(&vec![1; 32 << 20]).is_err());
+        }));
+        let (mut ours, theirs) = pair();
+        spawn(Box::new(move || {
+            let _theirs = theirs;
+            loop {
+                let _ = ours.read(&mut [0; 64]);
+            }
+        }));
+        let (listener, _) = listen();
+        spawn(Box::new(move || {
+            assert!(listener.accept().is_err());
+        }));
+        spawn(Box::new(|| coro::sleep(Duration::MAX)));
+        spawn(Box::new(|| {
+            loop {
+                coro::park();
+            }
+        }));
+        spawn(Box::new(|| {
+            loop {
+                coro::yield_now();
+            }
+        }));
+        let forever = coro::spawn(|| coro::sleep(Duration::MAX));
+        spawn(Box::new(move || drop(forever.join())));
+        spawn(Box::new(|| {
+            let there = coring::spawn_on(0, || coro::sleep(Duration::MAX));
+            drop(there.join());
+        }));
+        spawn(Box::new(|| {
+            // Cancelled in the middle of a clean-up that takes a while.
+            coro::shield(|| coro::sleep(Duration::from_millis(20)));
+        }));
+        spawn(Box::new(|| {
+            // Spawns more while it is being stopped.
+            struct Late;
+            impl Drop for Late {
+                fn drop(&mut self) {
+                    drop(coro::try_spawn(|| coro::sleep(Duration::MAX)));
+                }
+            }
+            let _late = Late;
+            coro::sleep(Duration::MAX);
+        }));
+    }
+    count
+}
+
+#[test]
+fn everything_that_waits_is_ended() {
+    // Goal: when main returns, coroutines that wait in any way on any core are unwound, their connections are closed,
+    // and the process is as it was before; within the grace period by far.
+    // Method: tokens on every stack count their drops; descriptors and threads are counted; several rounds.
+    alone(|| {
+        runtime(2).run(|| ());
+        let before = (proc::fds(), proc::threads());
+        for round in 0..rounds(5, 100) {
+            let drops = Arc::new(AtomicUsize::new(0));
+            let start = Instant::now();
+            let spawned = runtime(2).run(|| {
+                let there = Arc::clone(&drops);
+                let there = coring::spawn_on(1, move || {
+                    let count = wait_in_every_way(&there);
+                    (0..round).for_each(|_| coro::yield_now());
+                    count
+                });
+                let here = wait_in_every_way(&drops);
+                there.join().unwrap() + here
+            });
+            let took = start.elapsed();
+            assert_eq!(
+                drops.load(Ordering::Relaxed),
+                spawned,
+                "unwound, in round {round}"
+            );
+            assert!(
+                took < Duration::from_secs(8),
+                "nobody was abandoned: {took:?}"
+            );
+            assert_eq!((proc::fds(), proc::threads()), before, "in round {round}");
+        }
+    });
+}
+
+#[test]
+fn files_dropped_at_the_very_end_are_closed() {
+    // Goal: a file is closed by the ring; the close is not lost when it was the last thing that happened.
+    // Method: main drops files as its last act, on both cores; descriptors are counted after.
+    alone(|| {
+        runtime(2).run(|| ());
+        let before = proc::fds();
+        for _ in 0..rounds(50, 1000) {
+            runtime(2).run(|| {
+                let open = || {
+                    (0..5)
+                        .map(|_| File::open("/dev/null").unwrap())
+                        .collect::<Vec<_>>()
+                };
+                let there = coring::spawn_on(1, move || drop(open()));
+                let here = open();
+                there.join().unwrap();
+                drop(here);
+            });
+            assert_eq!(proc::fds(), before);
+        }
+    });
+}
+
+#[test]
+fn a_handle_outlives_its_core() {
+    // Goal: results and handles may be kept after the runtime has gone: a value is still there, who waits is told.
+    // Method: handles are smuggled out of `run`; joined on this plain thread.
+    check(|| {
+        let (value, sleeper) = runtime(1).run(|| {
+            let value = coro::spawn(|| String::from("kept"));
+            coro::yield_now();
+            (value, coro::spawn(|| coro::sleep(Duration::MAX)))
+        });
+        assert_eq!(value.join().unwrap(), "kept");
+        assert!(sleeper.is_finished(), "unwound by the stop");
+        assert!(matches!(sleeper.join(), Err(coro::JoinError::Cancelled)));
+    });
+}
+
+#[test]
+fn connections_outlive_their_core() {
+    // Goal: a stream is a plain descriptor: it leaves `run` open, works in the next runtime and with std.
+    // Method: half of a conversation in each.
+    check(|| {
+        let (ours, mut theirs): (TcpStream, _) = pair();
+        runtime(1).run(|| (&ours).write_all(b"one ").unwrap());
+        runtime(1).run(|| (&ours).write_all(b"two ").unwrap());
+        std::net::TcpStream::from(ours).write_all(b"three").unwrap();
+        let mut text = String::new();
+        theirs.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one two three");
+    });
+}
+
+#[test]
+fn a_peer_that_writes_while_all_stops() {
+    // Goal: bytes that arrive while a core is being stopped are written nowhere but into buffers that still stand.
+    // Method: threads flood connections whose readers are being cancelled; the readers' stacks hold canaries, and
+    // each runtime's memory is recycled by the next one.
+    check(|| {
+        for _ in 0..rounds(30, 1000) {
+            let peers = Arc::new(Mutex::new(Vec::new()));
+            let intact = Arc::new(AtomicUsize::new(0));
+            runtime(1).run(|| {
+                for _ in 0..16 {
+                    let (mut ours, theirs) = pair();
+                    let intact = Arc::clone(&intact);
+                    let flood =
+                        std::thread::spawn(move || while (&theirs).write(&[0xee; 4096]).is_ok() {});
+                    peers.lock().unwrap().push(flood);
+                    coro::spawn(move || {
+                        let mut areas = [[0x55u8; 512], [0; 512], [0x55; 512]];
+                        while ours.read(std::hint::black_box(&mut areas[1])).is_ok() {}
+                        let whole = |area: &[u8; 512]| area.iter().all(|byte| *byte == 0x55);
+                        let areas = std::hint::black_box(&areas);
+                        intact.fetch_add(
+                            usize::from(whole(&areas[0]) && whole(&areas[2])),
+                            Ordering::Relaxed,
+                        );
+                    });
+                }
+                until_in_flight_at_least_once();
+            });
+            assert_eq!(intact.load(Ordering::Relaxed), 16);
+            let peers = std::mem::take(&mut *peers.lock().unwrap());
+            peers.into_iter().for_each(|peer| peer.join().unwrap());
+        }
+    });
+}
+
+fn until_in_flight_at_least_once() {
+    coring_tests::until("reads are under way", || coring_tests::in_flight() > 0);
+}
+
+#[test]
+fn short_grace_is_enough_for_who_listens() {
+    // Goal: the grace period bounds the stop, it does not delay it: a long one costs nothing when all end at once.
+    // Method: grace of an hour, with blocked reads on both cores.
+    check(|| {
+        let start = Instant::now();
+        let hour = Duration::from_secs(3600);
+        builder(2).shutdown_grace(hour).build().unwrap().run(|| {
+            let block = || {
+                let (mut ours, theirs) = pair();
+                coro::spawn(move || ours.read(&mut [0; 8]).map(|_| drop(theirs)));
+                until_in_flight(1);
+            };
+            coring::spawn_on(1, block).join().unwrap();
+            block();
+        });
+        assert!(start.elapsed() < Duration::from_secs(5));
+    });
+}
