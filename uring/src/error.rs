@@ -240,7 +240,7 @@ impl From<SubmitError> for io::Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainTimedOut {
     /// Operations the kernel still holds.
-    pub in_flight: u32,
+    pub in_flight: usize,
 }
 
 impl fmt::Display for DrainTimedOut {

@@ -140,7 +140,6 @@ impl<B: Backend> Ring<B> {
         self.ensure_room()?;
         let op = self.slots.insert(token).map_err(too_many)?;
         sqe.set_user_data(op.user_data());
-        self.stats.submitted += 1;
         // SAFETY: the caller's promise.
         unsafe { self.push(&sqe) };
         Ok(op)
@@ -158,7 +157,6 @@ impl<B: Backend> Ring<B> {
         self.ensure_room()?;
         let op = self.slots.insert_detached().map_err(too_many)?;
         sqe.set_user_data(op.user_data());
-        self.stats.submitted += 1;
         // SAFETY: the caller's promise.
         unsafe { self.push(&sqe) };
         Ok(())
@@ -481,7 +479,7 @@ impl<B: Backend> Ring<B> {
     #[inline]
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.slots.in_flight() as usize
+        self.slots.in_flight()
     }
 
     /// The clock of [`Wait::Until`], in nanoseconds: `CLOCK_MONOTONIC`, or a simulation's.
@@ -506,6 +504,7 @@ impl<B: Backend> Ring<B> {
     #[must_use]
     pub fn stats(&self) -> RingStats {
         RingStats {
+            submitted: self.slots.inserted(),
             stale: self.slots.stale(),
             overflows: self.backend.overflows(),
             wakes: self.own.wakes,

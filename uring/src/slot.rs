@@ -19,7 +19,7 @@
 //! and never stalls a core by growing. Freed slots form a LIFO list, so that a busy core works on few cache lines.
 //!
 //! Invariants: a generation changes exactly when its slot is freed, so an [`OpId`] is live for one operation only
-//! (until 2^32 operations later in the same slot); `in_flight` counts the slots whose terminal CQE is outstanding.
+//! (until 2^32 operations later in the same slot); `inserted - completed` counts the slots whose terminal CQE is outstanding.
 //!
 //! Zero-copy sends answer twice: the result with `F_MORE`, then a notification with `F_NOTIF` that the buffer is
 //! free. The slot keeps the first one's result and is done with the second, so the owner sees one completion.
@@ -153,7 +153,9 @@ pub struct Slots {
     slots: Vec<Slot>,
     /// First free slot, [`NONE`] when all slots made so far are taken.
     free: u32,
-    in_flight: u32,
+    /// Operations that ever took a slot, and those whose terminal CQE came.
+    inserted: usize,
+    completed: usize,
     limit: u32,
     stale: u64,
     /// Generation of a slot when it is first made. Zero, except in tests of the wrap-around.
@@ -169,7 +171,8 @@ impl Slots {
         Slots {
             slots: Vec::with_capacity(limit as usize),
             free: NONE,
-            in_flight: 0,
+            inserted: 0,
+            completed: 0,
             limit,
             stale: 0,
             first_generation: 0,
@@ -200,7 +203,7 @@ impl Slots {
             return self.append(token, state);
         };
         self.free = slot.flags;
-        self.in_flight += 1;
+        self.inserted += 1;
         slot.token = token;
         slot.state = state;
         // A first answer with more to come adds to these.
@@ -222,7 +225,7 @@ impl Slots {
             flags: 0,
             state,
         });
-        self.in_flight += 1;
+        self.inserted += 1;
         Ok(OpId::new(index, self.first_generation))
     }
 
@@ -238,7 +241,7 @@ impl Slots {
             slot.result = cqe.result;
             slot.flags = cqe.flags;
             slot.state = State::Done;
-            self.in_flight -= 1;
+            self.completed += 1;
             return Completed::Wake(slot.token);
         }
         self.complete_unusual(op, cqe)
@@ -265,7 +268,7 @@ impl Slots {
         if cqe.flags & CQE_F_MORE != 0 {
             return Completed::Quiet;
         }
-        self.in_flight -= 1;
+        self.completed += 1;
         if slot.state == State::InFlight {
             slot.state = State::Done;
             return Completed::Wake(slot.token);
@@ -304,8 +307,14 @@ impl Slots {
     /// Operations whose terminal CQE is still to come.
     #[inline]
     #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight
+    pub fn in_flight(&self) -> usize {
+        self.inserted - self.completed
+    }
+
+    /// Operations that ever took a slot.
+    #[must_use]
+    pub fn inserted(&self) -> u64 {
+        self.inserted as u64
     }
 
     /// CQEs that named no live operation.

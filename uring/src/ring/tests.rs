@@ -472,7 +472,7 @@ fn a_turn_brings_everything_that_is_ready() {
 /// exchange. Without the cure it stops within the first thousands of rounds.
 #[test]
 fn a_flag_raised_too_late_is_lowered() {
-    const ROUNDS: u64 = 50_000;
+    const ROUNDS: u64 = 20_000;
     let heard = Arc::new(AtomicU64::new(0));
     let (done, finished) = mpsc::channel();
     let ears = Arc::clone(&heard);

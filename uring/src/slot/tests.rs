@@ -171,7 +171,7 @@ proptest! {
                 },
             }
             let in_flight = model.values().filter(|known| matches!(known, Known::InFlight(_) | Known::Detached)).count();
-            prop_assert_eq!(slots.in_flight() as usize, in_flight);
+            prop_assert_eq!(slots.in_flight(), in_flight);
             prop_assert_eq!(slots.stale(), stale);
         }
     }
