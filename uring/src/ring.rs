@@ -17,7 +17,8 @@
 //! 3. Enter: submit everything, run deferred completions, sleep if allowed.
 //! 4. Reap: file every completion, hand out tokens.
 //! 5. While the kernel has more (it runs about 20 deferred completions at a time, and keeps what did not fit in the
-//!    completion queue), enter and reap again, up to a budget of completions; the rest is for the next turn.
+//!    completion queue), enter and reap again, up to a budget of completions and enters; the rest is for the
+//!    next turn.
 //!
 //! Nothing is lost: a full submission queue is flushed; what the kernel will not take now (`EAGAIN`, `EBUSY`) is
 //! retried after reaping; a full completion queue spills into kernel memory, in order. Only when the kernel itself
@@ -49,6 +50,8 @@ use crate::{
 
 /// A turn does not go on entering once it has seen this many completions: others want the core, too.
 const TURN_COMPLETIONS: usize = 256;
+/// Nor once it has entered this often: work that brings no completion must not hold it up either.
+const TURN_ENTERS: u32 = 64;
 /// How often a submission tries to empty the queue before it gives up.
 const FLUSH_ATTEMPTS: u32 = 64;
 /// While draining, cancels are repeated this often: an operation may have been between two states.
@@ -295,7 +298,7 @@ impl<B: Backend> Ring<B> {
             self.enter(Wait::Submit)?;
         }
         let mut reaped = 0;
-        loop {
+        for _ in 0..TURN_ENTERS {
             let (more_reaped, more_woken) = self.file_completions(wake);
             reaped += more_reaped;
             woken += more_woken;
