@@ -19,6 +19,7 @@ mod uring_multishot;
 const ALL: &[&dyn Subject] = &[
     &coring::AS_IT_COMES,
     &coring::NO_SPIN,
+    &coring::SPIN,
     &corosensei::FIRST,
     &corosensei::AGAIN,
     &uring::FIRST,

@@ -88,11 +88,12 @@ impl Builder {
         self
     }
 
-    /// For how long at the most an idle core looks at memory before it sleeps. Default 50 us; zero where there are
-    /// more cores than CPUs.
+    /// For how long an idle core looks at memory before it sleeps. Default 6 us, about what a sleep costs; zero where
+    /// there are more cores than CPUs.
     ///
-    /// Adaptive: the window closes by itself while looking does not pay. It buys a round trip of 8 us instead of
-    /// 25, for CPU that would have been idle. Zero never looks.
+    /// Adaptive: the window closes by itself while less than four looks in five pay. A longer one finds more work
+    /// and burns more CPU: 50 us answers at 80,000 requests/s in 7 us instead of 20, for nearly twice the CPU.
+    /// Zero never looks.
     pub fn spin(mut self, longest: Duration) -> Self {
         self.spin = Some(longest);
         self
@@ -229,7 +230,7 @@ impl Builder {
         let spin = match self.spin {
             _ if !enough_cpus => Duration::ZERO,
             Some(longest) => longest,
-            None => Duration::from_micros(50),
+            None => Duration::from_micros(6),
         };
         let pins = if self.pin && enough_cpus {
             cpus[..cores].to_vec()

@@ -1,7 +1,8 @@
 //! coring, the runtime of this repository, on one core: plain closures, std's `Read` and `Write`.
 //!
-//! Two subjects: `coring` is the runtime as it comes, which spins for a bounded time before a core sleeps;
-//! `coring-nospin` never spins, as all the others here. The difference is latency bought with CPU time.
+//! Three subjects: `coring` is the runtime as it comes, which looks at memory for about as long as a sleep costs while
+//! that pays; `coring-spin` looks for up to 50 us; `coring-nospin` never looks, as all the others here. The difference
+//! is latency bought with CPU time.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -19,19 +20,26 @@ use crate::work::{Turns, batches_a_lap};
 #[derive(Debug)]
 pub(crate) struct Coring {
     name: &'static str,
-    spins: bool,
+    /// How long to look before a sleep, where it is not the default.
+    spin: Option<Duration>,
 }
 
 /// Without any option but the number of cores.
 pub(crate) static AS_IT_COMES: Coring = Coring {
     name: "coring",
-    spins: true,
+    spin: None,
 };
 
 /// Without spinning.
 pub(crate) static NO_SPIN: Coring = Coring {
     name: "coring-nospin",
-    spins: false,
+    spin: Some(Duration::ZERO),
+};
+
+/// Spinning for latency.
+pub(crate) static SPIN: Coring = Coring {
+    name: "coring-spin",
+    spin: Some(Duration::from_micros(50)),
 };
 
 impl Subject for Coring {
@@ -50,14 +58,14 @@ impl Subject for Coring {
     fn run(&self, job: &Job) -> Result<(), Skip> {
         let job = *job;
         let mut builder = coring::Runtime::builder().cores(1);
-        if !self.spins {
-            builder = builder.spin(Duration::ZERO);
+        if let Some(spin) = self.spin {
+            builder = builder.spin(spin);
         }
         let runtime = builder.build();
         let runtime = runtime.map_err(|error| Skip::because(error.to_string()))?;
         runtime.run(move || match job.work {
             Work::Echo => match serve(&job)? {},
-            _ if !self.spins => Err(Skip::because(
+            _ if self.spin.is_some() => Err(Skip::because(
                 "differs from coring only where a core sleeps",
             )),
             Work::Yield { tasks } => yields(&job, tasks),

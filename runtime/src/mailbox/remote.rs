@@ -143,7 +143,6 @@ impl<T: Send> Notify for Packet<T> {
 /// The duty to complete a packet: done by [`complete`](Self::complete), or by the drop with `Stopped`.
 struct Completer<T: Send + 'static> {
     packet: Option<Arc<Packet<T>>>,
-    cluster: Arc<Cluster>,
 }
 
 impl<T: Send + 'static> Completer<T> {
@@ -514,7 +513,6 @@ where
     let packet = Arc::new(Packet { state });
     let completer = Completer {
         packet: Some(Arc::clone(&packet)),
-        cluster: Arc::clone(&cluster),
     };
     (
         cluster,

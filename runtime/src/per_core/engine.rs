@@ -235,30 +235,25 @@ impl Driver for Engine {
             None if appointment_ns == u64::MAX => None,
             deadline_ns => Some(deadline_ns.unwrap_or(u64::MAX).min(appointment_ns)),
         };
-        let window_ns = self.window.borrow().length_ns();
+        let window_ns = self.window.borrow_mut().next();
         if window_ns > 0 {
             self.turn_ring(Wait::Submit);
             if scheduler.ready() > 0 {
+                self.window.borrow_mut().looked(true);
                 return;
             }
-            let until_ns = monotonic_ns()
-                .saturating_add(window_ns)
-                .min(deadline_ns.unwrap_or(u64::MAX));
-            if self.look(until_ns)
-                || deadline_ns.is_some_and(|deadline_ns| monotonic_ns() >= deadline_ns)
-            {
+            let window_end_ns = monotonic_ns().saturating_add(window_ns);
+            let deadline_reached = |ns| deadline_ns.is_some_and(|deadline_ns| ns >= deadline_ns);
+            let found = self.look(window_end_ns.min(deadline_ns.unwrap_or(u64::MAX)));
+            if found || deadline_reached(monotonic_ns()) {
+                self.window.borrow_mut().looked(true);
                 self.turn_ring(Wait::Submit);
                 self.drain_inbox(scheduler);
                 return;
             }
+            self.window.borrow_mut().looked(false);
         }
-        let slept_from_ns = monotonic_ns();
         self.sleep(deadline_ns);
-        self.window.borrow_mut().slept(
-            monotonic_ns()
-                .saturating_sub(slept_from_ns)
-                .saturating_add(window_ns),
-        );
         self.drain_inbox(scheduler);
     }
 }
