@@ -5,11 +5,10 @@
 )]
 
 use super::File;
-use crate::io::perform;
+use crate::io::perform_open;
 use coring_uring::op;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -106,11 +105,8 @@ impl OpenOptions {
             io::Error::new(io::ErrorKind::InvalidInput, "the path contains a NUL byte")
         })?;
         let sqe = op::fs::openat(libc::AT_FDCWD, path.as_ptr(), flags, self.mode);
-        // SAFETY: the path lives in this frame until `perform` returns.
-        let fd = unsafe { perform(sqe, "open") }?;
-        let fd = RawFd::try_from(fd).expect("a descriptor is not negative");
-        // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-        Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+        // SAFETY: the path lives in this frame until the operation is done; an open makes a new descriptor.
+        unsafe { perform_open(sqe, "open") }.map(File::from)
     }
 
     /// The flags of open(2), by std's rules.

@@ -27,6 +27,7 @@ use coring_coro::wait::{self, Interrupt, Refusal};
 use coring_uring::{Sqe, Token};
 use std::fmt;
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// The error inside an [`io::Error`] that a cancelled coroutine gets. See [`is_cancelled`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,19 @@ pub(crate) unsafe fn perform(sqe: Sqe, what_for: &'static str) -> io::Result<u32
             outcome => return outcome,
         }
     }
+}
+
+/// As [`perform`], for an operation whose result is a new descriptor.
+///
+/// # Safety
+///
+/// As [`perform`]; the operation's result is a descriptor that nobody else knows.
+pub(crate) unsafe fn perform_open(sqe: Sqe, what_for: &'static str) -> io::Result<OwnedFd> {
+    // SAFETY: passed on to the caller.
+    let fd = unsafe { perform(sqe, what_for) }?;
+    let fd = RawFd::try_from(fd).expect("a descriptor fits in its own type");
+    // SAFETY: the kernel has just given us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// # Safety

@@ -7,12 +7,12 @@
     reason = "lends buffers and addresses to the kernel while the operation runs"
 )]
 
-use super::perform;
+use super::{perform, perform_open};
 use coring_uring::op;
 use socket2::{SockAddr, SockAddrStorage};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Waits until `fd` is ready for one of `events` (`POLLIN`, `POLLOUT`, ...).
 fn poll(fd: BorrowedFd<'_>, events: libc::c_short) -> io::Result<()> {
@@ -95,11 +95,8 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
             &raw mut length,
             libc::SOCK_CLOEXEC,
         );
-        // SAFETY: storage and length live in this frame until `perform` returns.
-        let accepted = unsafe { perform(sqe, "accept") }?;
-        let accepted = RawFd::try_from(accepted).expect("a descriptor is not negative");
-        // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-        let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
+        // SAFETY: storage and length live in this frame until the operation is done; an accept makes a new descriptor.
+        let accepted = unsafe { perform_open(sqe, "accept") }?;
         // SAFETY: the kernel has filled the storage up to this length.
         let address = unsafe { SockAddr::new(storage, length) };
         Ok((accepted, address))

@@ -91,14 +91,15 @@ impl Port {
     fn wake(&self) {
         // Pairs with the fence in `publish_sleeping`.
         fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed) {
-            if let Some(doorbell) = self.doorbell.get() {
-                match crate::per_core::current() {
-                    // Travels with what this core submits at the end of its turn.
-                    Some(engine) => engine.ring().borrow_mut().ring_doorbell(doorbell),
-                    None => doorbell.ring(),
-                }
-            }
+        let took_the_flag =
+            self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed);
+        let Some(doorbell) = self.doorbell.get().filter(|_| took_the_flag) else {
+            return;
+        };
+        match crate::per_core::current() {
+            // Travels with what this core submits at the end of its turn.
+            Some(engine) => engine.ring().borrow_mut().ring_doorbell(doorbell),
+            None => doorbell.ring(),
         }
     }
 

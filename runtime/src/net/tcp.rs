@@ -393,9 +393,8 @@ macro_rules! descriptor {
         impl FromRawFd for $type {
             unsafe fn from_raw_fd(fd: RawFd) -> Self {
                 // SAFETY: the caller owns `fd` and gives it to us.
-                Self {
-                    fd: unsafe { OwnedFd::from_raw_fd(fd) },
-                }
+                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                Self { fd }
             }
         }
     };
