@@ -90,14 +90,17 @@ impl Callsite {
 
     #[cold]
     fn first_reached(&'static self) -> u32 {
-        self.register();
+        if self.register() {
+            crate::crash::describe(self);
+        }
         crate::state::ask(self)
     }
 
     /// Gives the site its id and puts it into the list, once.
-    fn register(&'static self) {
+    /// Returns true to the one caller that did it.
+    fn register(&'static self) -> bool {
         if self.id.load(Ordering::Relaxed) != 0 {
-            return;
+            return false;
         }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         assert!(
@@ -109,7 +112,7 @@ impl Callsite {
             .compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed)
             .is_err()
         {
-            return; // Another thread was faster; the number just taken stays unused.
+            return false; // Another thread was faster; the number just taken stays unused.
         }
         let mut head = SITES.load(Ordering::Relaxed);
         loop {
@@ -121,7 +124,7 @@ impl Callsite {
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(newer) => head = newer,
             }
         }

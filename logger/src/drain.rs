@@ -12,7 +12,8 @@
 //!    later (a core's turn took longer) is written late and counted. During a flush there is no cutoff.
 //! 2. Take the ring whose next record is oldest, and write records from it until another ring's is older. Comparing rings only
 //!    at such a change keeps the merge cheap: with R rings it costs R compares per change, none per record in between.
-//! 3. Give the bytes back to the producers, hand the blocks to the sinks.
+//! 3. Hand the blocks to the sinks, then give the bytes back to the producers: what a sink has not taken is still in a ring, and so in
+//!    the crash ring, should the process be killed in between.
 //!
 //! The order of lines from one ring is the order in which they were logged, always.
 
@@ -32,11 +33,13 @@ use log::Level;
 
 use crate::callsite::{self, Callsite};
 use crate::clock::{self, Calibration};
+use crate::crash;
 use crate::encode::push;
 use crate::line::{Line, Origin, Site};
 use crate::memory;
 use crate::plan::Plan;
 use crate::record::{self, Head, id};
+use crate::recover::Recovered;
 use crate::state;
 
 /// What a [`Logger`](crate::Logger) and its drain share.
@@ -136,6 +139,10 @@ impl Drain {
         }
     }
 
+    pub(crate) fn clock(&self) -> clock::Line {
+        self.clock.line()
+    }
+
     /// Drains until the logger is shut down. The body of the drain's thread.
     pub fn run(mut self) {
         while !self.control.stop.load(Ordering::Acquire) {
@@ -168,13 +175,13 @@ impl Drain {
         if flushing && left > 0 {
             self.report_silent_losses();
         }
-        self.sources
-            .iter_mut()
-            .for_each(|source| source.release(self.recorder));
         if self.control.dump.swap(false, Ordering::AcqRel) {
             self.dump("dump() was called");
         }
         self.write_out(now);
+        self.sources
+            .iter_mut()
+            .for_each(|source| source.release(self.recorder));
         if flushing && left > 0 {
             state::flush_done(ticket);
         }
@@ -182,6 +189,39 @@ impl Drain {
             lines: budget - left,
             more: left == 0,
         }
+    }
+
+    /// Writes what a process that died has left in its rings.
+    pub(crate) fn write_recovered(&mut self, recovered: &Recovered) {
+        let now = self.clock.line().wall_ns(clock::ticks());
+        let process = recovered.process();
+        let text = format!(
+            "recovered {} lines of process {process}, which ended without shutting its logger down",
+            recovered.len()
+        );
+        note(&mut self.outputs, &self.own, Level::Warn, &text, now);
+        recovered.for_each(|line| {
+            self.outputs
+                .iter_mut()
+                .for_each(|output| output.line(line, &self.control));
+        });
+        for place in recovered.torn() {
+            note(
+                &mut self.outputs,
+                &self.own,
+                Level::Warn,
+                &format!("torn record: {place}"),
+                now,
+            );
+        }
+        note(
+            &mut self.outputs,
+            &self.own,
+            Level::Warn,
+            &format!("end of the lines of process {process}"),
+            now,
+        );
+        self.write_out(clock::ticks());
     }
 
     /// Writes all that is left, reports losses, and makes it durable. The last call.
@@ -194,6 +234,7 @@ impl Drain {
         self.outputs
             .iter_mut()
             .for_each(|output| output.finish(now, &self.control));
+        crash::remove();
     }
 
     /// New rings, early lines, clock, requests.
@@ -215,7 +256,12 @@ impl Drain {
                 &format!("{early} lines were logged before the logger was started, and are lost"),
             );
         }
-        if let Some(step) = self.clock.update(now) {
+        let line = self.clock.line();
+        let step = self.clock.update(now);
+        if self.clock.line() != line {
+            crash::set_clock(self.clock.line());
+        }
+        if let Some(step) = step {
             self.last_wall_ns = 0;
             self.note(
                 Level::Warn,
@@ -266,7 +312,10 @@ impl Drain {
                     .is_some_and(|ticks| ticks <= bound)
             {
                 self.write_next(index);
-                self.sources[index].release_some(self.recorder);
+                if self.sources[index].has_read_much() {
+                    self.write_out(clock::ticks());
+                    self.sources[index].release(self.recorder);
+                }
                 budget -= 1;
             }
         }

@@ -8,6 +8,9 @@ mod json;
 mod text;
 
 pub use binary::Binary;
+#[cfg(test)]
+pub(crate) use binary::push_origin;
+pub(crate) use binary::{MAGIC, push_site, read_site};
 
 pub use json::Json;
 pub(crate) use text::timestamp;

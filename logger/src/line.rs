@@ -125,6 +125,26 @@ impl<'a> Line<'a> {
         })
     }
 
+    /// Decodes every value once; afterwards nothing below can be torn.
+    pub(crate) fn check(&self) -> Result<(), Torn> {
+        let mut values = self.message_end()?;
+        match self.site {
+            Some(site) => values.advance(site.keys.len()),
+            None => {
+                while values.rest().first().is_some_and(|tag| *tag != 0) {
+                    values.text()?;
+                    values.value()?;
+                }
+                Ok(())
+            }
+        }?;
+        if values.rest().len() < 8 && values.rest().iter().all(|byte| *byte == 0) {
+            Ok(())
+        } else {
+            Err(Torn)
+        }
+    }
+
     /// Nanoseconds since 1970.
     #[must_use]
     pub fn time_ns(&self) -> u64 {

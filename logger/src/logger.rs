@@ -7,6 +7,7 @@
 //! ```
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -15,12 +16,14 @@ use std::time::{Duration, Instant};
 use log::LevelFilter;
 
 use crate::context::Hooks;
+use crate::crash::{self, Slots};
 use crate::drain::{Control, Drain, DrainSettings, Output, Sync};
 use crate::filter::Filter;
 use crate::format::{Format, Text};
+use crate::recover::Recovered;
 use crate::sink::{File, FileOptions, Memory, MemoryLines, Sink, Stderr};
 use crate::state::{self, Full, Settings};
-use crate::{facade, memory, producer};
+use crate::{facade, fatal, memory, producer};
 
 /// A running logger. There is one per process at a time. Dropping it shuts it down.
 #[derive(Debug)]
@@ -41,6 +44,9 @@ pub struct Builder {
     drain: DrainSettings,
     cpu: Option<usize>,
     log_facade: bool,
+    crash_ring: Option<PathBuf>,
+    crash_threads: usize,
+    handle_crashes: bool,
 }
 
 impl std::fmt::Debug for Builder {
@@ -76,6 +82,9 @@ impl Default for Builder {
             },
             cpu: None,
             log_facade: true,
+            crash_ring: None,
+            crash_threads: 32,
+            handle_crashes: false,
         }
     }
 }
@@ -208,6 +217,29 @@ impl Builder {
         self
     }
 
+    /// Keeps the rings in a file in memory, which must be on a tmpfs (`/dev/shm/server.ring`): after SIGKILL, an abort or a fault the lines that
+    /// were not yet written are there. The next logger that is started with the same path writes them first, marked as recovered (and perhaps
+    /// repeating the last block); `coring-log recover` shows them at any time. Removed at an orderly shutdown. Default: none.
+    ///
+    /// The file has room for one ring per CPU and for 32 threads; rings beyond live in anonymous memory.
+    pub fn crash_ring(mut self, path: impl Into<PathBuf>) -> Self {
+        self.crash_ring = Some(path.into());
+        self
+    }
+
+    /// How many threads outside the runtime get a ring in the crash ring's file. Default: 32.
+    pub fn crash_ring_threads(mut self, count: usize) -> Self {
+        self.crash_threads = count;
+        self
+    }
+
+    /// Logs panics as errors, and lets the drain write what is left when a fatal signal comes (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT); previous
+    /// handlers run afterwards. Stays in force for the process. Default: no.
+    pub fn handle_crashes(mut self, on: bool) -> Self {
+        self.handle_crashes = on;
+        self
+    }
+
     /// Starts the logger with a drain thread of its own.
     ///
     /// # Errors
@@ -254,14 +286,27 @@ impl Builder {
         if self.log_facade {
             facade::install()?;
         }
+        if state::is_running() {
+            return Err(already_running());
+        }
         let control = Arc::new(Control::default());
-        let drain = Drain::new(control.clone(), self.outputs, self.drain);
-        state::begin(self.settings).map_err(|_| {
-            io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "a logger is running in this process: shut it down before starting another",
-            )
-        })?;
+        let mut drain = Drain::new(control.clone(), self.outputs, self.drain);
+        if let Some(path) = &self.crash_ring {
+            if let Some(recovered) = crash::take_over(path)?.and_then(Recovered::read) {
+                drain.write_recovered(&recovered);
+            }
+            let slots = Slots {
+                cores: std::thread::available_parallelism().map_or(1, usize::from),
+                core_bytes: self.settings.core_ring_bytes,
+                threads: self.crash_threads,
+                thread_bytes: self.settings.thread_ring_bytes,
+            };
+            crash::create(path, slots, drain.clock())?;
+        }
+        if self.handle_crashes {
+            fatal::install();
+        }
+        state::begin(self.settings).map_err(|_| already_running())?;
         Ok((
             Logger {
                 control,
@@ -271,6 +316,13 @@ impl Builder {
             drain,
         ))
     }
+}
+
+fn already_running() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "a logger is running in this process: shut it down before starting another",
+    )
 }
 
 fn bind_to_cpu(cpu: usize) {

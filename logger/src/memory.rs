@@ -153,7 +153,10 @@ pub(crate) fn create(capacity: usize, core: Option<u32>, limit: usize) -> io::Re
             "{limit} threads log already: raise max_rings in the logger's builder"
         )));
     }
-    let ring = Arc::new(Ring::anonymous(capacity, label)?);
+    let ring = match crate::crash::allot(capacity, &label) {
+        Some(ring) => ring,
+        None => Arc::new(Ring::anonymous(capacity, label)?),
+    };
     rings.push(ring.clone());
     // Release: pairs with the Acquire in `version`.
     VERSION.fetch_add(1, Ordering::Release);
@@ -177,5 +180,6 @@ pub(crate) fn forget_all() {
 
 /// Forgets a closed ring that the drain has emptied.
 pub(crate) fn remove(ring: &Arc<Ring>) {
+    crate::crash::give_back(ring);
     lock(&RINGS).retain(|listed| !Arc::ptr_eq(listed, ring));
 }

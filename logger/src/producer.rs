@@ -70,7 +70,7 @@ impl Producer {
     fn new(ring: Arc<Ring>, publish_bytes: u64) -> Self {
         let capacity = ring.capacity() as u64;
         Self {
-            writer: Writer::new(capacity, 0),
+            writer: Writer::new(capacity, ring.shared().end()),
             data: ring.data().as_ptr(),
             mask: capacity - 1,
             busy: Cell::new(false),
@@ -130,6 +130,12 @@ impl Producer {
         let offset = (position & self.mask) as usize;
         // SAFETY: the offset is inside the ring.
         let at = unsafe { self.data.add(offset) };
+        #[expect(clippy::cast_possible_truncation, reason = "a record's size")]
+        let last = (size - 8) as usize;
+        // SAFETY: the last word of the record: padding must be zero, which is no tag. What follows may write over it.
+        let last = unsafe { at.add(last) };
+        // SAFETY: reserved and 8-aligned.
+        unsafe { last.cast::<u64>().write(0) };
         // SAFETY: the second word of the header, reserved.
         let second = unsafe { at.add(8) };
         // SAFETY: reserved; records are 8-aligned because positions and sizes are multiples of 8.

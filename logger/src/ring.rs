@@ -68,6 +68,19 @@ impl Shared {
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
+    /// A new writer takes the ring over; losses of the old one have been told.
+    pub(crate) fn forget_drops(&self) {
+        self.dropped
+            .0
+            .iter()
+            .for_each(|count| count.store(0, Ordering::Relaxed));
+    }
+
+    /// The position up to which the ring is published: where a new writer goes on.
+    pub(crate) fn end(&self) -> u64 {
+        self.head.0.load(Ordering::Relaxed)
+    }
+
     /// Lines lost so far, by level (error first).
     pub(crate) fn drops(&self) -> [u64; 5] {
         std::array::from_fn(|index| self.dropped.0[index].load(Ordering::Relaxed))

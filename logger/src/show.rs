@@ -90,6 +90,15 @@ pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
+impl std::fmt::Display for Value<'_> {
+    /// As `{}` would have shown the argument.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = Vec::new();
+        show(&mut out, *self, &Spec::DISPLAY);
+        f.write_str(&String::from_utf8_lossy(&out))
+    }
+}
+
 /// `write!` into a `Vec` fails only if a `Display` does, and those of the standard library do not.
 macro_rules! put {
     ($out:expr, $($format:tt)+) => {

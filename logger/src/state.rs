@@ -19,7 +19,7 @@ use log::{Level, LevelFilter};
 use crate::callsite::{self, Callsite, Interest};
 use crate::context::Hooks;
 use crate::filter::Filter;
-use crate::{memory, producer};
+use crate::{crash, memory, producer};
 
 /// What a log call does when its ring is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,6 +87,7 @@ pub(crate) fn begin(settings: Settings) -> Result<(), Settings> {
         return Err(settings);
     }
     if phase() == Phase::Forked {
+        crash::forget_after_fork();
         memory::forget_all();
         producer::begin_after_fork();
     }

@@ -30,6 +30,8 @@ pub(super) struct Source {
     next: Option<Head>,
     origin: Origin,
     pub(super) trail_origin: Origin,
+    /// Where `position` was at the last release.
+    given: u64,
     /// Up to here a dump has shown everything.
     pub(super) dumped: u64,
 }
@@ -52,6 +54,7 @@ impl Source {
             trail_origin: origin.clone(),
             origin,
             dumped: head,
+            given: head,
             ring,
         }
     }
@@ -228,16 +231,15 @@ impl Source {
         ))
     }
 
-    /// Gives bytes back in the middle of a pass, when an eighth of the ring has been read: the producer need not wait for its end.
+    /// An eighth of the ring has been read: bytes should be given back in the middle of a pass, so that the producer need not wait for its end.
     #[inline]
-    pub(super) fn release_some(&mut self, keep_history: bool) {
-        if self.reader.position - self.reader.released() > self.ring.capacity() as u64 / 8 {
-            self.release(keep_history);
-        }
+    pub(super) fn has_read_much(&self) -> bool {
+        self.reader.position - self.given >= self.ring.capacity() as u64 / 8
     }
 
     /// Gives read bytes back, all of them or, for the flight recorder, all but half a ring.
     pub(super) fn release(&mut self, keep_history: bool) {
+        self.given = self.reader.position;
         if !keep_history {
             self.reader
                 .release(self.ring.shared(), self.reader.position);

@@ -103,3 +103,33 @@ impl Format for Binary {
         out[start + 8..start + 16].copy_from_slice(&line.time_ns().to_le_bytes());
     }
 }
+/// The reverse of [`push_site`].
+pub(crate) fn read_site(bytes: &[u8]) -> Result<Site, crate::value::Torn> {
+    use crate::value::{Torn, Value, Values};
+    let mut values = Values::new(bytes);
+    let narrow = |number: u64| u32::try_from(number).map_err(|_| Torn);
+    let id = narrow(values.number()?)?;
+    let level = values.number()?;
+    let level = log::Level::iter()
+        .find(|known| *known as u64 == level)
+        .ok_or(Torn)?;
+    let line = narrow(values.number()?)?;
+    let mut text = || values.text().map(str::to_owned);
+    let (target, module, file, format) = (text()?, text()?, text()?, text()?);
+    let mut keys = Vec::new();
+    while let Some(Value::Text(key, _)) = values.next() {
+        keys.push(key.to_owned());
+    }
+    let plan = crate::plan::Plan::parse(&format);
+    Ok(Site {
+        id,
+        level,
+        target,
+        module,
+        file,
+        line,
+        format,
+        keys,
+        plan,
+    })
+}

@@ -2,6 +2,7 @@
 //! its own (kill, fork, signals) runs this binary again with an environment variable that names the part to play.
 
 mod basics;
+mod crash;
 mod exactness;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

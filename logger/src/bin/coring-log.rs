@@ -1,0 +1,255 @@
+//! `coring-log`: shows binary log files as text or JSON, merges several by time, follows one that grows, and recovers crash rings.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use coring_logger::{Filter, Format, Json, Line, LogReader, Recovered, Text};
+
+const USAGE: &str = "\
+coring-log [OPTIONS] FILE...        show binary log files, merged by time
+coring-log [OPTIONS] recover RING   show what is in the crash ring of a process that died
+
+  --filter FILTER      only what this allows, as info,net=debug
+  --key KEY[=VALUE]    only lines with this field
+  --core N             only lines of this core
+  --since T --until T  only lines in this span; T is nanoseconds or seconds since 1970
+  --json               JSON lines instead of text
+  --pattern PATTERN    text by this pattern, as '{time} {level} {message}{fields}'
+  --follow             wait for more at the end of the (one) file
+";
+
+#[derive(Default)]
+struct Options {
+    filter: Option<Filter>,
+    key: Option<(String, Option<String>)>,
+    core: Option<u32>,
+    since_ns: u64,
+    until_ns: Option<u64>,
+    json: bool,
+    pattern: Option<Text>,
+    follow: bool,
+    files: Vec<PathBuf>,
+}
+
+fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options::default();
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--filter" => {
+                options.filter = Some(
+                    value()?
+                        .parse()
+                        .map_err(|error| format!("--filter: {error}"))?,
+                )
+            }
+            "--key" => {
+                let value = value()?;
+                options.key = Some(match value.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (value, None),
+                });
+            }
+            "--core" => {
+                options.core = Some(
+                    value()?
+                        .parse()
+                        .map_err(|error| format!("--core: {error}"))?,
+                )
+            }
+            "--since" => options.since_ns = time_ns(&value()?)?,
+            "--until" => options.until_ns = Some(time_ns(&value()?)?),
+            "--json" => options.json = true,
+            "--pattern" => {
+                options.pattern = Some(
+                    value()?
+                        .parse()
+                        .map_err(|error| format!("--pattern: {error}"))?,
+                )
+            }
+            "--follow" => options.follow = true,
+            "--help" | "-h" => return Err(USAGE.to_owned()),
+            option if option.starts_with("--") => {
+                return Err(format!("{option} is unknown\n\n{USAGE}"));
+            }
+            file => options.files.push(file.into()),
+        }
+    }
+    if options.files.is_empty() {
+        Err(USAGE.to_owned())
+    } else {
+        Ok(options)
+    }
+}
+
+/// Nanoseconds, or seconds if the number is too small to be nanoseconds of this century.
+fn time_ns(text: &str) -> Result<u64, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{text}: {error}"))?;
+    match text.parse::<u64>() {
+        Ok(ns) if ns > 1_000_000_000_000_000 => Ok(ns),
+        _ => u64::try_from(
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|error| format!("{text}: {error}"))?
+                .as_nanos(),
+        )
+        .map_err(|error| format!("{text}: {error}")),
+    }
+}
+
+impl Options {
+    fn wants(&self, line: &Line<'_>) -> bool {
+        let has_key = |(wanted, value): &(String, Option<String>)| {
+            line.fields().any(|(key, found)| {
+                key == wanted
+                    && value
+                        .as_ref()
+                        .is_none_or(|value| found.to_string() == *value)
+            })
+        };
+        line.time_ns() >= self.since_ns
+            && self.until_ns.is_none_or(|until| line.time_ns() <= until)
+            && self.core.is_none_or(|core| line.core() == Some(core))
+            && self
+                .filter
+                .as_ref()
+                .is_none_or(|filter| filter.allows(line.target(), line.level()))
+            && self.key.as_ref().is_none_or(has_key)
+    }
+
+    fn format(&self) -> Box<dyn Format> {
+        if self.json {
+            Box::new(Json::new())
+        } else {
+            Box::new(self.pattern.clone().unwrap_or_default())
+        }
+    }
+}
+
+/// Shows the lines of all files in time order. Each file is in order by itself, so the next line is the earliest of their next ones.
+fn show(options: &Options) -> io::Result<()> {
+    let files = options
+        .files
+        .iter()
+        .map(read)
+        .collect::<io::Result<Vec<_>>>()?;
+    let mut readers: Vec<_> = files.iter().map(|bytes| LogReader::new(bytes)).collect();
+    let (mut format, mut out) = (options.format(), Vec::new());
+    loop {
+        let mut next: Option<(u64, usize)> = None;
+        for (index, reader) in readers.iter_mut().enumerate() {
+            let time = loop {
+                match reader.peek_time_ns() {
+                    Ok(time) => break time,
+                    Err(torn) => {
+                        eprintln!("{}: {torn}", options.files[index].display());
+                        reader.skip_torn();
+                    }
+                }
+            };
+            if let Some(time) = time
+                && next.is_none_or(|(earliest, _)| time < earliest)
+            {
+                next = Some((time, index));
+            }
+        }
+        let Some((_, index)) = next else { break };
+        match readers[index].next_line() {
+            Ok(Some(line)) if options.wants(&line) => format.line(&line, &mut out),
+            Ok(_) => {}
+            Err(torn) => {
+                eprintln!("{}: {torn}", options.files[index].display());
+                readers[index].skip_torn();
+            }
+        }
+        if out.len() > 64 * 1024 {
+            io::stdout().write_all(&out)?;
+            out.clear();
+        }
+    }
+    io::stdout().write_all(&out)
+}
+
+/// Shows one file and what is appended to it, until the reader of our output goes away.
+fn follow(options: &Options) -> io::Result<()> {
+    let mut format = options.format();
+    let mut bytes = read(&options.files[0])?;
+    let mut reader = LogReader::new(&[]);
+    loop {
+        let mut out = Vec::new();
+        let mut current = reader.resume(&bytes);
+        loop {
+            match current.next_line() {
+                Ok(Some(line)) if options.wants(&line) => format.line(&line, &mut out),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(torn) => {
+                    eprintln!("{torn}");
+                    current.skip_torn();
+                }
+            }
+        }
+        reader = current.resume(&[]);
+        io::stdout().write_all(&out)?;
+        let before = bytes.len();
+        while bytes.len() == before {
+            std::thread::sleep(Duration::from_millis(100));
+            bytes = read(&options.files[0])?;
+            if bytes.len() < before {
+                reader = LogReader::new(&[]); // A new file has taken the name.
+                break;
+            }
+        }
+    }
+}
+
+fn recover(options: &Options) -> io::Result<()> {
+    let recovered = Recovered::open(&options.files[1])?;
+    let (mut format, mut out) = (options.format(), Vec::new());
+    recovered.for_each(|line| {
+        if options.wants(line) {
+            format.line(line, &mut out);
+        }
+    });
+    io::stdout().write_all(&out)?;
+    eprintln!(
+        "{} lines of process {}",
+        recovered.len(),
+        recovered.process()
+    );
+    recovered
+        .torn()
+        .iter()
+        .for_each(|place| eprintln!("torn record: {place}"));
+    Ok(())
+}
+
+fn read(path: &PathBuf) -> io::Result<Vec<u8>> {
+    std::fs::read(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+fn main() -> ExitCode {
+    let options = match parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    let result = match options.files.as_slice() {
+        [word, _] if word.as_os_str() == "recover" => recover(&options),
+        [_] if options.follow => follow(&options),
+        _ => show(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("coring-log: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
