@@ -7,13 +7,13 @@
 //! ```
 
 mod cancel;
-//mod clients;
+mod clients;
 mod echo;
 mod file;
 mod lanes;
 mod lifecycle;
 mod panics;
-//mod process;
+mod process;
 mod races;
 mod remote;
 mod scale;

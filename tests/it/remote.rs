@@ -319,3 +319,40 @@ fn wrong_calls_say_so() {
         });
     });
 }
+
+#[test]
+fn a_handle_is_joined_in_another_runtime() {
+    // Goal: a handle of one runtime may be joined by a coroutine of another one, whatever the numbers of the cores.
+    // Method: two runtimes at once; the closure ends only when the other side waits. With core numbers that the
+    // first runtime does not have.
+    check(|| {
+        let (send, handles) = std::sync::mpsc::channel::<RemoteHandle<usize>>();
+        let waits = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::clone(&waits);
+        let other = thread::spawn(move || {
+            let handle = handles.recv().unwrap();
+            runtime(3).run(move || {
+                let joiner = spawn_on(2, move || {
+                    let joiner = coro::spawn(move || handle.join().unwrap());
+                    // It waits when it has had its first turn.
+                    coro::yield_now();
+                    waiting.store(1, Ordering::Release);
+                    joiner.join().unwrap()
+                });
+                joiner.join().unwrap()
+            })
+        });
+        runtime(1).run(|| {
+            let until_waited_for = Arc::clone(&waits);
+            let handle = spawn_on(0, move || {
+                coring_tests::until("somebody waits", || {
+                    until_waited_for.load(Ordering::Acquire) == 1
+                });
+                42
+            });
+            send.send(handle).unwrap();
+            coring_tests::until("it has ended", || other.is_finished());
+        });
+        assert_eq!(other.join().unwrap(), 42);
+    });
+}

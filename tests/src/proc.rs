@@ -90,6 +90,10 @@ pub fn raise_file_limit() -> u64 {
 }
 
 /// Whether a load from this address would fault. Asks the kernel, which answers instead of faulting.
+///
+/// # Panics
+///
+/// When it gives no answer.
 #[must_use]
 pub fn is_guarded(address: usize) -> bool {
     let mut byte = 0u8;
@@ -101,10 +105,10 @@ pub fn is_guarded(address: usize) -> bool {
         iov_base: std::ptr::without_provenance_mut(address),
         iov_len: 1,
     };
+    // SAFETY: it only asks.
+    let pid = unsafe { libc::getpid() };
     // SAFETY: writes one byte into `byte`; the other address is only a number to the kernel.
-    let read = unsafe {
-        libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0)
-    };
+    let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
     let error = std::io::Error::last_os_error().raw_os_error();
     assert!(
         read == 1 || error == Some(libc::EFAULT),
