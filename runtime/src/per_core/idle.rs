@@ -80,7 +80,9 @@ mod tests {
     #[test]
     fn looking_in_vain_closes_the_window_but_for_probes() {
         let mut window = Window::new(Duration::from_micros(6));
-        (0..10).for_each(|_| drop(idle(&mut window, false)));
+        for _ in 0..10 {
+            idle(&mut window, false);
+        }
         let rounds = 320;
         let looks = (0..rounds).filter(|_| idle(&mut window, false)).count();
         assert!(
@@ -92,8 +94,12 @@ mod tests {
     #[test]
     fn work_that_comes_back_soon_opens_it_again() {
         let mut window = Window::new(Duration::from_micros(6));
-        (0..10).for_each(|_| drop(idle(&mut window, false)));
-        (0..PROBE_EVERY + 8).for_each(|_| drop(idle(&mut window, true)));
+        for _ in 0..10 {
+            idle(&mut window, false);
+        }
+        for _ in 0..PROBE_EVERY + 8 {
+            idle(&mut window, true);
+        }
         assert!((0..100).all(|_| idle(&mut window, true)));
     }
 
