@@ -13,8 +13,8 @@ pub(crate) use binary::push_origin;
 pub(crate) use binary::{MAGIC, push_site, read_site};
 
 pub use json::Json;
-pub(crate) use text::timestamp;
 pub use text::{ParsePatternError, Text};
+pub(crate) use text::{fields as push_fields, timestamp};
 
 use crate::line::Line;
 

@@ -79,6 +79,8 @@ mod show;
 mod sink;
 mod state;
 mod system;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod value;
 
 use __private as expanded;
@@ -94,8 +96,10 @@ pub use log::{Level, LevelFilter, STATIC_MAX_LEVEL};
 pub use logger::{Builder, Logger, Stats};
 pub use producer::{CoreRing, Entered, register_core};
 pub use recover::Recovered;
-pub use sink::{File, FileOptions, Memory, MemoryLines, Sink, Stderr};
+pub use sink::{Datagram, File, FileOptions, Journal, Memory, MemoryLines, Sink, Stderr, Syslog};
 pub use state::Full;
+#[cfg(feature = "tracing")]
+pub use tracing::TracingLayer;
 pub use value::{Nested, Torn, Value, Values};
 
 /// The counter that time stamps are made of, for [`CoreRing::set_turn_ticks`].

@@ -3,10 +3,12 @@
 //! A [`Sink`] is called on the drain's thread only, with whole lines in large blocks. It may fail: what it did not take is kept (within
 //! a bound), offered again later, and lines that cannot be kept are counted. Nothing a sink does can reach a core.
 
+mod datagram;
 mod file;
 mod memory;
 mod stderr;
 
+pub use datagram::{Datagram, Journal, Syslog};
 pub use file::{File, FileOptions};
 pub use memory::{Memory, MemoryLines};
 pub use stderr::Stderr;

@@ -192,7 +192,7 @@ fn coroutine(line: &Line<'_>, out: &mut Vec<u8>) {
 }
 
 /// ` key=value`. Texts that could be taken for something else are quoted.
-fn fields(line: &Line<'_>, out: &mut Vec<u8>) {
+pub(crate) fn fields(line: &Line<'_>, out: &mut Vec<u8>) {
     for (key, value) in line.fields() {
         out.push(b' ');
         out.extend_from_slice(key.as_bytes());

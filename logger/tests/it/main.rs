@@ -4,6 +4,7 @@
 mod basics;
 mod crash;
 mod exactness;
+mod sinks;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

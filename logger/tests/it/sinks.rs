@@ -1,0 +1,520 @@
+//! Goal: sinks do what they say under good and bad conditions: rotation and retention, moved files, full disks, deaf readers, daemons.
+
+use coring_logger::{
+    Datagram, File, FileOptions, Journal, Json, Level, Logger, Sink, Syslog, info, log, warn,
+    with_context,
+};
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::crash::scratch;
+use crate::exclusive;
+
+fn files(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let mut names: Vec<_> = entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn all_lines(directory: &Path) -> Vec<u64> {
+    let mut rotated: Vec<_> = files(directory);
+    rotated.sort_by_key(|name| (name == "log", name.clone()));
+    let text: String = rotated
+        .iter()
+        .map(|name| std::fs::read_to_string(directory.join(name)).expect("text"))
+        .collect();
+    text.lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect()
+}
+
+/// Logs numbers and flushes now and then, so that the sink gets many blocks.
+fn log_numbers(logger: &Logger, count: u64) {
+    for number in 0..count {
+        info!("{}", number);
+        if number % 50 == 49 {
+            logger.flush().expect("flushes");
+        }
+    }
+    logger.flush().expect("flushes");
+}
+
+#[test]
+fn rotation_by_size_loses_no_line_and_keeps_what_it_should() {
+    let _turn = exclusive();
+    let directory = scratch();
+    let path = directory.path().join("log");
+    let logger = Logger::builder()
+        .pattern("{message}")
+        .file(FileOptions::new(&path).rotate_bytes(1000))
+        .start()
+        .expect("starts");
+    log_numbers(&logger, 2000);
+    logger.shutdown();
+    assert!(
+        files(directory.path()).len() > 5,
+        "{:?}",
+        files(directory.path())
+    );
+    assert!(
+        all_lines(directory.path()).into_iter().eq(0..2000),
+        "a line is missing, or out of order"
+    );
+
+    let options = FileOptions::new(&path).rotate_bytes(500).keep_files(3);
+    let logger = Logger::builder()
+        .pattern("{message}")
+        .file(options)
+        .start()
+        .expect("starts");
+    log_numbers(&logger, 1000);
+    logger.shutdown();
+    assert_eq!(
+        files(directory.path()).len(),
+        4,
+        "the current file and three rotated ones"
+    );
+    assert_eq!(all_lines(directory.path()).last(), Some(&999));
+}
+
+#[test]
+fn rotation_by_time_and_retention_by_bytes() {
+    let _turn = exclusive();
+    let directory = scratch();
+    let options = FileOptions::new(directory.path().join("log"))
+        .rotate_every(Duration::from_millis(50))
+        .keep_bytes(40);
+    let logger = Logger::builder()
+        .pattern("{message}")
+        .file(options)
+        .start()
+        .expect("starts");
+    for number in 0..8 {
+        info!("{}", 1_000_000 + number);
+        logger.flush().expect("flushes");
+        std::thread::sleep(Duration::from_millis(51));
+    }
+    logger.shutdown();
+    let names = files(directory.path());
+    assert!(
+        (4..=6).contains(&names.len()),
+        "8 bytes each, 40 kept, and the current one: {names:?}"
+    );
+}
+
+#[test]
+fn a_file_that_is_moved_or_reopened_is_made_anew() {
+    let _turn = exclusive();
+    let directory = scratch();
+    let path = directory.path().join("sub/log");
+    let logger = Logger::builder()
+        .pattern("{message}")
+        .file(&path)
+        .start()
+        .expect("starts");
+    info!("first");
+    logger.flush().expect("flushes");
+    std::fs::rename(&path, directory.path().join("moved")).expect("renames");
+    logger.reopen();
+    info!("second");
+    logger.flush().expect("flushes");
+    // Without a word to the logger: the whole directory goes.
+    std::fs::remove_dir_all(directory.path().join("sub")).expect("removes");
+    std::thread::sleep(Duration::from_millis(1100));
+    info!("third");
+    logger.shutdown();
+    assert_eq!(
+        std::fs::read_to_string(directory.path().join("moved")).expect("moved"),
+        "first\n"
+    );
+    assert_eq!(std::fs::read_to_string(&path).expect("new"), "third\n");
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn rotated_files_are_compressed() {
+    let _turn = exclusive();
+    let directory = scratch();
+    let options = FileOptions::new(directory.path().join("log"))
+        .rotate_bytes(1000)
+        .compress(true);
+    let logger = Logger::builder()
+        .pattern("{message}")
+        .file(options)
+        .start()
+        .expect("starts");
+    log_numbers(&logger, 1000);
+    logger.shutdown();
+    let mut text = String::new();
+    for name in files(directory.path()) {
+        let file = std::fs::File::open(directory.path().join(&name)).expect("opens");
+        if name == "log" {
+            continue;
+        }
+        assert!(name.ends_with(".zst"), "{name}");
+        text += &String::from_utf8(zstd::decode_all(file).expect("zstd")).expect("text");
+    }
+    text += &std::fs::read_to_string(directory.path().join("log")).expect("text");
+    assert!(
+        text.lines()
+            .map(|line| line.parse::<u64>().expect("a number"))
+            .eq(0..1000)
+    );
+}
+
+/// A sink that fails when told to.
+struct Moody {
+    fails: Arc<AtomicBool>,
+    tried: Arc<AtomicUsize>,
+    file: File,
+}
+
+impl Sink for Moody {
+    fn write(&mut self, block: &[u8]) -> io::Result<usize> {
+        self.tried.fetch_add(1, Ordering::Relaxed);
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        // Half a block at a time: partial writes must not tear a line.
+        self.file.write(&block[..block.len().div_ceil(2)])
+    }
+    fn begin_block(&mut self) -> io::Result<bool> {
+        self.file.begin_block()
+    }
+}
+
+#[test]
+fn a_full_disk_holds_nobody_up_and_is_told_when_over() {
+    let _turn = exclusive();
+    let directory = scratch();
+    let path = directory.path().join("log");
+    let (fails, tried) = (
+        Arc::new(AtomicBool::new(true)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let sink = Moody {
+        fails: fails.clone(),
+        tried: tried.clone(),
+        file: File::new(&path),
+    };
+    let (builder, healthy) = Logger::builder()
+        .thread_ring_bytes(8 << 20)
+        .pattern("{message}")
+        .sink(sink)
+        .pattern("{message}")
+        .memory();
+    let logger = builder.start().expect("starts");
+    let long = "x".repeat(1000);
+    for number in 0..6000 {
+        info!("{} {}", number, long);
+    }
+    assert!(logger.flush().is_err(), "a failing sink shows in flush");
+    assert_eq!(
+        healthy.text().lines().count(),
+        6000,
+        "the other sink has everything"
+    );
+    let lost = logger.stats().lost_in_sinks;
+    assert!(
+        lost > 0 && tried.load(Ordering::Relaxed) < 20,
+        "lost {lost}, tried {}",
+        tried.load(Ordering::Relaxed)
+    );
+    fails.store(false, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(150));
+    info!("well again");
+    logger.flush().expect("well again");
+    logger.shutdown();
+    let text = std::fs::read_to_string(&path).expect("the log");
+    let (kept, rest) = text.split_at(text.find(" lines lost since ").expect("told"));
+    let told: u64 = kept
+        .lines()
+        .last()
+        .expect("a line")
+        .parse()
+        .expect("a number");
+    assert_eq!(told, lost);
+    assert!(
+        rest.contains("No space left on device") && text.ends_with("well again\n"),
+        "{rest}"
+    );
+    let numbers = kept.lines().filter(|line| line.len() > 1000).count() as u64;
+    assert_eq!(numbers + lost, 6000);
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_no_panic() {
+    let _turn = exclusive();
+    let logger = Logger::builder()
+        .file("/proc/no/such/log")
+        .start()
+        .expect("starts");
+    for number in 0..100 {
+        info!("{}", number);
+    }
+    assert!(logger.flush().is_err());
+    assert_eq!(logger.stats().lost_in_sinks, 100);
+    logger.shutdown();
+}
+
+#[test]
+fn syslog_and_journald_get_one_datagram_a_line() {
+    let _turn = exclusive();
+    let directory = scratch();
+    let (syslog, journal) = (
+        directory.path().join("syslog"),
+        directory.path().join("journal"),
+    );
+    let (syslog_socket, journal_socket) = (
+        UnixDatagram::bind(&syslog).expect("binds"),
+        UnixDatagram::bind(&journal).expect("binds"),
+    );
+    let logger = Logger::builder()
+        .format(Syslog::new("te st"))
+        .sink(Datagram::new(&syslog))
+        .format(Journal::new("test"))
+        .sink(Datagram::new(&journal))
+        .start()
+        .expect("starts");
+    warn!(user = "ann"; "two\nlines");
+    info!("second");
+    logger.flush().expect("flushes");
+    let receive = |socket: &UnixDatagram| {
+        let mut buffer = [0; 2000];
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a timeout");
+        let length = socket.recv(&mut buffer).expect("a datagram");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let line = receive(&syslog_socket);
+    assert!(
+        line.starts_with("<12>1 2")
+            && line.contains(" - test ")
+            && line.ends_with(": two\\nlines user=ann"),
+        "{line}"
+    );
+    assert!(receive(&syslog_socket).starts_with("<14>1 "));
+    let entry = receive(&journal_socket);
+    assert!(
+        entry.starts_with(
+            "MESSAGE\n\u{9}\0\0\0\0\0\0\0two\nlines\nPRIORITY=4\nSYSLOG_IDENTIFIER=test\n"
+        ),
+        "{entry:?}"
+    );
+    assert!(entry.ends_with("F_USER=ann\n"), "{entry}");
+    // The daemon is restarted.
+    drop(syslog_socket);
+    std::fs::remove_file(&syslog).expect("removes");
+    let again = UnixDatagram::bind(&syslog).expect("binds");
+    info!("third");
+    logger.flush().expect("flushes");
+    assert!(receive(&again).ends_with("third"));
+    logger.shutdown();
+}
+
+#[test]
+fn a_deaf_reader_of_standard_error_blocks_nobody() {
+    // The sink is given a pipe that nobody reads, in place of standard error, in a child.
+    if std::env::var_os("CORING_LOG_DEAF").is_some() {
+        let logger = Logger::builder().stderr().start().expect("starts");
+        for number in 0..20_000 {
+            info!("{} {}", number, "some text to fill the pipe with");
+        }
+        let _ = logger.flush();
+        logger.shutdown();
+        std::process::exit(7);
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().expect("our own path"))
+        .args([
+            "--exact",
+            "sinks::a_deaf_reader_of_standard_error_blocks_nobody",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env("CORING_LOG_DEAF", "1")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the child starts");
+    for _ in 0..1000 {
+        if let Some(status) = child.try_wait().expect("waits") {
+            assert_eq!(status.code(), Some(7), "{status}");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().expect("kills");
+    panic!("the child hangs on its full pipe");
+}
+
+/// A strict little JSON reader: returns what follows a value, or fails.
+fn json<'a>(text: &'a str, strings: &mut Vec<String>) -> &'a str {
+    let text = text.trim_start();
+    let mut list = |open: char, close: char, keys: bool| {
+        let mut rest = text.strip_prefix(open)?;
+        if let Some(rest) = rest.strip_prefix(close) {
+            return Some(rest);
+        }
+        loop {
+            if keys {
+                rest = json(rest, strings).strip_prefix(':').expect("a colon");
+            }
+            rest = json(rest, strings);
+            match rest.strip_prefix(',') {
+                Some(more) => rest = more,
+                None => return Some(rest.strip_prefix(close).expect("the end of a list")),
+            }
+        }
+    };
+    if let Some(rest) = list('{', '}', true).or_else(|| list('[', ']', false)) {
+        return rest;
+    }
+    if let Some(mut rest) = text.strip_prefix('"') {
+        let mut value = String::new();
+        loop {
+            let c = rest.chars().next().expect("an end of the string");
+            rest = &rest[c.len_utf8()..];
+            match c {
+                '"' => break,
+                '\\' => {
+                    let escaped = rest.chars().next().expect("an escape");
+                    rest = &rest[1..];
+                    value.push(match escaped {
+                        'n' => '\n',
+                        't' => '\t',
+                        '"' | '\\' => escaped,
+                        'u' => {
+                            let code = u32::from_str_radix(&rest[..4], 16).expect("four digits");
+                            rest = &rest[4..];
+                            char::from_u32(code).expect("a character")
+                        }
+                        other => panic!("escape {other}"),
+                    });
+                }
+                c => {
+                    assert!(u32::from(c) >= 0x20, "a raw control character");
+                    value.push(c);
+                }
+            }
+        }
+        strings.push(value);
+        return rest;
+    }
+    let end = text.find([',', '}', ']']).unwrap_or(text.len());
+    let word = &text[..end];
+    assert!(
+        matches!(word, "true" | "false" | "null") || word.parse::<f64>().is_ok(),
+        "{word:?}"
+    );
+    &text[end..]
+}
+
+#[test]
+fn json_is_valid_for_any_text_and_keeps_it() {
+    use proptest::prelude::*;
+    let _turn = exclusive();
+    let strategy = prop::collection::vec(
+        (
+            ".{0,60}",
+            prop::collection::vec(any::<u8>(), 0..30),
+            any::<f64>(),
+        ),
+        1..20,
+    );
+    proptest!(ProptestConfig::with_cases(64), |(inputs in strategy)| {
+        let (builder, lines) = Logger::builder().format(Json::new()).memory();
+        let logger = builder.start().expect("starts");
+        for (text, bytes, number) in &inputs {
+            info!(text = text.as_str(), number = *number, bytes = bytes.as_slice(), nested = (Some(1_u8), "x"); "m {}\u{7f}\n", text.as_str());
+        }
+        logger.shutdown();
+        let out = lines.text();
+        prop_assert_eq!(out.lines().count(), inputs.len());
+        for (line, (text, ..)) in out.lines().zip(&inputs) {
+            let mut strings = Vec::new();
+            prop_assert_eq!(json(line, &mut strings), "");
+            prop_assert!(strings.contains(text), "{:?} in {}", text, line);
+            prop_assert!(strings.contains(&format!("m {text}\u{7f}\n")), "{}", line);
+        }
+    });
+}
+
+#[test]
+fn the_flight_recorder_shows_what_preceded_an_error() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .pattern("{level} {message}{fields}")
+        .flight_recorder(log::LevelFilter::Trace)
+        .memory();
+    let logger = builder.start().expect("starts");
+    with_context("request", 5, || {
+        log!(Level::Debug, "step {}", 1);
+        info!("written");
+    });
+    log!(Level::Trace, "step {}", 2);
+    ::log::debug!("from a library");
+    logger.flush().expect("flushes");
+    assert_eq!(lines.text(), "INFO  written request=5\n");
+    log!(Level::Error, "it broke");
+    log!(Level::Debug, "step {}", 3);
+    logger.flush().expect("flushes");
+    assert_eq!(
+        lines.text(),
+        "INFO  written request=5\nERROR it broke\nINFO  flight recorder: 3 lines, because of the error above\n\
+         DEBUG step 1 request=5\nTRACE step 2\nDEBUG from a library\nINFO  flight recorder: end\n"
+    );
+    logger.dump();
+    logger.flush().expect("flushes");
+    logger.shutdown();
+    assert!(
+        lines
+            .text()
+            .ends_with("because of dump() was called\nDEBUG step 3\nINFO  flight recorder: end\n"),
+        "{}",
+        lines.text()
+    );
+}
+
+#[test]
+fn the_flight_recorder_keeps_the_latest_and_never_fills_a_ring() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .pattern("{message}")
+        .thread_ring_bytes(64 << 10)
+        .flight_recorder(log::LevelFilter::Trace)
+        .full(coring_logger::Full::Wait)
+        .memory();
+    let logger = builder.start().expect("starts");
+    for number in 0..50_000 {
+        log!(Level::Trace, "{}", number);
+    }
+    log!(Level::Error, "error");
+    logger.flush().expect("flushes");
+    let dropped = logger.stats().dropped;
+    logger.shutdown();
+    let text = lines.text();
+    let shown: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(dropped, [0; 5]);
+    assert!(shown.len() > 500, "half of the ring: {}", shown.len());
+    assert!(
+        shown
+            .iter()
+            .copied()
+            .eq(50_000 - shown.len() as u64..50_000),
+        "the latest, without gaps"
+    );
+}
