@@ -234,6 +234,10 @@ impl Drain {
         self.outputs
             .iter_mut()
             .for_each(|output| output.finish(now, &self.control));
+        // The next logger is not to find this one's history.
+        self.sources
+            .iter_mut()
+            .for_each(|source| source.release(false));
         crash::remove();
     }
 

@@ -2,6 +2,8 @@
 //! its own (kill, fork, signals) runs this binary again with an environment variable that names the part to play.
 
 mod basics;
+mod command;
+mod context;
 mod crash;
 mod exactness;
 mod sinks;

@@ -1,0 +1,131 @@
+//! Goal: the `coring-log` command shows what was logged: filters, merges files by time, JSON, torn files.
+
+use coring_logger::{Binary, Logger, debug, error, info};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::crash::scratch;
+use crate::exclusive;
+
+fn command(arguments: &[&str], files: &[&Path]) -> (String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_coring-log"))
+        .args(arguments)
+        .args(files)
+        .output()
+        .expect("runs");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        text(&output.stderr)
+    );
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn write(path: &Path, word: &str) {
+    let logger = Logger::builder()
+        .filter(log::LevelFilter::Debug)
+        .format(Binary::new())
+        .file(path)
+        .start()
+        .expect("starts");
+    info!(target: "a", user = "ann"; "{} one", word);
+    debug!(target: "b", user = "bob"; "{} two", word);
+    error!(target: "a::c", "{} three", word);
+    ::log::info!(target: "lib", "{word} four");
+    logger.shutdown();
+}
+
+#[test]
+fn shows_filters_and_merges() {
+    let _turn = exclusive();
+    let directory = scratch();
+    let (first, second) = (directory.path().join("1"), directory.path().join("2"));
+    write(&first, "x");
+    write(&second, "y");
+    write(&first, "z"); // appended: a second beginning within one file
+    fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["--pattern", "{level} {message}{fields}"], more].concat()
+    }
+    let (all, _) = command(&with(&[]), &[&second, &first]);
+    let order: Vec<_> = all
+        .lines()
+        .map(|line| line.split_whitespace().nth(1).expect("a word"))
+        .collect();
+    assert_eq!(order.concat(), "xxxxyyyyzzzz", "merged by time");
+    assert!(
+        all.starts_with(
+            "INFO  x one user=ann\nDEBUG x two user=bob\nERROR x three\nINFO  x four\n"
+        ),
+        "{all}"
+    );
+    let (some, _) = command(&with(&["--filter", "off,a=info"]), &[&second]);
+    assert_eq!(some, "INFO  y one user=ann\nERROR y three\n");
+    let (some, _) = command(&with(&["--key", "user=bob"]), &[&second]);
+    assert_eq!(some, "DEBUG y two user=bob\n");
+    let (none, _) = command(&with(&["--core", "1"]), &[&second]);
+    assert_eq!(none, "");
+    let (json, _) = command(&["--json"], &[&second]);
+    assert!(
+        json.lines().count() == 4
+            && json.contains("\"message\":\"y one\",\"fields\":{\"user\":\"ann\"}"),
+        "{json}"
+    );
+
+    let bytes = std::fs::read(&second).expect("reads");
+    std::fs::write(&second, [&bytes, &[0xff; 64][..], &bytes].concat()).expect("writes");
+    let (text, said) = command(&with(&[]), &[&second]);
+    assert_eq!(text.lines().count(), 8);
+    assert!(said.contains("torn record at byte"), "{said}");
+}
+
+#[test]
+fn follows_a_growing_file() {
+    use std::io::{BufRead as _, BufReader};
+    let _turn = exclusive();
+    let directory = scratch();
+    let path = directory.path().join("log");
+    write(&path, "x");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_coring-log"))
+        .args(["--follow", "--pattern", "{message}"])
+        .arg(&path)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    assert_eq!(
+        [next(), next(), next(), next()].join(","),
+        "x one,x two,x three,x four"
+    );
+    std::thread::sleep(Duration::from_millis(50));
+    write(&path, "y");
+    assert_eq!(
+        [next(), next(), next(), next()].join(","),
+        "y one,y two,y three,y four"
+    );
+    child.kill().expect("kills");
+    child.wait().expect("waits");
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    for (arguments, said) in [
+        (&[][..], "coring-log [OPTIONS] FILE"),
+        (&["--levle", "x"], "--levle is unknown"),
+        (&["--filter", "loud", "x"], "`loud` is not a log level"),
+        (&["/no/such/file"], "/no/such/file: No such file"),
+        (&["recover", "/dev/null"], "not a crash ring"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_coring-log"))
+            .args(arguments)
+            .output()
+            .expect("runs");
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert!(
+            !output.status.success() && text.contains(said),
+            "{arguments:?}: {text}"
+        );
+    }
+}

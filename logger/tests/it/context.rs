@@ -1,0 +1,255 @@
+//! Goal: fields and spans follow the coroutine, not the thread, and the logger works at the edges of a thread's and a program's life.
+//! Coroutines are played by a variable that says which one runs.
+
+use coring_logger::{Hooks, Logger, NameTaker, error, info, register_core, with_context};
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use crate::exclusive;
+
+thread_local! {
+    static RUNNING: Cell<u64> = const { Cell::new(0) };
+    static PAUSES: Cell<u64> = const { Cell::new(0) };
+}
+
+fn name(id: u64, take: NameTaker<'_>) {
+    if id == 7 {
+        take("session");
+    }
+}
+
+fn hooks() -> Hooks {
+    Hooks {
+        context_id: || RUNNING.get(),
+        context_name: name,
+        pause: |duration| {
+            PAUSES.set(PAUSES.get() + 1);
+            std::thread::sleep(duration);
+            RUNNING.get() != 0
+        },
+    }
+}
+
+#[test]
+fn lines_say_core_and_coroutine() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .hooks(hooks())
+        .pattern("[{origin}] {message}{fields}")
+        .memory();
+    let logger = builder.start().expect("starts");
+    let ring = register_core(3).expect("a ring");
+    {
+        let _here = ring.enter();
+        info!("no coroutine");
+        RUNNING.set(7);
+        info!("a");
+        info!("b");
+        with_context("user", "ann", || {
+            info!("c");
+            RUNNING.set(8); // another coroutine runs while 7 is inside
+            info!("d");
+            with_context("job", 1, || info!("e"));
+            RUNNING.set(7);
+            with_context("try", 2, || info!("f"));
+            info!("g");
+        });
+        info!("h");
+        RUNNING.set(0);
+        info!("i");
+    }
+    logger.shutdown();
+    assert_eq!(
+        lines.text(),
+        "[core 3] no coroutine\n[core 3 session#7] a\n[core 3 session#7] b\n[core 3 session#7] c user=ann\n[core 3 #8] d\n\
+         [core 3 #8] e job=1\n[core 3 session#7] f user=ann try=2\n[core 3 session#7] g user=ann\n[core 3 session#7] h\n[core 3] i\n"
+    );
+}
+
+#[test]
+fn context_ends_when_the_call_unwinds() {
+    let _turn = exclusive();
+    struct LogsInDrop;
+    impl Drop for LogsInDrop {
+        fn drop(&mut self) {
+            info!("dropped while panicking: {}", std::thread::panicking());
+        }
+    }
+    let (builder, lines) = Logger::builder().pattern("{message}{fields}").memory();
+    let logger = builder.start().expect("starts");
+    let result = std::panic::catch_unwind(|| {
+        with_context("inside", true, || {
+            let _guard = LogsInDrop;
+            std::panic::resume_unwind(Box::new("unwinds"));
+        })
+    });
+    assert!(result.is_err());
+    info!("after");
+    logger.shutdown();
+    assert_eq!(
+        lines.text(),
+        "dropped while panicking: true inside=true\nafter\n"
+    );
+}
+
+#[test]
+fn several_cores_on_one_thread_take_turns() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder().pattern("{core} {message}").memory();
+    let logger = builder.start().expect("starts");
+    let rings = [
+        register_core(0).expect("a ring"),
+        register_core(1).expect("a ring"),
+    ];
+    for turn in 0..6 {
+        let ring = &rings[turn % 2];
+        let _here = ring.enter();
+        info!("turn {}", turn);
+    }
+    info!("outside");
+    logger.shutdown();
+    assert_eq!(
+        lines.text(),
+        "0 turn 0\n1 turn 1\n0 turn 2\n1 turn 3\n0 turn 4\n1 turn 5\n outside\n"
+    );
+}
+
+#[test]
+fn lines_of_a_turn_may_share_its_time_and_keep_their_order() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder().pattern("{unix} {message}").memory();
+    let logger = builder.start().expect("starts");
+    let ring = register_core(0).expect("a ring");
+    {
+        let _here = ring.enter();
+        ring.set_turn_ticks(coring_logger::ticks());
+        for number in 0..100 {
+            info!("{}", number);
+        }
+    }
+    logger.shutdown();
+    let text = lines.text();
+    let (times, numbers): (Vec<_>, Vec<u64>) = text
+        .lines()
+        .map(|line| line.split_once(' ').expect("two words"))
+        .map(|(time, number)| (time, number.parse::<u64>().expect("a number")))
+        .unzip();
+    assert!(times.iter().all(|time| *time == times[0]));
+    assert!(numbers.into_iter().eq(0..100));
+}
+
+#[test]
+fn flush_parks_inside_a_coroutine() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .hooks(hooks())
+        .pattern("{message}")
+        .memory();
+    let (logger, mut drain) = builder.build().expect("starts");
+    RUNNING.set(9);
+    let before = PAUSES.get();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            while drain.drain(100).lines == 0 {}
+            let _ = drain.drain(100);
+        });
+        info!("line");
+        logger.flush().expect("flushes");
+        assert_eq!(lines.text(), "line\n");
+    });
+    RUNNING.set(0);
+    assert!(PAUSES.get() > before, "flush asked the runtime to park");
+    logger.shutdown();
+}
+
+#[test]
+fn before_the_start_after_the_end_and_in_thread_locals_destructors() {
+    let _turn = exclusive();
+    struct LogsAtTheEnd;
+    impl Drop for LogsAtTheEnd {
+        fn drop(&mut self) {
+            info!("destructor");
+        }
+    }
+    thread_local! {
+        static LAST: RefCell<Option<LogsAtTheEnd>> = const { RefCell::new(None) };
+    }
+    let ends = || {
+        std::thread::spawn(|| {
+            // Registered before the logger's own thread-local, so destroyed after it.
+            LAST.with(|last| *last.borrow_mut() = Some(LogsAtTheEnd));
+            info!("body");
+        })
+        .join()
+        .expect("the thread ends well");
+    };
+    let (builder, lines) = Logger::builder().pattern("{message}").memory();
+    let logger = builder.start().expect("starts");
+    ends();
+    let second = Logger::builder().start().expect_err("one at a time");
+    assert!(second.to_string().contains("shut it down"), "{second}");
+    logger.shutdown();
+    assert_eq!(lines.text(), "body\ndestructor\n");
+    ends();
+    error!("ignored");
+    assert_eq!(lines.text(), "body\ndestructor\n");
+}
+
+#[test]
+fn threads_beyond_the_limit_share_a_ring() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder().max_rings(2).pattern("{message}").memory();
+    let logger = builder.start().expect("starts");
+    let barrier = std::sync::Barrier::new(8);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                barrier.wait();
+                for line in 0..100 {
+                    info!("{} {}", thread, line);
+                }
+                barrier.wait();
+            });
+        }
+    });
+    logger.shutdown();
+    assert_eq!(lines.text().lines().count(), 800);
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn spans_follow_coroutines_across_switches() {
+    use coring_logger::TracingLayer;
+    use tracing_subscriber::prelude::*;
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .hooks(hooks())
+        .pattern("{coroutine} {message}{fields}")
+        .memory();
+    let logger = builder.start().expect("starts");
+    let subscriber = tracing_subscriber::registry().with(TracingLayer::new());
+    tracing::subscriber::with_default(subscriber, || {
+        RUNNING.set(7);
+        let first = tracing::info_span!("first", a = 1).entered();
+        tracing::info!("in first");
+        RUNNING.set(8);
+        let second = tracing::info_span!("second", b = "two").entered();
+        tracing::info!(x = 1.5, "in second");
+        RUNNING.set(7);
+        tracing::info!("still only first");
+        drop(first);
+        tracing::info!("none");
+        RUNNING.set(8);
+        tracing::info!("second stays");
+        drop(second);
+        tracing::debug!("filtered");
+        RUNNING.set(0);
+    });
+    logger.shutdown();
+    assert_eq!(
+        lines.text(),
+        "session#7 in first a=1\n#8 in second b=two x=1.5\nsession#7 still only first a=1\nsession#7 none\n#8 second stays b=two\n"
+    );
+}
