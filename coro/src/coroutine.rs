@@ -18,6 +18,10 @@
 //!   coroutine is told by `id`, which is never used twice.
 //! - Blocks that may be vacant are read field by field through a pointer: zeroed memory is no valid block.
 //! - `switch` is initialised in every state but `Vacant` and `Finished`.
+#![expect(
+    unsafe_code,
+    reason = "parts of the block are initialised late or never"
+)]
 
 use crate::deadline::Deadline;
 use crate::local::Locals;
@@ -81,38 +85,133 @@ pub(crate) struct ControlBlock {
     pub(crate) joiner: Cell<Option<NonNull<ControlBlock>>>,
     /// The scope it is a child of (scope.rs).
     pub(crate) scope: Cell<Option<NonNull<Family>>>,
+    /// The innermost `timeout` or `deadline` around the running code (deadline.rs).
+    pub(crate) deadlines: Cell<Option<NonNull<Deadline>>>,
     /// Cancellation was asked for. Level-triggered: it stays.
     pub(crate) cancelled: Cell<bool>,
     /// A `JoinHandle` exists: the result and the stack wait for it.
     pub(crate) handle: Cell<bool>,
     /// `unpark` came before `park`.
     pub(crate) permit: Cell<bool>,
+    /// The coroutine-locals are being dropped: no new ones may come.
+    pub(crate) locals_closed: Cell<bool>,
     /// How many blocking calls have been refused for the pending reason.
     pub(crate) refusals: Cell<u8>,
     /// Its stack was clean at the start: how deep it went is measured at the end (stack/usage.rs).
     pub(crate) sampled: bool,
     /// Index of the scheduling group.
     pub(crate) group: u8,
+    /// `name` is initialised.
+    pub(crate) named: bool,
     // ---- third line
     pub(crate) slot: Slot,
     pub(crate) id: Cell<u64>,
     pub(crate) site: &'static Location<'static>,
-    /// The innermost `timeout` or `deadline` around the running code (deadline.rs).
-    pub(crate) deadlines: Cell<Option<NonNull<Deadline>>>,
     /// Values of `coro::local!` keys (local.rs).
     pub(crate) locals: Locals,
-    // ---- fourth line
-    pub(crate) name: Option<Cow<'static, str>>,
-    /// Neighbours among the unfinished children of `scope`.
-    pub(crate) older_sibling: Cell<Option<NonNull<ControlBlock>>>,
-    pub(crate) younger_sibling: Cell<Option<NonNull<ControlBlock>>>,
+    // ---- fourth line: untouched by most coroutines, hence not even initialised
+    name: MaybeUninit<Cow<'static, str>>,
+    /// Neighbours among the unfinished children of `scope`; initialised while that is `Some`.
+    siblings: Cell<MaybeUninit<Siblings>>,
 }
 
-const _: () = assert!(size_of::<ControlBlock>() == 256, "four cache lines, of which two are hot");
+/// A child's place on its family's list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Siblings {
+    pub(crate) older: Option<NonNull<ControlBlock>>,
+    pub(crate) younger: Option<NonNull<ControlBlock>>,
+}
+
+const _: () = assert!(
+    size_of::<ControlBlock>() == 256,
+    "four cache lines, of which two are hot"
+);
 
 impl ControlBlock {
+    /// A coroutine that has not run. Its `switch` is still to be written.
     #[inline(always)]
-    #[expect(unsafe_code, reason = "the queue of the block's own group")]
+    pub(crate) fn new(
+        scheduler: NonNull<Shared>,
+        (queue, group): (NonNull<ReadyQueue>, u8),
+        (slot, sampled): (Slot, bool),
+        id: u64,
+        name: Option<Cow<'static, str>>,
+        site: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            switch: UnsafeCell::new(MaybeUninit::uninit()),
+            yielder: Cell::new(std::ptr::null()),
+            state: Cell::new(State::Ready),
+            notified: Cell::new(false),
+            pending: Cell::new(Pending::Nothing),
+            inspect: Cell::new(false),
+            shields: Cell::new(0),
+            queue,
+            scheduler,
+            waiting_for: Cell::new("its first turn"),
+            waiting_since: Cell::new(0),
+            joiner: Cell::new(None),
+            scope: Cell::new(None),
+            deadlines: Cell::new(None),
+            cancelled: Cell::new(false),
+            handle: Cell::new(true),
+            permit: Cell::new(false),
+            locals_closed: Cell::new(false),
+            refusals: Cell::new(0),
+            sampled,
+            group,
+            named: name.is_some(),
+            slot,
+            id: Cell::new(id),
+            site,
+            locals: Locals::new(),
+            name: name.map_or(MaybeUninit::uninit(), MaybeUninit::new),
+            siblings: Cell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// The name given to it.
+    pub(crate) fn name(&self) -> Option<&str> {
+        // SAFETY: `named` says so; it is fixed at spawn.
+        self.named
+            .then(|| &**unsafe { self.name.assume_init_ref() })
+    }
+
+    pub(crate) fn name_cow(&self) -> Option<Cow<'static, str>> {
+        // SAFETY: as in `name`.
+        self.named
+            .then(|| unsafe { self.name.assume_init_ref() }.clone())
+    }
+
+    /// The end of the block's life, but for its memory.
+    ///
+    /// # Safety
+    ///
+    /// The coroutine has finished, nobody else refers to the block, and this is called once.
+    #[inline(always)]
+    pub(crate) unsafe fn retire(this: NonNull<Self>) {
+        // SAFETY: the caller says that the block is initialised and ours alone.
+        let block = unsafe { &mut *this.as_ptr() };
+        block.state.set(State::Vacant);
+        block.id.set(0);
+        if block.named {
+            // SAFETY: `named` says that it is initialised, and the id says that nobody looks at it again.
+            unsafe { block.name.assume_init_drop() };
+        }
+    }
+
+    /// Its place on its family's list. Only while `scope` is `Some`.
+    pub(crate) fn siblings(&self) -> Siblings {
+        assert!(self.scope.get().is_some(), "only a child has siblings");
+        // SAFETY: `scope` is set after the siblings (scope.rs).
+        unsafe { self.siblings.get().assume_init() }
+    }
+
+    pub(crate) fn set_siblings(&self, siblings: Siblings) {
+        self.siblings.set(MaybeUninit::new(siblings));
+    }
+
+    #[inline(always)]
     pub(crate) fn queue(&self) -> &ReadyQueue {
         // SAFETY: groups live as long as their scheduler, which outlives its coroutines.
         unsafe { self.queue.as_ref() }
@@ -121,7 +220,7 @@ impl ControlBlock {
     /// The running coroutine's name for messages: its own, or where it was spawned.
     pub(crate) fn label(&self) -> Label<'_> {
         Label {
-            name: self.name.as_deref(),
+            name: self.name(),
             site: self.site,
         }
     }

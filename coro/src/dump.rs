@@ -14,7 +14,10 @@
 //!
 //! A coroutine that waits inside a call which must not return early, such as I/O, goes on waiting there: those loop
 //! by the rules of [`wait`](crate::wait).
-#![expect(unsafe_code, reason = "looks at control blocks of coroutines that may have ended")]
+#![expect(
+    unsafe_code,
+    reason = "looks at control blocks of coroutines that may have ended"
+)]
 
 use crate::coroutine::{ControlBlock, State};
 use crate::scheduler::{Scheduler, Shared, require_current};
@@ -175,10 +178,16 @@ fn collect(with_backtraces: bool) -> Vec<CoroutineInfo> {
     let shared = wait::scheduler_of(block);
     let controls = shared.live_controls();
     let mut infos = Vec::with_capacity(controls.len());
-    let portion = if with_backtraces { TRACE_PORTION } else { PORTION };
+    let portion = if with_backtraces {
+        TRACE_PORTION
+    } else {
+        PORTION
+    };
     for portion in controls.chunks(portion) {
         if with_backtraces {
-            portion.iter().for_each(|control| ask_for_backtrace(*control));
+            portion
+                .iter()
+                .for_each(|control| ask_for_backtrace(*control));
             // One round as a rule; more when they are in another group, or when the order is shuffled.
             while portion.iter().any(|control| is_asked(*control)) {
                 suspend::yield_now();
@@ -247,7 +256,7 @@ fn describe(shared: &Shared, control: NonNull<ControlBlock>) -> Option<Coroutine
     let block = unsafe { control.as_ref() };
     Some(CoroutineInfo {
         id: block.id.get(),
-        name: block.name.as_deref().map(str::to_owned),
+        name: block.name().map(str::to_owned),
         spawn_site: block.site,
         activity: activity(block),
         group: usize::from(block.group),

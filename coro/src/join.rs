@@ -126,7 +126,7 @@ impl<T> JoinHandle<T> {
                 }
             }
         }
-        Ok(self.take()?)
+        self.take()
     }
 
     /// Whether the coroutine has ended, so that [`join`](Self::join) will not wait.
@@ -149,7 +149,7 @@ impl<T> JoinHandle<T> {
     /// The name given to [`Builder::name`](crate::Builder::name).
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.block().name.as_deref()
+        self.block().name()
     }
 
     pub(crate) fn control(&self) -> NonNull<ControlBlock> {

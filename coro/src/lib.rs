@@ -44,6 +44,7 @@
 //! `coroutine`, `timer`, `driver`. There are no atomics, no locks, no clock and no descriptors in this crate.
 
 mod cancel;
+pub mod channel;
 mod coroutine;
 mod deadline;
 mod driver;
@@ -51,11 +52,15 @@ mod dump;
 mod instant;
 mod join;
 mod local;
+mod periodic;
 mod scheduler;
 mod scope;
+pub mod select;
 mod spawn;
 mod stack;
+mod structure;
 mod suspend;
+pub mod sync;
 pub mod testing;
 pub mod timer;
 pub mod wait;
@@ -67,6 +72,10 @@ pub use dump::{Activity, CoroutineInfo, dump, dump_with_backtraces, stack_usage}
 pub use instant::Instant;
 pub use join::{JoinError, JoinHandle};
 pub use local::{LocalAccessError, LocalKey};
+pub use periodic::{
+    Interval, MissedTicks, Schedule, interval, schedule_after, schedule_at_fixed_rate,
+    schedule_with_fixed_delay,
+};
 pub use scheduler::{
     Group, GroupConfig, GroupStats, Scheduler, SchedulerConfig, SchedulerStats, Turn,
 };
@@ -74,6 +83,7 @@ pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, SpawnError, spawn, try_spawn};
 pub use stack::slab::StackConfig;
 pub use stack::usage::SiteUsage;
+pub use structure::{join_all, join2, race, race_all};
 pub use suspend::{
     Coroutine, checkpoint, current, current_id, park, sleep, sleep_until, try_current, yield_now,
 };

@@ -15,6 +15,7 @@
     reason = "the list is type-erased: the key says what type a value has"
 )]
 
+use crate::coroutine::ControlBlock;
 use crate::scheduler::current;
 use std::cell::Cell;
 use std::fmt;
@@ -83,15 +84,12 @@ pub(crate) struct Header {
 /// The values of one coroutine.
 pub(crate) struct Locals {
     first: Cell<Option<NonNull<Header>>>,
-    /// The values are being dropped: no new ones may come.
-    closed: Cell<bool>,
 }
 
 impl Locals {
     pub(crate) const fn new() -> Self {
         Self {
             first: Cell::new(None),
-            closed: Cell::new(false),
         }
     }
 
@@ -112,19 +110,19 @@ impl Locals {
         }
         None
     }
+}
 
-    /// Drops all values, newest first. When a destructor panics, the next call goes on with the rest.
-    #[cold]
-    pub(crate) fn clear(&self) {
-        self.closed.set(true);
-        while let Some(entry) = self.first.get() {
-            // SAFETY: entries on the list are alive.
-            let header = unsafe { entry.as_ref() };
-            let drop_entry = header.drop;
-            self.first.set(header.next);
-            // SAFETY: just unlinked, and the function was made for its type.
-            unsafe { drop_entry(entry) };
-        }
+/// Drops all values of a coroutine, newest first. When a destructor panics, the next call goes on with the rest.
+#[cold]
+pub(crate) fn clear(block: &ControlBlock) {
+    block.locals_closed.set(true);
+    while let Some(entry) = block.locals.first.get() {
+        // SAFETY: entries on the list are alive.
+        let header = unsafe { entry.as_ref() };
+        let drop_entry = header.drop;
+        block.locals.first.set(header.next);
+        // SAFETY: just unlinked, and the function was made for its type.
+        unsafe { drop_entry(entry) };
     }
 }
 
@@ -167,11 +165,12 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// [`LocalAccessError`]: the caller is no coroutine, or the value was dropped at the end of it.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, LocalAccessError> {
-        let locals = &current().ok_or(LocalAccessError)?.locals;
+        let block = current().ok_or(LocalAccessError)?;
+        let locals = &block.locals;
         let key = std::ptr::from_ref(self).cast();
         let header = match locals.find(key) {
             Some(header) => header,
-            None if locals.closed.get() => return Err(LocalAccessError),
+            None if block.locals_closed.get() => return Err(LocalAccessError),
             None => {
                 // Before it is linked: the initialiser may use other keys, and itself at its own peril.
                 let value = (self.init)();

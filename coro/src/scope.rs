@@ -23,7 +23,7 @@
 )]
 
 use crate::cancel;
-use crate::coroutine::ControlBlock;
+use crate::coroutine::{ControlBlock, Siblings};
 use crate::join::{JoinError, JoinHandle};
 use crate::scheduler::require_current;
 use crate::spawn::{Builder, Outcome, SpawnError, spawn_in};
@@ -53,11 +53,17 @@ impl Family {
         // SAFETY: just spawned and not yet run.
         let block = unsafe { child.as_ref() };
         let older = self.youngest.replace(Some(child));
-        block.older_sibling.set(older);
-        block.younger_sibling.set(None);
+        block.set_siblings(Siblings {
+            older,
+            younger: None,
+        });
         if let Some(older) = older {
             // SAFETY: on the list, hence not ended.
-            unsafe { older.as_ref() }.younger_sibling.set(Some(child));
+            let older = unsafe { older.as_ref() };
+            older.set_siblings(Siblings {
+                younger: Some(child),
+                ..older.siblings()
+            });
         }
         block.scope.set(Some(NonNull::from(self)));
     }
@@ -72,20 +78,29 @@ impl Family {
         let family = unsafe { this.as_ref() };
         // SAFETY: on the list, hence not released.
         let block = unsafe { child.as_ref() };
-        let (older, younger) = (block.older_sibling.take(), block.younger_sibling.take());
+        let Siblings { older, younger } = block.siblings();
         if let Some(older) = older {
             // SAFETY: on the list, hence not ended.
-            unsafe { older.as_ref() }.younger_sibling.set(younger);
+            let older = unsafe { older.as_ref() };
+            older.set_siblings(Siblings {
+                younger,
+                ..older.siblings()
+            });
         }
-        match younger {
+        if let Some(younger) = younger {
             // SAFETY: on the list, hence not ended.
-            Some(younger) => unsafe { younger.as_ref() }.older_sibling.set(older),
-            None => family.youngest.set(older),
+            let younger = unsafe { younger.as_ref() };
+            younger.set_siblings(Siblings {
+                older,
+                ..younger.siblings()
+            });
+        } else {
+            family.youngest.set(older);
         }
         if family.youngest.get().is_none() {
             // SAFETY: the parent is inside its scope, hence has not ended.
-            let scheduler = unsafe { family.parent.as_ref().scheduler.as_ref() };
-            scheduler.wake(family.parent);
+            let parent = unsafe { family.parent.as_ref() };
+            wait::scheduler_of(parent).wake(family.parent);
         }
     }
 
@@ -95,7 +110,7 @@ impl Family {
         while let Some(child) = next {
             cancel::request(child);
             // SAFETY: on the list, hence not ended; `request` runs no code of the child.
-            next = unsafe { child.as_ref() }.older_sibling.get();
+            next = unsafe { child.as_ref() }.siblings().older;
         }
     }
 

@@ -18,17 +18,16 @@
 )]
 
 use crate::cancel::Unwind;
-use crate::coroutine::{ControlBlock, Pending, State, Switch, Yielder};
+use crate::coroutine::{ControlBlock, Switch, Yielder};
 use crate::join::{JoinError, JoinHandle};
-use crate::local::Locals;
+use crate::local;
 use crate::scheduler::{Group, Scheduler, Shared, scheduler};
 use crate::stack::Frames;
 use std::any::Any;
 use std::borrow::Cow;
-use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::io;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 
@@ -313,7 +312,7 @@ where
     let bytes = size_of::<Packet<F, T>>();
     let stack_bytes = slot.top - slot.limit;
     if bytes > stack_bytes / 4 {
-        this.slab.borrow_mut().release(slot);
+        this.slab.borrow_mut().release(control, slot.class);
         return Err(SpawnError::ClosureTooLarge { bytes, stack_bytes });
     }
     let packet = packet_below::<F, T>(control);
@@ -324,35 +323,16 @@ where
         })
     };
     let queue = &this.groups.get(group).ready;
-    let block = ControlBlock {
-        switch: UnsafeCell::new(MaybeUninit::uninit()),
-        yielder: Cell::new(std::ptr::null()),
-        state: Cell::new(State::Ready),
-        notified: Cell::new(false),
-        pending: Cell::new(Pending::Nothing),
-        inspect: Cell::new(false),
-        shields: Cell::new(0),
-        queue: NonNull::from(queue),
-        scheduler: shared,
-        waiting_for: Cell::new("its first turn"),
-        waiting_since: Cell::new(0),
-        joiner: Cell::new(None),
-        scope: Cell::new(None),
-        cancelled: Cell::new(false),
-        handle: Cell::new(true),
-        permit: Cell::new(false),
-        refusals: Cell::new(0),
-        sampled,
-        group,
-        slot,
-        id: Cell::new(this.next_id()),
+    let id = this.next_id();
+    let place_in_group = (NonNull::from(queue), group);
+    let block = ControlBlock::new(
+        shared,
+        place_in_group,
+        (slot, sampled),
+        id,
+        builder.name,
         site,
-        deadlines: Cell::new(None),
-        locals: Locals::new(),
-        name: builder.name,
-        older_sibling: Cell::new(None),
-        younger_sibling: Cell::new(None),
-    };
+    );
     // SAFETY: the slot's place for a control block: writable, aligned, unused while vacant.
     unsafe { control.write(block) };
     let frames = Frames::new(packet.addr().get() & !15, slot.limit);
@@ -390,8 +370,10 @@ where
         // SAFETY: a running coroutine's block is initialised and mapped.
         let block = unsafe { control.as_ref() };
         block.yielder.set(yielder);
-        // SAFETY: the packet holds the closure until this, its only reader, takes it out.
-        let f = unsafe { ManuallyDrop::into_inner(packet.read().closure) };
+        // SAFETY: the packet is initialised, and read by nobody else.
+        let packet_read = unsafe { packet.read() };
+        // SAFETY: it holds the closure until the coroutine starts, which is now.
+        let f = ManuallyDrop::into_inner(unsafe { packet_read.closure });
         let outcome = call(block, f);
         if block.handle.get() {
             // SAFETY: the closure has been moved out: the place is free for the outcome. The handle reads it.
@@ -426,7 +408,7 @@ where
         Err(payload) => Err(failure(block, payload)),
     };
     while !block.locals.is_empty() {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| block.locals.clear())) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| local::clear(block))) {
             let late = Err(failure(block, payload));
             discard(block, std::mem::replace(&mut outcome, late));
         }

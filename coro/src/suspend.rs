@@ -5,7 +5,7 @@
 //! anyhow.
 
 use crate::cancel;
-use crate::coroutine::ControlBlock;
+use crate::coroutine::{ControlBlock, State};
 use crate::instant::{Instant, nanoseconds};
 use crate::scheduler::{Shared, TimerAction, require_current, scheduler};
 use crate::wait;
@@ -118,7 +118,12 @@ pub fn sleep(duration: Duration) {
     if duration.is_zero() {
         return yield_now();
     }
-    sleep_block(block, wait::scheduler_of(block).now().saturating_add(nanoseconds(duration)));
+    sleep_block(
+        block,
+        wait::scheduler_of(block)
+            .now()
+            .saturating_add(nanoseconds(duration)),
+    );
 }
 
 /// Waits until `at`. As [`sleep`]; a time that has passed yields once.
@@ -194,7 +199,7 @@ impl Coroutine {
             id: block.id.get(),
             shared: block.scheduler,
             scheduler: wait::scheduler_of(block).id,
-            name: block.name.clone(),
+            name: block.name_cow(),
             site: block.site,
         }
     }
@@ -221,8 +226,11 @@ impl Coroutine {
             return;
         }
         // SAFETY: the id says that it is our coroutine, so the block is initialised.
-        unsafe { self.control.as_ref() }.permit.set(true);
-        shared.wake(self.control);
+        let block = unsafe { self.control.as_ref() };
+        block.permit.set(true);
+        if block.state.get() == State::Parked {
+            shared.wake(self.control);
+        }
     }
 
     /// The number of this coroutine: unique on its thread, never used again.

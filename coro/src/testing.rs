@@ -35,6 +35,9 @@ impl Driver for VirtualDriver {
 /// Runs `main` as a coroutine on a scheduler of its own, in virtual time, until it has ended; then cancels what
 /// it left behind and waits for that.
 ///
+/// With a number in the environment variable `CORING_SEED`, ready coroutines run in an order drawn from it: so a
+/// whole suite can be run in other orders.
+///
 /// # Panics
 ///
 /// With the panic of `main`; when everything waits for ever; when `main` was cancelled.
@@ -48,7 +51,41 @@ pub fn run<T: 'static>(main: impl FnOnce() -> T + 'static) -> T {
 ///
 /// As [`run`].
 pub fn run_with<T: 'static>(config: SchedulerConfig, main: impl FnOnce() -> T + 'static) -> T {
-    let scheduler = Scheduler::new(config);
+    let seed = std::env::var("CORING_SEED").ok();
+    let seed = seed.map(|seed| seed.parse().expect("CORING_SEED is a number"));
+    run_on(&Scheduler::new(config), seed, main)
+}
+
+/// As [`run`], with ready coroutines in an order drawn from `seed`. Names the seed when it panics.
+///
+/// # Panics
+///
+/// As [`run`].
+pub fn run_seeded<T: 'static>(seed: u64, main: impl FnOnce() -> T + 'static) -> T {
+    struct Name(u64);
+    impl Drop for Name {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("the panic came with CORING_SEED={}", self.0);
+            }
+        }
+    }
+    let _name = Name(seed);
+    run_on(
+        &Scheduler::new(SchedulerConfig::default()),
+        Some(seed),
+        main,
+    )
+}
+
+fn run_on<T: 'static>(
+    scheduler: &Scheduler,
+    seed: Option<u64>,
+    main: impl FnOnce() -> T + 'static,
+) -> T {
+    if let Some(seed) = seed {
+        scheduler.shuffle(seed);
+    }
     let driver = VirtualDriver::default();
     let main = scheduler
         .spawn(Builder::new().name("main"), main)

@@ -263,7 +263,8 @@ impl<T> Wheel<T> {
 }
 
 fn slot_on(level: usize, tick: u64) -> usize {
-    (tick >> (SLOT_BITS as usize * level)) as usize & (SLOTS - 1)
+    let slot = (tick >> (SLOT_BITS as usize * level)) & (SLOTS as u64 - 1);
+    usize::try_from(slot).expect("there are 64 slots")
 }
 
 #[cfg(test)]

@@ -92,6 +92,11 @@ impl Token {
         self.0.cast()
     }
 
+    #[inline(always)]
+    pub(crate) fn of(block: &ControlBlock) -> Self {
+        Self(NonNull::from(block))
+    }
+
     pub(crate) fn control(self) -> NonNull<ControlBlock> {
         self.0
     }
@@ -181,7 +186,9 @@ pub(crate) fn park_block(block: &ControlBlock, what_for: &'static str) {
         return;
     }
     block.waiting_for.set(what_for);
-    block.waiting_since.set(scheduler_of(block).turn_started_ns());
+    block
+        .waiting_since
+        .set(scheduler_of(block).turn_started_ns());
     block.state.set(State::Parked);
     switch_out(block);
     if block.inspect.get() {

@@ -32,7 +32,7 @@ pub use group::{Group, GroupConfig, GroupStats};
 pub(crate) use current::{current, current_in_signal, now, require_current, scheduler};
 pub(crate) use ready::ReadyQueue;
 
-use crate::coroutine::{ControlBlock, State};
+use crate::coroutine::{ControlBlock, State, Switch};
 use crate::deadline::Deadline;
 use crate::driver::Driver;
 use crate::scope::Family;
@@ -261,14 +261,11 @@ impl Shared {
         // SAFETY: the caller says that this coroutine has finished: we are the only one to look at its block.
         let block = unsafe { control.as_ref() };
         debug_assert_eq!(block.state.get(), State::Finished);
-        let slot = block.slot;
-        block.state.set(State::Vacant);
-        block.id.set(0);
-        let name = control.as_ptr();
-        // SAFETY: the field is initialised, and nobody else holds a reference to the block.
-        unsafe { (*name).name = None };
+        let class = block.slot.class;
+        // SAFETY: finished, and the caller was the last to refer to it.
+        unsafe { ControlBlock::retire(control) };
         let mut slab = this.slab.borrow_mut();
-        slab.release(slot);
+        slab.release(control, class);
         let last = this.orphaned.get() && slab.in_use() == 0;
         drop(slab);
         if last {
@@ -406,7 +403,9 @@ impl Scheduler {
     /// that look for hidden assumptions about order. The same seed gives the same order.
     pub fn shuffle(&self, seed: u64) {
         // Zero would mean no shuffling, and is a fixed point of the generator.
-        self.shared().shuffle.set(seed.wrapping_mul(2).wrapping_add(1));
+        self.shared()
+            .shuffle
+            .set(seed.wrapping_mul(2).wrapping_add(1));
     }
 
     /// Turns until `done` says so, asleep in the driver while nothing is ready.
@@ -452,15 +451,14 @@ impl Scheduler {
             let switch = block.switch.get();
             // SAFETY: `switch` is initialised from spawn to end, and only this loop touches it. It stays borrowed
             // while the coroutine runs; the coroutine itself only uses the other fields of its block.
-            let switch = unsafe { (*switch).assume_init_mut() };
+            let switch = unsafe { &mut *switch.cast::<Switch>() };
             let outcome = switch.resume(());
             ran += 1;
             if let corosensei::CoroutineResult::Return(()) = outcome {
                 self.finish(control);
             }
-            let slice_is_over = || {
-                driver.now().saturating_sub(started_ns) >= self.shared().time_slice_ns
-            };
+            let slice_is_over =
+                || driver.now().saturating_sub(started_ns) >= self.shared().time_slice_ns;
             if urgent() || (ran & SLICE_CHECK_MASK == 0 && slice_is_over()) {
                 break;
             }
@@ -474,18 +472,18 @@ impl Scheduler {
         let shared = self.shared();
         // SAFETY: the coroutine has just run, so its block is initialised and mapped.
         let block = unsafe { control.as_ref() };
-        let switch = block.switch.get();
+        let switch = block.switch.get().cast::<Switch>();
         // SAFETY: initialised at spawn, dropped exactly once, here: the state is `Finished` from now on.
-        unsafe { (*switch).assume_init_drop() };
+        unsafe { switch.drop_in_place() };
         block.state.set(State::Finished);
         shared.live.set(shared.live.get() - 1);
         if let Some(joiner) = block.joiner.take() {
-            // SAFETY: a coroutine that joins has not ended, and a scheduler (perhaps another one of this thread)
-            // outlives its coroutines.
-            let scheduler = unsafe { joiner.as_ref().scheduler.as_ref() };
-            scheduler.wake(joiner);
+            // SAFETY: a coroutine that joins has not ended.
+            let block = unsafe { joiner.as_ref() };
+            // Not `shared`: several schedulers may take turns on this thread.
+            crate::wait::scheduler_of(block).wake(joiner);
         }
-        if let Some(family) = block.scope.take() {
+        if let Some(family) = block.scope.get() {
             // SAFETY: a scope does not end before its last child (scope.rs), and this one has just ended.
             unsafe { Family::child_ended(family, control) };
         }
@@ -514,7 +512,10 @@ impl Scheduler {
     ///
     /// Level-triggered and idempotent; coroutines spawned later are not affected.
     pub fn cancel_all(&self) {
-        self.shared().live_controls().into_iter().for_each(crate::cancel::request);
+        self.shared()
+            .live_controls()
+            .into_iter()
+            .for_each(crate::cancel::request);
     }
 
     /// The names and spawn sites of the coroutines that have not ended, for a last report.

@@ -114,7 +114,9 @@ fn ensure_alternate_stack() {
 /// The signal handler. Async-signal-safe: plain loads, `write`, `sigaction`, `abort`.
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid siginfo.
-    let address = unsafe { (*info).si_addr() }.addr();
+    let info_ref = unsafe { &*info };
+    // SAFETY: faults carry an address.
+    let address = unsafe { info_ref.si_addr() }.addr();
     if let Some(control) = current_in_signal() {
         // SAFETY: the running coroutine's block is initialised and mapped.
         let block = unsafe { control.as_ref() };
@@ -135,7 +137,7 @@ impl ControlBlock {
 fn report(block: &ControlBlock) -> ! {
     let mut line = Line::new();
     line.text("\ncoring: coroutine ");
-    if let Some(name) = block.name.as_deref() {
+    if let Some(name) = block.name() {
         line.text("'").text(name).text("' ");
     }
     line.text("(spawned at ")

@@ -72,7 +72,8 @@ const STACK_BYTES_RANGE: std::ops::RangeInclusive<usize> = 16 * 1024..=1 << 30;
 struct Class {
     stack_bytes: usize,
     chunks: Vec<Chunk>,
-    free: Vec<Slot>,
+    /// One word a stack: the rest follows from where its control block lies (`Slab::slot`).
+    free: Vec<NonNull<ControlBlock>>,
     /// How many slots at the front of `free` hold no pages.
     trimmed: usize,
     total: usize,
@@ -90,6 +91,7 @@ struct Chunk {
 pub(crate) struct Slab {
     config: StackConfig,
     page_bytes: usize,
+    guard_bytes: u32,
     guard_kind: GuardKind,
     classes: Vec<Class>,
     in_use: usize,
@@ -114,6 +116,7 @@ impl Slab {
                 ..config
             },
             page_bytes,
+            guard_bytes: u32::try_from(guard_bytes).unwrap_or(u32::MAX),
             guard_kind: if config.guard_markers {
                 GuardKind::Marker
             } else {
@@ -147,17 +150,18 @@ impl Slab {
             other => self.class_for(other)?,
         };
         let class = &mut self.classes[index];
-        let slot = match class.free.pop() {
-            Some(slot) => slot,
+        let control = match class.free.pop() {
+            Some(control) => control,
             None => self.grow(index)?,
         };
+        let slot = self.slot(control, index);
         let class = &mut self.classes[index];
         let fresh = class.trimmed > class.free.len();
         class.trimmed = class.trimmed.min(class.free.len());
         self.in_use += 1;
         self.spawns = self.spawns.wrapping_add(1);
-        let sampled = self.spawns.is_multiple_of(FRESH_SAMPLE_INTERVAL)
-            && self.choose_sample(slot, fresh);
+        let sampled =
+            self.spawns.is_multiple_of(FRESH_SAMPLE_INTERVAL) && self.choose_sample(slot, fresh);
         Ok((slot, sampled))
     }
 
@@ -168,7 +172,7 @@ impl Slab {
             return false;
         }
         if !fresh {
-            give_back(&[slot]);
+            give_back(&[range(slot.limit, slot.top - slot.limit)]);
         }
         true
     }
@@ -191,9 +195,22 @@ impl Slab {
 
     /// Takes a stack back. The coroutine on it has ended and nothing points into it.
     #[inline]
-    pub(crate) fn release(&mut self, slot: Slot) {
+    pub(crate) fn release(&mut self, control: NonNull<ControlBlock>, class: u8) {
         self.in_use -= 1;
-        self.classes[usize::from(slot.class)].free.push(slot);
+        self.classes[usize::from(class)].free.push(control);
+    }
+
+    /// The slot whose control block lies at `control`, in the topmost page.
+    #[inline(always)]
+    fn slot(&self, control: NonNull<ControlBlock>, class: usize) -> Slot {
+        let top = (control.addr().get() | (self.page_bytes - 1)) + 1;
+        Slot {
+            control,
+            limit: top - self.classes[class].stack_bytes,
+            top,
+            guard_bytes: self.guard_bytes,
+            class: u8::try_from(class).expect("there are few powers of two"),
+        }
     }
 
     /// Gives the pages of some cold free stacks back to the kernel. Returns whether more are left to trim.
@@ -203,7 +220,10 @@ impl Slab {
             let end = class.free.len().saturating_sub(self.config.warm_stacks);
             let batch_end = end.min(class.trimmed + TRIM_BATCH);
             if class.trimmed < batch_end {
-                give_back(&class.free[class.trimmed..batch_end]);
+                let cold = class.free[class.trimmed..batch_end].iter();
+                let ranges =
+                    cold.map(|control| usable(*control, class.stack_bytes, self.page_bytes));
+                give_back(&ranges.collect::<Vec<_>>());
                 class.trimmed = batch_end;
             }
             more |= class.trimmed < end;
@@ -252,7 +272,7 @@ impl Slab {
 
     /// Maps one more chunk and returns one of its slots.
     #[cold]
-    fn grow(&mut self, index: usize) -> Result<Slot, SpawnError> {
+    fn grow(&mut self, index: usize) -> Result<NonNull<ControlBlock>, SpawnError> {
         let class = &self.classes[index];
         let room = self
             .config
@@ -271,7 +291,9 @@ impl Slab {
             .map_err(|source| self.no_memory(source))?;
         let start = chunk.as_mut_ptr();
         avoid_huge_pages(start, chunk.len());
-        let lows: Vec<usize> = (0..slots).map(|slot| start.addr() + slot * stride).collect();
+        let lows: Vec<usize> = (0..slots)
+            .map(|slot| start.addr() + slot * stride)
+            .collect();
         // What has a guard can be used; the error is for who gets none.
         let guarded = match self.install_guards(&lows) {
             Ok(()) => slots,
@@ -282,39 +304,37 @@ impl Slab {
             .map(|position| {
                 // SAFETY: position < slots, so the offset lies inside the mapping.
                 let low = unsafe { start.add(position * stride) };
-                self.slot_at(low, stride, first + position, index)
+                self.control_at(low, stride, first + position)
             })
             .collect();
         let populated = slots == CHUNK_SLOTS && self.populate(&made);
-        made.iter().for_each(|slot| valgrind::register(slot.limit, slot.top));
+        for control in &made {
+            let slot = self.slot(*control, index);
+            valgrind::register(slot.limit, slot.top);
+        }
         let class = &mut self.classes[index];
         class.total += made.len();
         class.chunks.push(Chunk {
             _memory: chunk,
-            controls: made.iter().map(|slot| slot.control).collect(),
+            controls: made.clone(),
         });
         made.reverse();
-        let slot = made.pop().expect("one slot at least has a guard");
+        let control = made.pop().expect("one slot at least has a guard");
         // Slots without pages belong to the cold end, which is empty now.
         class.trimmed = if populated { 0 } else { made.len() };
         class.free.extend(made);
-        Ok(slot)
+        Ok(control)
     }
 
-    fn slot_at(&self, low: *mut u8, stride: usize, number: usize, class: usize) -> Slot {
+    /// Where the control block of a slot goes: just below the colour, in the topmost page.
+    fn control_at(&self, low: *mut u8, stride: usize, number: usize) -> NonNull<ControlBlock> {
         let colour = (number % COLOURS) * COLOUR_BYTES;
-        let control_offset =
+        let offset =
             (stride - colour - size_of::<ControlBlock>()) & !(align_of::<ControlBlock>() - 1);
+        debug_assert!(stride - offset <= self.page_bytes);
         // SAFETY: the offset is below the stride, so it lies inside this slot of the mapping.
-        let control = unsafe { low.add(control_offset) };
-        Slot {
-            control: NonNull::new(control.cast()).expect("a mapping is never at address zero"),
-            limit: low.addr() + self.config.guard_bytes,
-            top: low.addr() + stride,
-            guard_bytes: u32::try_from(self.config.guard_bytes).unwrap_or(u32::MAX),
-            class: u8::try_from(class)
-                .expect("fewer than 256 size classes: they are powers of two"),
-        }
+        let control = unsafe { low.add(offset) };
+        NonNull::new(control.cast()).expect("a mapping is never at address zero")
     }
 
     /// Installs guards, from the front; the first refusal of markers switches this slab to `mprotect` for good.
@@ -335,8 +355,11 @@ impl Slab {
     }
 
     /// Makes the top pages present, all in one call: cheaper than a fault each, and this slab grows fast.
-    fn populate(&self, slots: &[Slot]) -> bool {
-        let pages = slots.iter().map(|slot| range(slot.top - self.page_bytes, self.page_bytes));
+    fn populate(&self, controls: &[NonNull<ControlBlock>]) -> bool {
+        let page = |control: &NonNull<ControlBlock>| control.addr().get() & !(self.page_bytes - 1);
+        let pages = controls
+            .iter()
+            .map(|control| range(page(control), self.page_bytes));
         let pages: Vec<_> = pages.collect();
         // SAFETY: the top pages of fresh stacks: populating does not change what they hold.
         unsafe { advise(&pages, libc::MADV_POPULATE_WRITE) }.is_ok()
@@ -367,14 +390,21 @@ fn clamp_stack_bytes(bytes: usize) -> usize {
     bytes.clamp(*STACK_BYTES_RANGE.start(), *STACK_BYTES_RANGE.end())
 }
 
+/// The usable part of the stack whose control block lies at `control`.
+fn usable(control: NonNull<ControlBlock>, stack_bytes: usize, page_bytes: usize) -> libc::iovec {
+    let top = (control.addr().get() | (page_bytes - 1)) + 1;
+    range(top - stack_bytes, stack_bytes)
+}
+
 /// Drops the pages of free stacks; they read as zeroes when touched again.
-fn give_back(slots: &[Slot]) {
-    let ranges = slots.iter().map(|slot| range(slot.limit, slot.top - slot.limit));
-    let ranges: Vec<_> = ranges.collect();
+fn give_back(ranges: &[libc::iovec]) {
     // SAFETY: the usable parts of free slots of our own mapping: nothing points into them, and the guards below
     // are left alone.
-    let outcome = unsafe { advise(&ranges, libc::MADV_DONTNEED) };
-    debug_assert!(outcome.is_ok(), "MADV_DONTNEED on our own mapping cannot fail");
+    let outcome = unsafe { advise(ranges, libc::MADV_DONTNEED) };
+    debug_assert!(
+        outcome.is_ok(),
+        "MADV_DONTNEED on our own mapping cannot fail"
+    );
 }
 
 /// A huge page under a stack top would commit 2 MiB for the one page that is used.

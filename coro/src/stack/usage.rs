@@ -42,9 +42,10 @@ pub(super) struct Usage {
 impl Usage {
     pub(super) fn record(&mut self, slot: Slot, site: &'static Location<'static>, used: usize) {
         let stack_bytes = slot.top - slot.limit;
-        let known = self.sites.iter_mut().find(|known| {
-            std::ptr::eq(known.spawn_site, site) && known.stack_bytes == stack_bytes
-        });
+        let known = self
+            .sites
+            .iter_mut()
+            .find(|known| std::ptr::eq(known.spawn_site, site) && known.stack_bytes == stack_bytes);
         if let Some(known) = known {
             known.samples += 1;
             known.high_water_bytes = known.high_water_bytes.max(used);
@@ -81,7 +82,11 @@ pub(super) fn high_water_bytes(slot: Slot, page_bytes: usize) -> usize {
         }
     });
     let page = std::ptr::with_exposed_provenance::<u64>(lowest);
-    let words = if lowest < slot.top { page_bytes / size_of::<u64>() } else { 0 };
+    let words = if lowest < slot.top {
+        page_bytes / size_of::<u64>()
+    } else {
+        0
+    };
     let written = (0..words).find(|&index| {
         // SAFETY: the page lies in the usable part of the slot.
         let word = unsafe { page.add(index) };

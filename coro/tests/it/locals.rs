@@ -1,0 +1,79 @@
+//! Goal: coroutine-locals are one per coroutine, made late, dropped at its end on its own stack.
+
+use crate::every_order;
+use coring_coro as coro;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+struct Note(&'static str, RefCell<Option<Rc<RefCell<Vec<String>>>>>);
+impl Drop for Note {
+    fn drop(&mut self) {
+        let name = coro::current().name().map(str::to_owned);
+        if let Some(log) = self.1.take() {
+            let older = OLDER.try_with(|_| ()).is_ok();
+            log.borrow_mut()
+                .push(format!("{} {name:?} {older}", self.0));
+        }
+    }
+}
+
+coro::local! {
+    static OLDER: Note = Note("older", RefCell::new(None));
+    static YOUNGER: Note = Note("younger", RefCell::new(None));
+    static COUNT: Cell<u32> = Cell::new(10);
+    static PANICS: PanicsWhenDropped = PanicsWhenDropped;
+}
+
+struct PanicsWhenDropped;
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("local");
+    }
+}
+
+#[test]
+fn each_coroutine_has_its_own() {
+    every_order(|| {
+        let counts = coro::join_all((0..3).map(|n| {
+            move || {
+                COUNT.with(|count| count.set(count.get() + n));
+                coro::yield_now();
+                COUNT.with(Cell::get)
+            }
+        }));
+        assert_eq!(counts, [10, 11, 12]);
+    });
+}
+
+#[test]
+fn dropped_newest_first_inside_the_coroutine() {
+    every_order(|| {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let worker = coro::Builder::new().name("worker").spawn({
+            let log = log.clone();
+            move || {
+                OLDER.with(|note| note.1.replace(Some(log.clone())));
+                YOUNGER.with(|note| note.1.replace(Some(log.clone())));
+            }
+        });
+        worker.unwrap().join().unwrap();
+        let expected = [
+            "younger Some(\"worker\") true",
+            "older Some(\"worker\") false",
+        ];
+        assert_eq!(*log.borrow(), expected);
+    });
+}
+
+#[test]
+fn a_destructor_that_panics_is_the_coroutines_panic() {
+    every_order(|| {
+        let handle = coro::spawn(|| PANICS.with(|_| 5));
+        assert_eq!(handle.join().unwrap_err().panic_message(), Some("local"));
+    });
+}
+
+#[test]
+fn outside_there_is_none() {
+    assert_eq!(COUNT.try_with(Cell::get), Err(coro::LocalAccessError));
+}
