@@ -20,3 +20,7 @@ mod scale;
 mod shutdown;
 mod tcp;
 mod time;
+
+mod std_tcp;
+mod std_udp;
+mod std_unix;

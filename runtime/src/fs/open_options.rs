@@ -5,7 +5,7 @@
 )]
 
 use super::File;
-use crate::io::perform_open;
+use crate::io::{Limit, perform_open};
 use coring_uring::op;
 use std::ffi::CString;
 use std::io;
@@ -106,7 +106,7 @@ impl OpenOptions {
         })?;
         let sqe = op::fs::openat(libc::AT_FDCWD, path.as_ptr(), flags, self.mode);
         // SAFETY: the path lives in this frame until the operation is done; an open makes a new descriptor.
-        unsafe { perform_open(sqe, "open") }.map(File::from)
+        unsafe { perform_open(sqe, "open", Limit::NONE) }.map(File::from)
     }
 
     /// The flags of open(2), by std's rules.

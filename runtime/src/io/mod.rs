@@ -15,6 +15,9 @@
 //! done, whatever happens - cancellation, shutdown, a full queue.
 //!
 //! An operation that completed although it was being cancelled returns its result: nothing that happened is lost.
+//!
+//! A call with a time limit of its own ([`within`]) sets an alarm in the core's timer wheel. The alarm is one more
+//! hint: who is woken by it cancels the operation and waits on, as above. The kernel keeps no timer for it.
 #![expect(
     unsafe_code,
     reason = "hands memory to the kernel for the length of an operation"
@@ -23,11 +26,12 @@
 pub(crate) mod net;
 
 use crate::per_core;
-use coring_coro::wait::{self, Interrupt, Refusal};
+use coring_coro::wait::{self, Alarm, Interrupt, Refusal};
 use coring_uring::{Sqe, Token};
 use std::fmt;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// The error inside an [`io::Error`] that a cancelled coroutine gets. See [`is_cancelled`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,31 +85,82 @@ fn refused(refusal: Refusal) -> io::Error {
     }
 }
 
-/// Does one operation and waits for it. Returns the kernel's non-negative result.
+/// How long the operations of one call may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit<'a>(Option<&'a Alarm<'a>>);
+
+impl Limit<'_> {
+    /// As long as they like.
+    pub(crate) const NONE: Limit<'static> = Limit(None);
+
+    /// Whether the time is over.
+    pub(crate) fn passed(self) -> bool {
+        self.0.is_some_and(Alarm::rang)
+    }
+}
+
+/// Runs `call` with a limit on the time that its operations take, all together. One that is ended by the limit
+/// fails with `EAGAIN`, as a socket with `SO_RCVTIMEO` does.
+#[inline(always)]
+pub(crate) fn within<T>(time: Option<Duration>, call: impl FnOnce(Limit<'_>) -> T) -> T {
+    match time {
+        None => call(Limit::NONE),
+        Some(time) => within_time(time, call),
+    }
+}
+
+fn within_time<T>(time: Duration, call: impl FnOnce(Limit<'_>) -> T) -> T {
+    if coring_coro::try_current().is_none() {
+        // No coroutine, no timer: the call itself will say so in its error.
+        return call(Limit::NONE);
+    }
+    wait::with_alarm(time, |alarm| call(Limit(Some(alarm))))
+}
+
+/// Does one operation and waits for it, as long as it takes. Returns the kernel's non-negative result.
+///
+/// # Safety
+///
+/// As [`perform_within`].
+#[inline]
+pub(crate) unsafe fn perform(sqe: Sqe, what_for: &'static str) -> io::Result<u32> {
+    // SAFETY: passed on to the caller.
+    unsafe { perform_within(sqe, what_for, Limit::NONE) }
+}
+
+/// Does one operation and waits for it, until the limit at most. Returns the kernel's non-negative result.
 ///
 /// # Safety
 ///
 /// Everything that `sqe` points at is valid, and the kernel may write where the operation writes, until this
 /// returns.
 #[inline]
-pub(crate) unsafe fn perform(sqe: Sqe, what_for: &'static str) -> io::Result<u32> {
+pub(crate) unsafe fn perform_within(
+    sqe: Sqe,
+    what_for: &'static str,
+    limit: Limit<'_>,
+) -> io::Result<u32> {
     loop {
         // SAFETY: passed on to the caller; an operation that ended with EINTR is over and may be done again.
-        match unsafe { perform_once(sqe.clone(), what_for) } {
+        match unsafe { perform_once(sqe.clone(), what_for, limit) } {
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
             outcome => return outcome,
         }
     }
 }
 
-/// As [`perform`], for an operation whose result is a new descriptor.
+/// As [`perform_within`], for an operation whose result is a new descriptor.
 ///
 /// # Safety
 ///
-/// As [`perform`]; the operation's result is a descriptor that nobody else knows.
-pub(crate) unsafe fn perform_open(sqe: Sqe, what_for: &'static str) -> io::Result<OwnedFd> {
+/// As [`perform_within`]; the operation's result is a descriptor that nobody else knows.
+pub(crate) unsafe fn perform_open(
+    sqe: Sqe,
+    what_for: &'static str,
+    limit: Limit<'_>,
+) -> io::Result<OwnedFd> {
     // SAFETY: passed on to the caller.
-    let fd = unsafe { perform(sqe, what_for) }?;
+    let fd = unsafe { perform_within(sqe, what_for, limit) }?;
     let fd = RawFd::try_from(fd).expect("a descriptor fits in its own type");
     // SAFETY: the kernel has just given us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -113,9 +168,9 @@ pub(crate) unsafe fn perform_open(sqe: Sqe, what_for: &'static str) -> io::Resul
 
 /// # Safety
 ///
-/// As [`perform`].
+/// As [`perform_within`].
 #[inline]
-unsafe fn perform_once(sqe: Sqe, what_for: &'static str) -> io::Result<u32> {
+unsafe fn perform_once(sqe: Sqe, what_for: &'static str, limit: Limit<'_>) -> io::Result<u32> {
     let Some(engine) = per_core::current() else {
         return Err(refused(Refusal::Outside));
     };
@@ -130,7 +185,7 @@ unsafe fn perform_once(sqe: Sqe, what_for: &'static str) -> io::Result<u32> {
         if let Some(completion) = ring.take(op) {
             break completion;
         }
-        if !cancelling && wait::interrupted().is_some() {
+        if !cancelling && (wait::interrupted().is_some() || limit.passed()) {
             cancelling = true;
             ring.cancel(op);
         }
@@ -141,12 +196,13 @@ unsafe fn perform_once(sqe: Sqe, what_for: &'static str) -> io::Result<u32> {
     }
 }
 
-/// The error of an operation. One that ended because we asked for it says so.
+/// The error of an operation. One that ended because we asked for it says why we did.
 #[cold]
 fn failed(errno: i32, cancelling: bool) -> io::Error {
-    if cancelling && matches!(errno, libc::ECANCELED | libc::EINTR) {
-        interrupted(wait::refuse_current())
-    } else {
-        io::Error::from_raw_os_error(errno)
-    }
+    let ended_by_us = cancelling && matches!(errno, libc::ECANCELED | libc::EINTR);
+    io::Error::from_raw_os_error(match ended_by_us {
+        false => errno,
+        true if wait::interrupted().is_some() => return interrupted(wait::refuse_current()),
+        true => libc::EAGAIN,
+    })
 }

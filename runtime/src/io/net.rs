@@ -1,24 +1,33 @@
 //! The socket operations, with their lowering: what every stream, listener and datagram type is made of.
 //!
 //! A descriptor that some other library made non-blocking is no error: an operation that would block waits for
-//! readiness with a poll operation and is done again.
+//! readiness with a poll operation and is done again. All attempts share one time limit; what it ends fails with
+//! `EAGAIN`, which is what a blocking socket with a timeout says.
 #![expect(
     unsafe_code,
     reason = "lends buffers and addresses to the kernel while the operation runs"
 )]
 
-use super::{perform, perform_open};
+use super::{Limit, perform_open, perform_within};
 use coring_uring::op;
 use socket2::{SockAddr, SockAddrStorage};
-use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
 
-/// Waits until `fd` is ready for one of `events` (`POLLIN`, `POLLOUT`, ...).
-fn poll(fd: BorrowedFd<'_>, events: libc::c_short) -> io::Result<()> {
-    let events = u32::from(events.cast_unsigned());
+/// How many buffers one operation takes, uio_maxiov.
+const IOV_MAX: usize = 1024;
+
+/// Waits until `fd` is ready for one of `events` (`POLLIN`, `POLLOUT`, ...). Returns what it is ready for.
+pub(crate) fn poll(fd: BorrowedFd<'_>, events: u32, limit: Limit<'_>) -> io::Result<u32> {
     // SAFETY: a poll points at nothing.
-    unsafe { perform(op::net::poll_add(fd.as_raw_fd(), events), "readiness") }.map(drop)
+    unsafe {
+        perform_within(
+            op::net::poll_add(fd.as_raw_fd(), events),
+            "readiness",
+            limit,
+        )
+    }
 }
 
 /// Does an operation; where the descriptor is non-blocking and not ready, waits for readiness and does it again.
@@ -26,11 +35,14 @@ fn poll(fd: BorrowedFd<'_>, events: libc::c_short) -> io::Result<()> {
 fn retry<T>(
     fd: BorrowedFd<'_>,
     events: libc::c_short,
+    limit: Limit<'_>,
     mut attempt: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
     loop {
         match attempt() {
-            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => poll(fd, events)?,
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && !limit.passed() => {
+                poll(fd, u32::from(events.cast_unsigned()), limit)?;
+            }
             outcome => return outcome,
         }
     }
@@ -38,78 +50,129 @@ fn retry<T>(
 
 /// recv(2) into a borrowed buffer.
 #[inline]
-pub(crate) fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
-    retry(fd, libc::POLLIN, || {
+pub(crate) fn recv(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: i32,
+    limit: Limit<'_>,
+) -> io::Result<usize> {
+    retry(fd, libc::POLLIN, limit, || {
         let sqe = op::net::recv(fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len(), flags);
         // SAFETY: the buffer is borrowed for longer than this call, uniquely.
-        unsafe { perform(sqe, "recv") }.map(|received| received as usize)
+        unsafe { perform_within(sqe, "recv", limit) }.map(|received| received as usize)
     })
 }
 
-/// send(2) from a borrowed buffer. `MSG_WAITALL`: as a blocking socket does, it returns when all is accepted, or
-/// with the part that was when an error or a cancellation came between.
+/// send(2) from a borrowed buffer. For streams `flags` is `MSG_WAITALL`: as a blocking socket does, it returns when
+/// all is accepted, or with the part that was when an error, a limit or a cancellation came between.
 #[inline]
-pub(crate) fn send(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
-    retry(fd, libc::POLLOUT, || {
-        let sqe = op::net::send(
-            fd.as_raw_fd(),
-            buffer.as_ptr(),
-            buffer.len(),
-            libc::MSG_WAITALL,
-        );
+pub(crate) fn send(
+    fd: BorrowedFd<'_>,
+    buffer: &[u8],
+    flags: i32,
+    limit: Limit<'_>,
+) -> io::Result<usize> {
+    retry(fd, libc::POLLOUT, limit, || {
+        let sqe = op::net::send(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), flags);
         // SAFETY: the buffer is borrowed for longer than this call.
-        unsafe { perform(sqe, "send") }.map(|sent| sent as usize)
+        unsafe { perform_within(sqe, "send", limit) }.map(|sent| sent as usize)
     })
 }
 
-/// sendmsg(2) from borrowed buffers, up to the kernel's limit of 1,024 of them; `MSG_WAITALL` as in [`send`].
-pub(crate) fn send_vectored(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    const IOV_MAX: usize = 1024;
-    let buffers = &buffers[..buffers.len().min(IOV_MAX)];
-    retry(fd, libc::POLLOUT, || {
+/// What recvmsg(2) tells besides the bytes.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: usize,
+    /// Who sent it, where the protocol says so with each message.
+    pub(crate) from: SockAddr,
+    /// `MSG_TRUNC`, `MSG_CTRUNC`, ...
+    pub(crate) flags: i32,
+    /// How much of the control buffer was filled.
+    pub(crate) control_bytes: usize,
+}
+
+/// recvmsg(2) into borrowed buffers; control data, such as descriptors, goes into `control`.
+pub(crate) fn recv_message(
+    fd: BorrowedFd<'_>,
+    buffers: &mut [IoSliceMut<'_>],
+    control: &mut [u8],
+    flags: i32,
+    limit: Limit<'_>,
+) -> io::Result<Received> {
+    let count = buffers.len().min(IOV_MAX);
+    retry(fd, libc::POLLIN, limit, || {
+        let mut storage = SockAddrStorage::zeroed();
         // SAFETY: a zeroed msghdr is a valid one: no address, no buffers, no control data.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        // std guarantees that an IoSlice has the layout of an iovec. The kernel only reads it.
+        message.msg_namelen = storage.size_of();
+        message.msg_name = ptr::from_mut(&mut storage).cast();
+        // std guarantees that an IoSliceMut has the layout of an iovec.
+        message.msg_iov = buffers.as_mut_ptr().cast();
+        message.msg_iovlen = count;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = control.len();
+        let sqe = op::net::recvmsg(fd.as_raw_fd(), &raw mut message, flags.cast_unsigned());
+        // SAFETY: message and address live in this frame; the buffers are borrowed uniquely for longer.
+        let bytes = unsafe { perform_within(sqe, "recv", limit) }?;
+        // SAFETY: the kernel has filled the storage up to this length.
+        let from = unsafe { SockAddr::new(storage, message.msg_namelen) };
+        Ok(Received {
+            bytes: bytes as usize,
+            from,
+            flags: message.msg_flags,
+            control_bytes: message.msg_controllen,
+        })
+    })
+}
+
+/// sendmsg(2) from borrowed buffers, to an address or to the connected peer, with control data if any.
+pub(crate) fn send_message(
+    fd: BorrowedFd<'_>,
+    buffers: &[IoSlice<'_>],
+    to: Option<&SockAddr>,
+    control: &[u8],
+    flags: i32,
+    limit: Limit<'_>,
+) -> io::Result<usize> {
+    let count = buffers.len().min(IOV_MAX);
+    retry(fd, libc::POLLOUT, limit, || {
+        // SAFETY: a zeroed msghdr is a valid one: no address, no buffers, no control data.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        if let Some(to) = to {
+            message.msg_name = to.as_ptr().cast_mut().cast();
+            message.msg_namelen = to.len();
+        }
+        // std guarantees that an IoSlice has the layout of an iovec. The kernel only reads what it is given here.
         message.msg_iov = buffers.as_ptr().cast_mut().cast();
-        message.msg_iovlen = buffers.len();
-        let sqe = op::net::sendmsg(
-            fd.as_raw_fd(),
-            &raw const message,
-            libc::MSG_WAITALL.cast_unsigned(),
-        );
-        // SAFETY: the message lives in this frame and the buffers are borrowed for longer than this call.
-        unsafe { perform(sqe, "send") }.map(|sent| sent as usize)
+        message.msg_iovlen = count;
+        if !control.is_empty() {
+            message.msg_control = control.as_ptr().cast_mut().cast();
+            message.msg_controllen = control.len();
+        }
+        let sqe = op::net::sendmsg(fd.as_raw_fd(), &raw const message, flags.cast_unsigned());
+        // SAFETY: the message lives in this frame; buffers, address and control data are borrowed for longer.
+        unsafe { perform_within(sqe, "send", limit) }.map(|sent| sent as usize)
     })
 }
 
 /// accept4(2) with `SOCK_CLOEXEC`.
-pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    let (accepted, address) = retry(fd, libc::POLLIN, || {
+pub(crate) fn accept(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<(OwnedFd, SockAddr)> {
+    retry(fd, libc::POLLIN, limit, || {
         let mut storage = SockAddrStorage::zeroed();
         let mut length = storage.size_of();
-        // SAFETY: `sockaddr_storage` is one of the platform's address types.
-        let address = std::ptr::from_mut(unsafe { storage.view_as::<libc::sockaddr_storage>() });
-        let sqe = op::net::accept(
-            fd.as_raw_fd(),
-            address.cast(),
-            &raw mut length,
-            libc::SOCK_CLOEXEC,
-        );
+        let address = ptr::from_mut(&mut storage).cast();
+        let sqe = op::net::accept(fd.as_raw_fd(), address, &raw mut length, libc::SOCK_CLOEXEC);
         // SAFETY: storage and length live in this frame until the operation is done; an accept makes a new descriptor.
-        let accepted = unsafe { perform_open(sqe, "accept") }?;
+        let accepted = unsafe { perform_open(sqe, "accept", limit) }?;
         // SAFETY: the kernel has filled the storage up to this length.
         let address = unsafe { SockAddr::new(storage, length) };
         Ok((accepted, address))
-    })?;
-    let address = address
-        .as_socket()
-        .ok_or_else(|| io::Error::other("the peer's address is not an IP address"))?;
-    Ok((accepted, address))
+    })
 }
 
 /// connect(2).
-pub(crate) fn connect(fd: BorrowedFd<'_>, address: &SockAddr) -> io::Result<()> {
+pub(crate) fn connect(fd: BorrowedFd<'_>, address: &SockAddr, limit: Limit<'_>) -> io::Result<()> {
     let sqe = op::net::connect(fd.as_raw_fd(), address.as_ptr().cast(), address.len());
     // SAFETY: the address is borrowed for longer than this call.
-    unsafe { perform(sqe, "connect") }.map(drop)
+    unsafe { perform_within(sqe, "connect", limit) }.map(drop)
 }

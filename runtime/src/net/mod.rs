@@ -1,15 +1,25 @@
-//! TCP with std's names: [`TcpListener`], [`TcpStream`].
+//! TCP and UDP with std's names: [`TcpListener`], [`TcpStream`], [`UdpSocket`]; [`TcpSocket`] for options that come
+//! before bind or connect. Unix domain sockets: [`UnixListener`], [`UnixStream`], [`UnixDatagram`].
 //!
 //! A stream is a plain descriptor. It finds the ring of the core it is used on at each call, so it is
 //! `Send + Sync + 'static` and may be moved to another core; `&TcpStream` reads and writes, so crates written for
-//! `std::io::{Read, Write}` run on it as they are. Calls block the coroutine, never the core.
+//! `std::io::{Read, Write}` run on it as they are. Calls block the coroutine, never the core,
+//! also where the descriptor is non-blocking: there is no `set_nonblocking`.
 
+mod socket;
 mod tcp;
+mod udp;
+mod unix;
 
 pub use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs,
 };
-pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{
+    MAX_DESCRIPTORS, ReceivedWithFds, UnixDatagram, UnixIncoming, UnixListener, UnixSocketAddr,
+    UnixStream,
+};
 
 use std::io;
 

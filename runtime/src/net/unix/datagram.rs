@@ -1,0 +1,214 @@
+//! Unix datagrams: whole messages, in order, never lost.
+
+use super::{SocketAddr, lift, lower, open, pair, path_address};
+use crate::net::socket::{Socket, common_methods, descriptor, timeout_methods};
+use socket2::Type;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// A Unix datagram socket. Compare [`std::os::unix::net::UnixDatagram`].
+///
+/// # Examples
+///
+/// ```
+/// use coring::net::UnixDatagram;
+///
+/// coring::Runtime::builder().cores(1).build()?.run(|| {
+///     let (one, other) = UnixDatagram::pair()?;
+///     one.send(b"a whole message")?;
+///     let mut buffer = [0; 64];
+///     let bytes = other.recv(&mut buffer)?;
+///     assert_eq!(&buffer[..bytes], b"a whole message");
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct UnixDatagram {
+    pub(super) socket: Socket,
+}
+
+impl UnixDatagram {
+    /// A socket on a path, which must not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// As bind(2); `InvalidInput` for a path that is too long (107 bytes) or contains a NUL byte.
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        let socket = open(Type::DGRAM)?;
+        socket.options().bind(&path_address(path.as_ref())?)?;
+        Ok(Self { socket })
+    }
+
+    /// A socket on an address.
+    ///
+    /// # Errors
+    ///
+    /// As bind(2).
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<Self> {
+        let socket = open(Type::DGRAM)?;
+        socket.options().bind(&lower(address)?)?;
+        Ok(Self { socket })
+    }
+
+    /// A socket without an address: it can send, and nobody can answer.
+    ///
+    /// # Errors
+    ///
+    /// As socket(2).
+    pub fn unbound() -> io::Result<Self> {
+        let socket = open(Type::DGRAM)?;
+        Ok(Self { socket })
+    }
+
+    /// Two sockets, connected to each other.
+    ///
+    /// # Errors
+    ///
+    /// As socketpair(2).
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = pair(Type::DGRAM)?;
+        Ok((Self { socket: one }, Self { socket: other }))
+    }
+
+    /// Sends to the socket on a path from now on. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As connect(2).
+    pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.socket.options().connect(&path_address(path.as_ref())?)
+    }
+
+    /// Sends to an address from now on. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As connect(2).
+    pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
+        self.socket.options().connect(&lower(address)?)
+    }
+
+    /// Receives a datagram; one that is longer than the buffer is cut to it.
+    ///
+    /// # Parks
+    ///
+    /// Until one is there.
+    ///
+    /// # Cancellation
+    ///
+    /// Returns an error for which [`is_cancelled`](crate::io::is_cancelled) holds, or the datagram that was received
+    /// at that very moment.
+    ///
+    /// # Errors
+    ///
+    /// As recv(2).
+    ///
+    /// # Source
+    ///
+    /// `IORING_OP_RECV`, Linux 5.6.
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.recv(buffer, 0)
+    }
+
+    /// As [`recv`](Self::recv), and who sent it.
+    ///
+    /// # Errors
+    ///
+    /// As recvmsg(2).
+    pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (bytes, from) = self.socket.recv_from(buffer, 0)?;
+        Ok((bytes, lift(&from)?))
+    }
+
+    /// Sends a datagram to the connected socket.
+    ///
+    /// # Parks
+    ///
+    /// While the receiver's queue is full.
+    ///
+    /// # Errors
+    ///
+    /// As send(2).
+    ///
+    /// # Source
+    ///
+    /// `IORING_OP_SEND`, Linux 5.6.
+    pub fn send(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.socket.send(buffer)
+    }
+
+    /// Sends a datagram to the socket on a path.
+    ///
+    /// # Parks
+    ///
+    /// While the receiver's queue is full.
+    ///
+    /// # Errors
+    ///
+    /// As sendmsg(2).
+    pub fn send_to(&self, buffer: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
+        let to = path_address(path.as_ref())?;
+        self.socket
+            .send_message(&[IoSlice::new(buffer)], Some(&to), &[], 0)
+    }
+
+    /// Sends a datagram to an address.
+    ///
+    /// # Parks
+    ///
+    /// While the receiver's queue is full.
+    ///
+    /// # Errors
+    ///
+    /// As sendmsg(2).
+    pub fn send_to_addr(&self, buffer: &[u8], address: &SocketAddr) -> io::Result<usize> {
+        let to = lower(address)?;
+        self.socket
+            .send_message(&[IoSlice::new(buffer)], Some(&to), &[], 0)
+    }
+
+    /// Ends one or both directions.
+    ///
+    /// # Errors
+    ///
+    /// As shutdown(2).
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.shutdown(how)
+    }
+
+    /// The address it is bound to; unnamed if it is not.
+    ///
+    /// # Errors
+    ///
+    /// As getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        lift(&self.socket.options().local_addr()?)
+    }
+
+    /// The address it is connected to.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` before [`connect`](Self::connect).
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        lift(&self.socket.options().peer_addr()?)
+    }
+
+    common_methods!();
+    timeout_methods!();
+}
+
+descriptor!(UnixDatagram, std::os::unix::net::UnixDatagram);
+
+impl fmt::Debug for UnixDatagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixDatagram")
+            .field("local", &self.local_addr().ok())
+            .field("peer", &self.peer_addr().ok())
+            .field("fd", &self.as_raw_fd())
+            .finish()
+    }
+}
