@@ -21,7 +21,7 @@ mod output;
 mod recorder;
 mod source;
 
-pub use output::Sync;
+pub use output::SyncPolicy;
 pub(crate) use output::{Output, say_on_stderr};
 use source::Source;
 
@@ -427,26 +427,32 @@ fn is_written(known: Option<&KnownSite>, head: &Head) -> bool {
     }
 }
 
-/// The site with this id, which is read from the program's list when it is met first.
+/// The site with this id.
+#[inline]
 fn look_up(sites: &mut Vec<Option<Box<KnownSite>>>, id: u32) -> &KnownSite {
     let index = id as usize;
     if sites.get(index).is_none_or(Option::is_none) {
-        if sites.len() <= index {
-            sites.resize_with(index + 1, || None);
-        }
-        // The thread that gave the site its id links it into the list right after: wait for it, if need be.
-        let live = loop {
-            match callsite::all().find(|site| site.id() == id) {
-                Some(site) => break site,
-                None => std::thread::yield_now(),
-            }
-        };
-        sites[index] = Some(Box::new(KnownSite {
-            site: describe(live),
-            live,
-        }));
+        meet(sites, id);
     }
     sites[index].as_ref().expect("just filled in")
+}
+
+/// Reads a site that is met for the first time from the program's list.
+#[cold]
+fn meet(sites: &mut Vec<Option<Box<KnownSite>>>, id: u32) {
+    let index = id as usize;
+    if sites.len() <= index {
+        sites.resize_with(index + 1, || None);
+    }
+    // The thread that gave the site its id links it into the list right after: wait for it, if need be.
+    let live = loop {
+        match callsite::all().find(|site| site.id() == id) {
+            Some(site) => break site,
+            None => std::thread::yield_now(),
+        }
+    };
+    let site = describe(live);
+    sites[index] = Some(Box::new(KnownSite { site, live }));
 }
 
 /// An owned copy of what a call site says of itself.

@@ -87,7 +87,7 @@ use __private as expanded;
 
 pub use context::{Hooks, NameTaker, with_context};
 pub use decode::{LogReader, TornAt};
-pub use drain::{Drain, Progress, Sync};
+pub use drain::{Drain, Progress, SyncPolicy};
 pub use encode::{Arg, Loggable, MAX_TEXT_BYTES, Name};
 pub use filter::{Filter, ParseFilterError};
 pub use format::{Binary, Format, Json, ParsePatternError, Text};

@@ -17,7 +17,7 @@ use log::LevelFilter;
 
 use crate::context::Hooks;
 use crate::crash::{self, Slots};
-use crate::drain::{Control, Drain, DrainSettings, Output, Sync};
+use crate::drain::{Control, Drain, DrainSettings, Output, SyncPolicy};
 use crate::filter::Filter;
 use crate::format::{Format, Text};
 use crate::recover::Recovered;
@@ -39,7 +39,7 @@ pub struct Builder {
     outputs: Vec<Output>,
     format: Option<Box<dyn Format>>,
     output_filter: Option<Filter>,
-    sync: Sync,
+    sync: SyncPolicy,
     settings: Settings,
     drain: DrainSettings,
     cpu: Option<usize>,
@@ -65,7 +65,7 @@ impl Default for Builder {
             outputs: Vec::new(),
             format: None,
             output_filter: None,
-            sync: Sync::Never,
+            sync: SyncPolicy::Never,
             settings: Settings {
                 core_ring_bytes: 1 << 20,
                 thread_ring_bytes: 64 << 10,
@@ -125,8 +125,8 @@ impl Builder {
         self
     }
 
-    /// When the next sink makes lines durable. Default: [`Sync::Never`].
-    pub fn sync(mut self, sync: Sync) -> Self {
+    /// When the next sink makes lines durable. Default: [`SyncPolicy::Never`].
+    pub fn sync(mut self, sync: SyncPolicy) -> Self {
         self.sync = sync;
         self
     }

@@ -133,7 +133,13 @@ impl Recovered {
             tail,
             ..
         } = *ring;
-        if published < tail || published - tail > capacity || published % 8 != 0 || tail % 8 != 0 {
+        const FAR: u64 = 1 << 62; // no ring gets there; keeps the sums below from overflowing
+        if published < tail
+            || published > FAR
+            || published - tail > capacity
+            || published % 8 != 0
+            || tail % 8 != 0
+        {
             self.torn.push(format!(
                 "{name}: its positions {tail} and {published} make no sense"
             ));

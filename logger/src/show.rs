@@ -38,14 +38,14 @@ pub(crate) fn show(out: &mut Vec<u8>, value: Value<'_>, spec: &Spec) {
 fn short_float(out: &mut Vec<u8>, number: f64) -> bool {
     let magnitude = number.abs();
     for (decimals, power) in [(0_usize, 1_u64), (1, 10), (2, 100), (3, 1000), (4, 10_000)] {
-        let scaled = (magnitude * power as f64).round();
+        let scaled = magnitude * power as f64;
         if scaled >= 1e15 || scaled.is_nan() {
             return false;
         }
-        if scaled / power as f64 == magnitude {
-            #[expect(clippy::cast_possible_truncation, reason = "an integer below 1e15")]
-            #[expect(clippy::cast_sign_loss, reason = "a magnitude")]
-            let digits = scaled as u64;
+        #[expect(clippy::cast_possible_truncation, reason = "an integer below 1e15")]
+        #[expect(clippy::cast_sign_loss, reason = "a magnitude")]
+        let digits = (scaled + 0.5) as u64;
+        if digits as f64 / power as f64 == magnitude {
             if number.is_sign_negative() {
                 out.push(b'-');
             }

@@ -29,7 +29,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// When written lines are made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sync {
+pub enum SyncPolicy {
     /// The kernel decides. Survives a crash of the program, not of the machine.
     #[default]
     Never,
@@ -51,7 +51,7 @@ pub(crate) struct Output {
     format: Box<dyn Format>,
     sink: Box<dyn Sink>,
     filter: Option<Filter>,
-    sync: Sync,
+    sync: SyncPolicy,
     block: Vec<u8>,
     /// Ends of lines in `block`, for sinks that take line by line.
     ends: Vec<usize>,
@@ -70,7 +70,7 @@ impl Output {
         format: Box<dyn Format>,
         sink: Box<dyn Sink>,
         filter: Option<Filter>,
-        sync: Sync,
+        sync: SyncPolicy,
     ) -> Self {
         Self {
             line_by_line: sink.line_by_line(),
@@ -262,11 +262,11 @@ impl Output {
 
     fn sync_if_due(&mut self, now: u64) {
         let due = match self.sync {
-            Sync::Never => false,
-            Sync::Every(interval) => {
+            SyncPolicy::Never => false,
+            SyncPolicy::Every(interval) => {
                 now.saturating_sub(self.synced_at) >= clock::rough_ticks_in(interval)
             }
-            Sync::OnError => self.error_in_block,
+            SyncPolicy::OnError => self.error_in_block,
         };
         if self.unsynced && due {
             self.sync_now(now);
@@ -288,7 +288,7 @@ impl Output {
             failure.retry_at = 0;
         }
         self.write_out(now, control);
-        if self.sync != Sync::Never && self.unsynced {
+        if self.sync != SyncPolicy::Never && self.unsynced {
             self.sync_now(now);
         }
         if let Some(failure) = &self.failure {

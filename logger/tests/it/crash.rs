@@ -381,3 +381,61 @@ fn a_signal_handler_may_log_and_corrupts_nothing() {
     }
     assert!(numbers(&text, "handler ").len() > 100);
 }
+
+#[test]
+fn a_damaged_ring_is_read_as_far_as_it_goes() {
+    if std::env::var_os(PART).is_some() {
+        return;
+    }
+    let _turn = exclusive();
+    let directory = scratch();
+    let progress = counter(directory.path());
+    let mut child = child("flood", directory.path());
+    while progress.load(Ordering::SeqCst) < 3000 {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    child.kill().expect("kills");
+    child.wait().expect("waits");
+    let path = directory.path().join("ring");
+    let intact = std::fs::read(&path).expect("the ring");
+    let whole = Recovered::open(&path).expect("a crash ring").len();
+    // A simple generator with a fixed seed: the same damage every time.
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(random >> 33).expect("31 bits") % below
+    };
+    let mut damaged_lines = Vec::new();
+    for _ in 0..60 {
+        let mut bytes = intact.clone();
+        for _ in 0..=next(30) {
+            // Half of the damage goes where it hurts most: the heads of file and rings, and the dictionary.
+            let at = if next(2) == 0 {
+                next(300_000)
+            } else {
+                next(bytes.len())
+            };
+            bytes[at] = u8::try_from(next(256)).expect("a byte");
+        }
+        std::fs::write(&path, &bytes).expect("writes");
+        if let Ok(recovered) = Recovered::open(&path) {
+            let mut text = Vec::new();
+            recovered.format(&mut Text::default(), &mut text);
+            assert_eq!(
+                text.iter().filter(|byte| **byte == b'\n').count(),
+                recovered.len()
+            );
+            damaged_lines.push(recovered.len());
+        }
+    }
+    assert!(
+        !damaged_lines.is_empty() && damaged_lines.iter().all(|lines| *lines <= whole + 1000),
+        "{damaged_lines:?}"
+    );
+    for length in [0, 10, 5000, 300_000, intact.len() - 1] {
+        std::fs::write(&path, &intact[..length]).expect("writes");
+        let _ = Recovered::open(&path); // An error or fewer lines; the point is that it comes back.
+    }
+}
