@@ -42,7 +42,8 @@ pub(crate) struct CoreConfig {
 #[derive(Debug)]
 pub(crate) struct Core {
     scheduler: Scheduler,
-    engine: Engine,
+    /// Boxed: coroutines keep a reference to it while they wait, and a core may be moved meanwhile.
+    engine: Box<Engine>,
     /// What is logged on this core, until the drain has it. `None` when there was no memory for it: lines then go
     /// through the thread's own ring.
     log: Option<CoreRing>,
@@ -63,7 +64,7 @@ impl Core {
             let _ = ring.set_worker_affinity(&config.worker_cpus);
         }
         cluster.port(index).connect(ring.doorbell());
-        let engine = Engine::new(index, ring, Arc::clone(cluster), config.spin);
+        let engine = Box::new(Engine::new(index, ring, Arc::clone(cluster), config.spin));
         let log = u32::try_from(index)
             .ok()
             .and_then(|index| coring_logger::register_core(index).ok());
@@ -86,7 +87,7 @@ impl Core {
     pub(crate) fn turn(&self) -> Turn {
         let _current = self.engine.enter();
         let _log = self.log.as_ref().map(CoreRing::enter);
-        let turn = self.scheduler.turn(&self.engine);
+        let turn = self.scheduler.turn(&*self.engine);
         if let Some(log) = &self.log {
             log.turn();
         }
@@ -96,7 +97,7 @@ impl Core {
     /// Sleeps until a timer, a completion or a message.
     pub(crate) fn park(&self) {
         let _current = self.engine.enter();
-        self.scheduler.park(&self.engine);
+        self.scheduler.park(&*self.engine);
     }
 
     /// Turns until `done`, asleep while nothing is ready.
