@@ -11,6 +11,11 @@ use std::time::Duration;
 const FEATURES_VARIABLE: &str = "CORING_FEATURES";
 /// More cores than any machine we know; a typing error, not a wish.
 const MOST_CORES: usize = 4096;
+/// Messages or operations of one core: what is reserved for them at the start still fits into memory.
+const MOST_ENTRIES: usize = 1 << 24;
+/// Coroutines of one core: with stacks of 256 KiB that is the address space.
+const MOST_COROUTINES: usize = 1 << 28;
+const MOST_STACK_BYTES: usize = 1 << 30;
 
 /// How a runtime is made. Every number has a unit and a default; nothing grows without a bound named here.
 ///
@@ -204,20 +209,35 @@ impl Builder {
         if !(1..=MOST_CORES).contains(&cores) {
             return invalid("cores", "at least 1 and at most 4096");
         }
-        if self.inbox_capacity == 0 {
-            return invalid("inbox_capacity", "at least 1");
+        if !(1..=MOST_ENTRIES).contains(&self.inbox_capacity) {
+            return invalid("inbox_capacity", "at least 1 and at most 16,777,216");
         }
-        if self.stack.max_coroutines == 0 {
-            return invalid("max_coroutines", "at least 1: the main closure is one");
+        if !(1..=MOST_COROUTINES).contains(&self.stack.max_coroutines) {
+            return invalid(
+                "max_coroutines",
+                "at least 1 (the main closure is one) and at most 268,435,456",
+            );
         }
-        if self.stack.stack_bytes < 16 * 1024 || self.stack.stack_bytes > 1 << 30 {
+        if self.stack.guard_bytes > MOST_STACK_BYTES {
+            return invalid("guard_bytes", "at most 1 GiB");
+        }
+        if self.time_slice.is_zero() {
+            return invalid("time_slice", "longer than nothing");
+        }
+        if self.stack.stack_bytes < 16 * 1024 || self.stack.stack_bytes > MOST_STACK_BYTES {
             return invalid("stack_bytes", "between 16 KiB and 1 GiB");
         }
-        if self.ring.sq_entries == 0 || self.ring.cq_entries == 0 || self.ring.max_operations == 0 {
-            return invalid(
-                "sq_entries, cq_entries and max_operations",
-                "at least 1 each",
-            );
+        let entries = [
+            self.ring.sq_entries,
+            self.ring.cq_entries,
+            self.ring.max_operations,
+        ];
+        if entries
+            .iter()
+            .any(|&entries| !(1..=MOST_ENTRIES).contains(&(entries as usize)))
+        {
+            let limits = "at least 1 and at most 16,777,216 each";
+            return invalid("sq_entries, cq_entries or max_operations", limits);
         }
         let from_environment =
             Features::from_env(FEATURES_VARIABLE).map_err(StartError::Features)?;

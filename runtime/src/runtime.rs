@@ -219,8 +219,10 @@ impl Runtime {
                 Ok(core) => {
                     // The starter waits for every report; if it has gone, there is nothing to report to.
                     let _ = opened.send(Ok(()));
+                    let abort = AbortOnUnwind(index);
                     core.run(|_| cluster.is_stopping());
                     retire(core, grace);
+                    abort.disarm();
                 }
                 Err(source) => {
                     let _ = opened.send(Err((index, source)));
@@ -246,7 +248,8 @@ impl Runtime {
     ///
     /// # Panics
     ///
-    /// With the panic of `main`, after everything has stopped. When called inside a coroutine.
+    /// With the panic of `main`, after everything has stopped. When called inside a coroutine, or from a destructor
+    /// while a panic unwinds.
     ///
     /// # Examples
     ///
@@ -265,6 +268,10 @@ impl Runtime {
             coro::try_current().is_none(),
             "`Runtime::run` was called inside a coroutine, where it would block the core for ever: spawn instead"
         );
+        assert!(
+            !thread::panicking(),
+            "`Runtime::run` was called from a destructor while a panic unwinds, where no coroutine can wait"
+        );
         let _pinned = Pinned::to(self.plan.cpu(0));
         let core = self
             .core
@@ -276,10 +283,9 @@ impl Runtime {
         let spawned = unsafe { core.scheduler().spawn_borrowing(builder, main) };
         let main =
             spawned.unwrap_or_else(|error| panic!("the main coroutine cannot be started: {error}"));
-        {
-            let _abort = AbortOnUnwind;
-            core.run(|_| main.is_finished());
-        }
+        let abort = AbortOnUnwind(0);
+        core.run(|_| main.is_finished());
+        abort.disarm();
         let outcome = main.join();
         self.stop();
         match outcome {
@@ -292,8 +298,10 @@ impl Runtime {
     /// The stop of the module's head, on all cores.
     fn stop(&mut self) {
         let Some(core) = self.core.take() else { return };
-        let deadline = Instant::now() + self.plan.grace + THREAD_SLACK;
         self.cluster.stop();
+        // A grace period without an end has no deadline either.
+        let grace = self.plan.grace.saturating_add(THREAD_SLACK);
+        let deadline = Instant::now().checked_add(grace);
         retire(core, self.plan.grace);
         self.others.join(deadline);
         // Messages that were on their way when their core emptied its inbox.
@@ -309,10 +317,16 @@ impl Drop for Runtime {
 
 impl Others {
     /// Joins the threads that stop in time; names and leaves the others.
-    fn join(&mut self, deadline: Instant) {
+    fn join(&mut self, deadline: Option<Instant>) {
         while !self.threads.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.stopped.recv_timeout(left) {
+            let stopped = match deadline {
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    self.stopped.recv_timeout(left)
+                }
+                None => self.stopped.recv().map_err(RecvTimeoutError::from),
+            };
+            match stopped {
                 Ok(index) => {
                     let position = self.threads.iter().position(|(core, _)| *core == index);
                     let (_, thread) = self.threads.remove(position.expect("each core stops once"));
@@ -337,16 +351,22 @@ impl Others {
     }
 }
 
-/// Ends the process when the loop of core 0 unwinds: `main` may borrow from a frame that would go away.
-struct AbortOnUnwind;
+/// Ends the process when a core's loop unwinds, which is a bug: who waits for the core would wait for ever, and the
+/// main closure may borrow from a frame that would go away.
+struct AbortOnUnwind(usize);
+
+impl AbortOnUnwind {
+    fn disarm(self) {
+        let _ = ManuallyDrop::new(self);
+    }
+}
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        if thread::panicking() {
-            crate::fatal(format_args!(
-                "the loop of core 0 panicked: this is a bug in coring"
-            ));
-        }
+        crate::fatal(format_args!(
+            "the loop of core {} panicked: this is a bug in coring",
+            self.0
+        ));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   echo, tcp, file, time    what the calls do         cancel, races, panics    what they do when they are disturbed
-//!   remote, lifecycle        cores together            scale                    how much of it
+//!   remote, lifecycle        cores together            scale, limits            how much of it
 //!   lanes                    all of it on other ground process, clients         seen from outside
 //! ```
 
@@ -12,6 +12,7 @@ mod echo;
 mod file;
 mod lanes;
 mod lifecycle;
+mod limits;
 mod panics;
 mod process;
 mod races;
