@@ -265,7 +265,8 @@ fn main() {
             .peekable();
         names.peek().is_none() || names.any(|chosen| chosen == name)
     };
-    let parts: [(&str, fn(bool)); 3] = [("calls", calls), ("drain", drain), ("file", file)];
+    type Part = (&'static str, fn(bool));
+    let parts: [Part; 3] = [("calls", calls), ("drain", drain), ("file", file)];
     for (name, run) in parts {
         if chosen(name) {
             run(false);

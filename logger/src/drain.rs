@@ -93,6 +93,7 @@ pub struct Drain {
     own: Origin,
     /// Lines given to the outputs in this pass.
     lines: u64,
+    reading: Reading,
 }
 
 impl std::fmt::Debug for Drain {
@@ -112,11 +113,43 @@ pub(crate) struct DrainSettings {
     pub(crate) recorder: bool,
 }
 
+/// There is one reader: rings have one, and all of them are read by the same.
+static READER: AtomicBool = AtomicBool::new(false);
+
+/// The right to read the rings, in the process that claimed it.
+#[derive(Debug)]
+pub(crate) struct Reading(u32);
+
+impl Reading {
+    /// `None` while another drain exists.
+    pub(crate) fn claim() -> Option<Self> {
+        // Acquire: pairs with the Release in `drop`; what the last drain released is visible to us.
+        READER
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+            .then(|| Self(state::process()))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.0 == state::process() {
+            READER.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// In a forked child: the drain stays with the parent.
+pub(crate) fn forget_reader() {
+    READER.store(false, Ordering::Relaxed);
+}
+
 impl Drain {
     pub(crate) fn new(
         control: Arc<Control>,
         outputs: Vec<Output>,
         settings: DrainSettings,
+        reading: Reading,
     ) -> Self {
         let clock = Calibration::measure();
         Self {
@@ -132,6 +165,7 @@ impl Drain {
             last_ticks: 0,
             recorder: settings.recorder,
             lines: 0,
+            reading,
             own: Origin {
                 thread: "logger".to_owned(),
                 ..Origin::default()
@@ -158,6 +192,9 @@ impl Drain {
 
     /// Writes at most `budget` lines and returns without waiting for more.
     pub fn drain(&mut self, budget: usize) -> Progress {
+        if self.reading.0 != state::process() {
+            return Progress::default(); // A forked child's copy: the rings are the parent's.
+        }
         let ticket = state::flush_wanted();
         let flushing = !state::flush_is_done(ticket);
         let now = clock::ticks();
@@ -226,6 +263,9 @@ impl Drain {
 
     /// Writes all that is left, reports losses, and makes it durable. The last call.
     pub fn finish(&mut self) {
+        if self.reading.0 != state::process() {
+            return;
+        }
         let ticket = state::want_flush();
         while !state::flush_is_done(ticket) {
             let _ = self.drain(usize::MAX);

@@ -17,7 +17,7 @@ use log::LevelFilter;
 
 use crate::context::Hooks;
 use crate::crash::{self, Slots};
-use crate::drain::{Control, Drain, DrainSettings, Output, SyncPolicy};
+use crate::drain::{Control, Drain, DrainSettings, Output, Reading, SyncPolicy};
 use crate::filter::Filter;
 use crate::format::{Format, Text};
 use crate::recover::Recovered;
@@ -30,6 +30,8 @@ use crate::{facade, fatal, memory, producer};
 pub struct Logger {
     control: Arc<Control>,
     thread: Option<JoinHandle<()>>,
+    /// The process that started it.
+    process: u32,
     ended: bool,
 }
 
@@ -290,7 +292,13 @@ impl Builder {
             return Err(already_running());
         }
         let control = Arc::new(Control::default());
-        let mut drain = Drain::new(control.clone(), self.outputs, self.drain);
+        let reading = Reading::claim().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the drain of the last logger still exists: finish and drop it before starting another",
+            )
+        })?;
+        let mut drain = Drain::new(control.clone(), self.outputs, self.drain, reading);
         if let Some(path) = &self.crash_ring {
             if let Some(recovered) = crash::take_over(path)?.and_then(Recovered::read) {
                 drain.write_recovered(&recovered);
@@ -311,6 +319,7 @@ impl Builder {
             Logger {
                 control,
                 thread: None,
+                process: state::process(),
                 ended: false,
             },
             drain,
@@ -369,7 +378,7 @@ impl Logger {
     /// By [`Hooks::pause`].
     ///
     /// # Errors
-    /// `TimedOut` after five seconds, which means that nobody runs the drain; `Other` if a sink is failing.
+    /// `NotConnected` in a forked child; `TimedOut` after five seconds, which means that nobody runs the drain; `Other` if a sink is failing.
     pub fn flush(&self) -> io::Result<()> {
         flush(Duration::from_secs(5))?;
         if self.control.failing.load(Ordering::Relaxed) {
@@ -434,6 +443,11 @@ impl Logger {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        if self.process != state::process() {
+            // A forked child has no drain's thread to join, and perhaps a logger of its own, which is not ours to end.
+            self.thread.take().map(|thread| Box::leak(Box::new(thread)));
+            return;
+        }
         producer::publish_current();
         state::end();
         self.control.stop.store(true, Ordering::Release);
@@ -453,6 +467,12 @@ impl Drop for Logger {
 /// Waits for the drain to have written everything published by now.
 pub(crate) fn flush(timeout: Duration) -> io::Result<()> {
     const NAP: Duration = Duration::from_micros(200);
+    if !state::is_running() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotConnected,
+            "no logger runs in this process: it was shut down, or the process was forked",
+        ));
+    }
     producer::publish_current();
     let ticket = state::want_flush();
     let begun = Instant::now();

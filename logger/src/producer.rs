@@ -20,7 +20,7 @@
     reason = "writes records into mapped memory; follows the thread-local pointer to its producer"
 )]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::ptr;
@@ -53,6 +53,10 @@ pub(crate) struct Producer {
     data: *mut u8,
     mask: u64,
     busy: Cell<bool>,
+    /// The process that made it: in a forked child the ring's memory may still be its parent's.
+    process: u32,
+    /// Calls that wait for room.
+    waiting: Cell<u32>,
     /// Time of this turn, or 0 to read the counter for each line.
     turn_ticks: Cell<u64>,
     publish_bytes: u64,
@@ -74,6 +78,8 @@ impl Producer {
             data: ring.data().as_ptr(),
             mask: capacity - 1,
             busy: Cell::new(false),
+            process: state::process(),
+            waiting: Cell::new(0),
             turn_ticks: Cell::new(0),
             publish_bytes,
             context_id: state::hooks().context_id,
@@ -91,11 +97,11 @@ impl Producer {
     /// Writes one line, or counts it as lost.
     #[inline(always)]
     fn write<M: Args>(&self, site: u32, flags: u8, level: Level, args: M) {
-        let context = (self.context_id)();
         if self.busy.replace(true) {
             return state::count_refused();
         }
-        compiler_fence(Ordering::SeqCst); // A handler that runs from here on sees `busy`.
+        compiler_fence(Ordering::SeqCst); // A handler that runs from here on sees `busy`; so does a hook that logs.
+        let context = (self.context_id)();
         let size = (HEADER_BYTES + args.size()).next_multiple_of(8) as u64;
         let urgent = level <= Level::Warn;
         if (context == self.context.get() || self.change_context(context, urgent))
@@ -177,12 +183,14 @@ impl Producer {
                 Room::Full => {
                     self.writer.publish(shared);
                     state::wake_drain();
+                    self.waiting.set(self.waiting.get() + 1);
                     self.busy.set(false); // While we wait another coroutine of this core may log.
                     let waited = patience > 0
                         && state::full_policy() == Full::Wait
                         && state::wait_for_drain();
                     patience = patience.saturating_sub(1);
                     self.busy.set(true);
+                    self.waiting.set(self.waiting.get() - 1);
                     if !waited {
                         return false;
                     }
@@ -253,6 +261,11 @@ impl Producer {
         true
     }
 
+    /// False in a forked child.
+    fn is_ours(&self) -> bool {
+        self.process == state::process()
+    }
+
     fn publish(&self) {
         self.writer.publish(self.ring.shared());
     }
@@ -260,8 +273,10 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        self.publish();
-        self.ring.close();
+        if self.is_ours() {
+            self.publish();
+            self.ring.close();
+        }
     }
 }
 
@@ -274,6 +289,11 @@ thread_local! {
     static CURRENT: Cell<*const Producer> = const { Cell::new(NOT_YET) };
     /// Owns this thread's ring and ends it with the thread.
     static OWNED: Cell<Option<Box<Owned>>> = const { Cell::new(None) };
+}
+
+thread_local! {
+    /// The producers of all [`CoreRing`]s of this thread.
+    static CORES: RefCell<Vec<*const Producer>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Owned(Producer);
@@ -329,10 +349,15 @@ pub(crate) fn attach() -> bool {
     if CURRENT.get() != NOT_YET {
         return CURRENT.get() != ENDED;
     }
-    let Ok(ring) = memory::create(state::ring_bytes(false), None, state::max_rings()) else {
-        return false;
+    // A ring that this thread has already, and forgot while it was on a core that is gone.
+    let owned = OWNED.try_with(Cell::take).ok().flatten();
+    let owned = match owned {
+        Some(owned) => owned,
+        None => match memory::create(state::ring_bytes(false), None, state::max_rings()) {
+            Ok(ring) => Box::new(Owned(Producer::new(ring, 0))),
+            Err(_) => return false,
+        },
     };
-    let owned = Box::new(Owned(Producer::new(ring, 0)));
     let producer = ptr::from_ref(&owned.0);
     // The thread-local takes ownership first: where it is gone already, so is the thread's right to a ring.
     let stored = OWNED.try_with(|slot| slot.set(Some(owned)));
@@ -340,6 +365,20 @@ pub(crate) fn attach() -> bool {
         CURRENT.set(producer);
     }
     stored.is_ok()
+}
+
+/// Whether a former value of [`CURRENT`] still points to a producer of this thread.
+fn is_alive(producer: *const Producer) -> bool {
+    let core = CORES.try_with(|cores| cores.borrow().contains(&producer));
+    let own = OWNED.try_with(|slot| {
+        let owned = slot.take();
+        let same = owned
+            .as_ref()
+            .is_some_and(|owned| ptr::eq(&owned.0, producer));
+        slot.set(owned);
+        same
+    });
+    core.unwrap_or(false) || own.unwrap_or(false)
 }
 
 /// An error should be on disk soon: show it to the drain and wake it.
@@ -382,8 +421,15 @@ pub(crate) fn forget_after_fork() {
 }
 
 /// The ring of one core, made by [`register_core`]. Lines logged while it is [entered](CoreRing::enter) go there.
+///
+/// It stays on the thread that made it.
 #[derive(Debug)]
-pub struct CoreRing(Box<Producer>);
+pub struct CoreRing {
+    /// Taken only by `drop`.
+    producer: Option<Box<Producer>>,
+    /// `CURRENT` of this thread may point to it, so no other may drop it.
+    _thread: PhantomData<*const ()>,
+}
 
 /// Makes a ring for core `index` of a runtime.
 ///
@@ -409,14 +455,29 @@ pub struct CoreRing(Box<Producer>);
 /// ```
 pub fn register_core(index: u32) -> io::Result<CoreRing> {
     let ring = memory::create(state::ring_bytes(true), Some(index), usize::MAX)?;
-    Ok(CoreRing(Box::new(Producer::new(ring, PUBLISH_BYTES))))
+    let producer = Box::new(Producer::new(ring, PUBLISH_BYTES));
+    CORES.with(|cores| cores.borrow_mut().push(&raw const *producer));
+    Ok(CoreRing {
+        producer: Some(producer),
+        _thread: PhantomData,
+    })
 }
 
 impl CoreRing {
+    fn producer(&self) -> &Producer {
+        self.producer.as_ref().expect("there until it is dropped")
+    }
+
     /// Sends what the calling thread logs into this ring, until the returned value is dropped.
     #[must_use = "the ring is left when this value is dropped"]
     pub fn enter(&self) -> Entered<'_> {
-        let previous = CURRENT.replace(ptr::from_ref(&*self.0));
+        let producer = self.producer();
+        let current = if producer.is_ours() {
+            ptr::from_ref(producer)
+        } else {
+            NOT_YET
+        };
+        let previous = CURRENT.replace(current);
         Entered {
             previous,
             ring: self,
@@ -427,8 +488,9 @@ impl CoreRing {
     /// Ends a turn: what was logged in it becomes visible to the drain.
     #[inline]
     pub fn turn(&self) {
-        if self.0.writer.unpublished() > 0 {
-            self.0.publish();
+        let producer = self.producer();
+        if producer.writer.unpublished() > 0 && producer.is_ours() {
+            producer.publish();
         }
     }
 
@@ -436,7 +498,7 @@ impl CoreRing {
     /// a line then costs about half. Lines of one turn carry the same time and keep their order. 0 reads the counter again.
     #[inline]
     pub fn set_turn_ticks(&self, ticks: u64) {
-        self.0.turn_ticks.set(ticks);
+        self.producer().turn_ticks.set(ticks);
     }
 }
 
@@ -452,7 +514,31 @@ pub struct Entered<'a> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.ring.turn();
-        CURRENT.set(self.previous);
+        // Guards may be dropped in any order, or never: what was current before may be gone.
+        let sentinel = self.previous.addr() <= ENDED.addr();
+        let previous = if sentinel || is_alive(self.previous) {
+            self.previous
+        } else {
+            NOT_YET
+        };
+        CURRENT.set(previous);
+    }
+}
+
+impl Drop for CoreRing {
+    fn drop(&mut self) {
+        let Some(producer) = self.producer.take() else {
+            return;
+        };
+        let address = &raw const *producer;
+        let _ = CORES.try_with(|cores| cores.borrow_mut().retain(|core| *core != address));
+        if CURRENT.get() == address {
+            CURRENT.set(NOT_YET); // Its guard was forgotten.
+        }
+        if producer.busy.get() || producer.waiting.get() > 0 {
+            // A hook, or a coroutine that waits for room, is inside this very producer: it must stay. What it holds ends with the process.
+            Box::leak(producer);
+        }
     }
 }
 

@@ -302,6 +302,14 @@ pub(crate) fn wait_for_drain() -> bool {
     !on_core
 }
 
+/// Changes in a forked child.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// A number that a forked child does not share with its parent.
+pub(crate) fn process() -> u32 {
+    PROCESS.load(Ordering::Relaxed)
+}
+
 static ON_FORK: std::sync::Once = std::sync::Once::new();
 
 fn register_fork_handler() {
@@ -311,6 +319,8 @@ fn register_fork_handler() {
 
 /// The child has no drain and must not write into its parent's rings: close all gates. It may start a logger of its own.
 unsafe extern "C" fn in_forked_child() {
+    PROCESS.fetch_add(1, Ordering::Relaxed);
+    crate::drain::forget_reader();
     if is_running() {
         PHASE.store(Phase::Forked as u8, Ordering::Release);
         producer::forget_after_fork();

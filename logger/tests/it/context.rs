@@ -253,3 +253,78 @@ fn spans_follow_coroutines_across_switches() {
         "session#7 in first a=1\n#8 in second b=two x=1.5\nsession#7 still only first a=1\nsession#7 none\n#8 second stays b=two\n"
     );
 }
+
+#[test]
+fn guards_dropped_in_any_order_or_never_leave_no_dangling_ring() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder().pattern("{core} {message}").memory();
+    let logger = builder.start().expect("starts");
+    std::thread::spawn(|| {
+        info!("thread");
+        let (first, second) = (
+            register_core(1).expect("a ring"),
+            register_core(2).expect("a ring"),
+        );
+        let of_first = first.enter();
+        let of_second = second.enter();
+        info!("second");
+        drop(of_first); // out of order: the thread's own ring is current again
+        info!("thread");
+        drop(first);
+        drop(of_second); // what was current before is gone
+        info!("thread");
+        // A guard that is never dropped, of a ring that is.
+        let third = register_core(3).expect("a ring");
+        let _never = std::mem::ManuallyDrop::new(third.enter());
+        info!("third");
+        drop(third);
+        info!("thread");
+    })
+    .join()
+    .expect("the thread ends well");
+    logger.shutdown();
+    assert_eq!(
+        lines.text(),
+        " thread\n2 second\n thread\n thread\n3 third\n thread\n"
+    );
+}
+
+#[test]
+fn two_drains_at_once_are_refused() {
+    let _turn = exclusive();
+    let (logger, drain) = Logger::builder().memory().0.build().expect("starts");
+    logger.shutdown();
+    let refused = Logger::builder()
+        .start()
+        .expect_err("the old drain still reads");
+    assert!(
+        refused.to_string().contains("drain of the last logger"),
+        "{refused}"
+    );
+    drop(drain);
+    Logger::builder().start().expect("starts").shutdown();
+}
+
+#[test]
+fn a_line_too_long_for_its_ring_is_counted() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .thread_ring_bytes(4096)
+        .pattern("{message}")
+        .memory();
+    let logger = builder.start().expect("starts");
+    std::thread::spawn(|| {
+        info!("{}", "x".repeat(3000));
+        info!("next");
+    })
+    .join()
+    .expect("the thread ends well");
+    logger.flush().expect("flushes");
+    assert_eq!(logger.stats().dropped[2], 1);
+    logger.shutdown();
+    let text = lines.text();
+    assert!(
+        text.starts_with("1 lines of thread ring ") && text.ends_with("(1 info)\nnext\n"),
+        "{text}"
+    );
+}

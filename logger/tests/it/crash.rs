@@ -273,6 +273,8 @@ fn fork(directory: &Path) {
     match unsafe { libc::fork() } {
         0 => {
             info!("ignored in the child");
+            assert!(logger.flush().is_err());
+            drop(logger); // must not wait for a thread that the child does not have
             error!("this too");
             let own = start("child");
             info!("the child's own");
