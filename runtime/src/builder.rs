@@ -1,5 +1,6 @@
 //! Every limit of a runtime, by name. Validated once, by [`Builder::build`].
 
+use crate::blocking::PoolConfig;
 use crate::per_core::CoreConfig;
 use crate::per_core::affinity::allowed_cpus;
 use crate::runtime::{Plan, Runtime, StartError};
@@ -25,10 +26,13 @@ const MOST_STACK_BYTES: usize = 1 << 30;
 /// | [`max_coroutines`](Self::max_coroutines) a core | 1,048,576 | `try_spawn` returns an error, `spawn` panics |
 /// | [`stack_bytes`](Self::stack_bytes) a coroutine | 256 KiB | the overflow report, then abort |
 /// | [`max_operations`](Self::max_operations) a core | 1,048,576 | the call returns an error of kind `QuotaExceeded` |
-/// | [`inbox_capacity`](Self::inbox_capacity) a core | 1,024 | `spawn_on` waits, `try_spawn_on` gives the closure back |
+/// | [`inbox_capacity`](Self::inbox_capacity) a pair of cores | 256 | `spawn_on` waits, `try_spawn_on` gives the closure back |
 /// | [`sq_entries`](Self::sq_entries) a core | 256 | the batch is submitted early |
 /// | [`cq_entries`](Self::cq_entries) a core | 2,048 | completions wait in the kernel |
 /// | [`io_workers`](Self::io_workers) a core | 4 and 16 | operations queue in the kernel |
+/// | [`blocking_threads`](Self::blocking_threads) | 64 | calls queue |
+/// | [`blocking_queue`](Self::blocking_queue) | 1,024 | `blocking` waits, `try_spawn_blocking` gives the closure back |
+/// | [`blocking_keep_alive`](Self::blocking_keep_alive) | 10 s | an idle thread ends |
 /// | [`shutdown_grace`](Self::shutdown_grace) | 10 s | who is left is named and abandoned |
 ///
 /// # Examples
@@ -53,6 +57,7 @@ pub struct Builder {
     inbox_capacity: usize,
     io_workers: (u32, u32),
     shutdown_grace: Duration,
+    blocking: (usize, usize, Duration),
     time_slice: Duration,
     stack: StackConfig,
     ring: SetupOptions,
@@ -70,9 +75,10 @@ impl Builder {
             cores: None,
             pin: true,
             spin: None,
-            inbox_capacity: 1024,
+            inbox_capacity: 256,
             io_workers: (4, 16),
             shutdown_grace: Duration::from_secs(10),
+            blocking: (64, 1024, Duration::from_secs(10)),
             time_slice: Duration::from_micros(200),
             stack: StackConfig::default(),
             ring: SetupOptions::default(),
@@ -104,7 +110,8 @@ impl Builder {
         self
     }
 
-    /// Messages that wait for one core, from all others. Default 1,024.
+    /// Closures on their way from one core to one other. Default 256. The memory, 16 bytes each, is taken with the
+    /// first one.
     pub fn inbox_capacity(mut self, messages: usize) -> Self {
         self.inbox_capacity = messages;
         self
@@ -114,6 +121,24 @@ impl Builder {
     /// for ever. Default 4 and 16. They run on all CPUs of the process, not only on the core's.
     pub fn io_workers(mut self, files: u32, others: u32) -> Self {
         self.io_workers = (files, others);
+        self
+    }
+
+    /// Threads of the offload pool, which all cores share. Default 64. None is started before it is needed.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking.0 = threads;
+        self
+    }
+
+    /// Blocking calls that wait for a thread of the offload pool. Default 1,024.
+    pub fn blocking_queue(mut self, calls: usize) -> Self {
+        self.blocking.1 = calls;
+        self
+    }
+
+    /// How long a thread of the offload pool waits for something to do before it ends. Default 10 s.
+    pub fn blocking_keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.blocking.2 = keep_alive;
         self
     }
 
@@ -212,6 +237,9 @@ impl Builder {
         if !(1..=MOST_ENTRIES).contains(&self.inbox_capacity) {
             return invalid("inbox_capacity", "at least 1 and at most 16,777,216");
         }
+        if self.blocking.0 == 0 || self.blocking.1 == 0 {
+            return invalid("blocking_threads and blocking_queue", "at least 1 each");
+        }
         if !(1..=MOST_COROUTINES).contains(&self.stack.max_coroutines) {
             return invalid(
                 "max_coroutines",
@@ -257,6 +285,13 @@ impl Builder {
         } else {
             Vec::new()
         };
+        let (threads, queue, keep_alive) = self.blocking;
+        let pool = PoolConfig {
+            threads,
+            queue,
+            keep_alive,
+            cpus: cpus.clone(),
+        };
         let time_slice_ns = u64::try_from(self.time_slice.as_nanos()).unwrap_or(u64::MAX);
         let core = CoreConfig {
             scheduler: SchedulerConfig {
@@ -274,6 +309,7 @@ impl Builder {
             pins,
             inbox_capacity,
             grace,
+            pool,
             core,
         })
     }

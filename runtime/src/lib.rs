@@ -35,11 +35,14 @@
 //! | sockets, files | [`net`], [`fs`] |
 //! | logging | [`logging`], [`logger`] |
 //! | other cores | [`spawn_on`], [`spawn_on_each`] |
+//! | calls that would block a core | [`blocking()`] |
 //! | cancelled I/O | [`io::is_cancelled`] |
 //! | kernel features, what a ring can do | [`uring`] |
 //!
-//! Inside, imports go one way: `runtime` -> `builder` -> `net`, `fs` -> `io` -> `per_core` <-> `mailbox`.
+//! Inside, imports go one way: `runtime` -> `builder` -> `net`, `fs` -> `io` -> `per_core` <->
+//! `mailbox`, `blocking`.
 
+mod blocking;
 mod builder;
 pub mod fs;
 pub mod io;
@@ -54,6 +57,10 @@ pub use coring_coro as coro;
 pub use coring_logger as logger;
 pub use coring_uring as uring;
 
+pub use blocking::{
+    BlockingError, BlockingStats, TrySpawnBlockingError, blocking, blocking_stats,
+    try_spawn_blocking,
+};
 pub use builder::Builder;
 pub use mailbox::{
     RemoteError, RemoteHandle, TrySpawnOnError, spawn_on, spawn_on_each, try_spawn_on,

@@ -17,11 +17,14 @@
 //! 4. The inbox is emptied: who waits for a dropped message learns that the core has stopped.
 //! 5. Stacks and ring are freed. The thread ends and is joined.
 //!
+//! When all have, the offload pool stops: what it has not begun with is dropped (blocking.rs).
+//!
 //! A core that is not through with step 3 after the grace period is abandoned: what lives on it is named on
 //! stderr, and its memory and its ring are leaked, because a stack that an operation may still write to is never
 //! freed.
 
 use crate::Builder;
+use crate::blocking::PoolConfig;
 use crate::mailbox::Cluster;
 use crate::per_core::affinity::Pinned;
 use crate::per_core::{Core, CoreConfig};
@@ -119,6 +122,7 @@ pub(crate) struct Plan {
     pub(crate) pins: Vec<usize>,
     pub(crate) inbox_capacity: usize,
     pub(crate) grace: Duration,
+    pub(crate) pool: PoolConfig,
     pub(crate) core: CoreConfig,
 }
 
@@ -174,7 +178,7 @@ impl Runtime {
 
     pub(crate) fn start(plan: Plan) -> Result<Self, StartError> {
         crate::panic_report::install();
-        let cluster = Cluster::new(plan.cores, plan.inbox_capacity);
+        let cluster = Cluster::new(plan.cores, plan.inbox_capacity, plan.pool.clone());
         let core = Core::open(0, &cluster, &plan.core)
             .map_err(|source| StartError::Ring { core: 0, source })?;
         let (stopped_tx, stopped) = mpsc::channel();
@@ -303,9 +307,12 @@ impl Runtime {
         let grace = self.plan.grace.saturating_add(THREAD_SLACK);
         let deadline = Instant::now().checked_add(grace);
         retire(core, self.plan.grace);
-        self.others.join(deadline);
-        // Messages that were on their way when their core emptied its inbox.
-        (0..self.plan.cores).for_each(|core| self.cluster.port(core).discard());
+        let stopped = self.others.join(deadline);
+        // Messages that were on their way when their core emptied its inbox. A core that was abandoned is still the
+        // receiver of its own.
+        let stopped = std::iter::once(0).chain(stopped);
+        stopped.for_each(|core| self.cluster.port(core).discard());
+        self.cluster.pool().stop(deadline);
     }
 }
 
@@ -316,8 +323,9 @@ impl Drop for Runtime {
 }
 
 impl Others {
-    /// Joins the threads that stop in time; names and leaves the others.
-    fn join(&mut self, deadline: Option<Instant>) {
+    /// Joins the threads that stop in time, and says which; names and leaves the others.
+    fn join(&mut self, deadline: Option<Instant>) -> Vec<usize> {
+        let mut joined = Vec::new();
         while !self.threads.is_empty() {
             let stopped = match deadline {
                 Some(deadline) => {
@@ -332,12 +340,14 @@ impl Others {
                     let (_, thread) = self.threads.remove(position.expect("each core stops once"));
                     // It has only to return; a panic out of a core's loop has aborted the process.
                     let _ = thread.join();
+                    joined.push(index);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     // Every sender is gone, so every thread has returned.
-                    self.threads
-                        .drain(..)
-                        .for_each(|(_, thread)| drop(thread.join()));
+                    for (index, thread) in self.threads.drain(..) {
+                        let _ = thread.join();
+                        joined.push(index);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     for (core, _thread) in self.threads.drain(..) {
@@ -348,6 +358,7 @@ impl Others {
                 }
             }
         }
+        joined
     }
 }
 
@@ -396,6 +407,7 @@ fn retire(core: Core, grace: Duration) {
     let drained = survivors.is_empty()
         && core.drain_ring(deadline_ns.max(monotonic_ns().saturating_add(CANCEL_AGAIN_NS)));
     port.discard();
+    port.close_wakes();
     if !drained {
         abandon(core, &survivors);
     }

@@ -6,6 +6,7 @@
 //!   lanes                    all of it on other ground process, clients         seen from outside
 //! ```
 
+mod blocking;
 mod cancel;
 mod clients;
 mod echo;

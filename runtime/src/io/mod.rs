@@ -78,7 +78,7 @@ fn interrupted(interrupt: Interrupt) -> io::Error {
 }
 
 #[cold]
-fn refused(refusal: Refusal) -> io::Error {
+pub(crate) fn refused(refusal: Refusal) -> io::Error {
     match refusal {
         Refusal::Interrupted(interrupt) => interrupted(interrupt),
         other => io::Error::other(other),

@@ -1,70 +1,70 @@
 //! Messages between cores: the only traffic that crosses them.
 //!
-//! Cores share nothing. What one wants of another travels as a [`Message`] into that core's bounded inbox
-//! ([`port`]); the receiver drains it once a turn. Two kinds exist: a closure to be spawned there ([`spawn_on`]),
-//! and the news that something a coroutine there waits for has happened.
+//! Cores share nothing. What one wants of another travels in one of two ways:
 //!
-//! Delivery runs no user code: a closure becomes a coroutine, news becomes a wake.
+//! ```text
+//!   a closure     remote.rs  -> port.rs: inbox = lanes.rs, one ring (ring.rs) for each pair of cores
+//!   a wake        waiter.rs  -> port.rs: wake_list.rs, which cannot be full
+//! ```
+//!
+//! The receiver drains both once a turn; a core that sleeps is rung (port.rs). Delivery runs no user code: a closure
+//! becomes a coroutine, a wake makes one ready.
+//!
+//! What waits for another core waits in a wait_queue.rs. Built on it: the result of remote work (packet.rs).
+//!
+//! Inside, imports go one way: `remote` -> `packet`, `lanes` -> `wait_queue` -> `waiter` -> `port`, `wake_list`,
+//! `ring` -> `atomics`.
 
+mod atomics;
+mod lanes;
+mod packet;
 mod port;
 mod remote;
+mod ring;
+mod wait_queue;
+mod waiter;
+mod wake_list;
 
-pub use remote::{
-    RemoteError, RemoteHandle, TrySpawnOnError, spawn_on, spawn_on_each, try_spawn_on,
-};
+pub use packet::{RemoteError, RemoteHandle};
+pub use remote::{TrySpawnOnError, spawn_on, spawn_on_each, try_spawn_on};
 
-pub(crate) use port::{Port, Rejected};
+pub(crate) use lanes::Round;
+pub(crate) use packet::{Completer, packet};
+pub(crate) use port::Port;
+pub(crate) use wait_queue::WaitQueue;
+pub(crate) use waiter::{Stop, Waiter};
 
-use coring_coro::{Builder, Scheduler};
-use remote::{Notify, Start};
+use crate::blocking::{Pool, PoolConfig};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What travels between cores.
-pub(crate) enum Message {
-    /// A closure that becomes a coroutine.
-    Spawn(Box<dyn Start>),
-    /// Something a coroutine of the receiving core waits for has happened.
-    Notify(Arc<dyn Notify>),
-}
-
-impl std::fmt::Debug for Message {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Spawn(_) => "Spawn",
-            Self::Notify(_) => "Notify",
-        })
-    }
-}
-
-impl Message {
-    /// Carries the message out on the receiving core, between two batches of its coroutines.
-    pub(crate) fn deliver(self, scheduler: &Scheduler) {
-        match self {
-            Self::Spawn(start) => start.start(scheduler, Builder::new()),
-            Self::Notify(news) => news.notify(),
-        }
-    }
-}
-
-/// What the cores of one runtime share: their ports, and whether it is time to stop.
+/// What the cores of one runtime share: their ports, the offload pool, and whether it is time to stop.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     ports: Box<[Port]>,
+    pool: Arc<Pool>,
     stopping: AtomicBool,
 }
 
 impl Cluster {
-    pub(crate) fn new(cores: usize, inbox_capacity: usize) -> Arc<Self> {
-        let ports = (0..cores).map(|_| Port::new(inbox_capacity)).collect();
+    pub(crate) fn new(cores: usize, inbox_capacity: usize, pool: PoolConfig) -> Arc<Self> {
+        let ports = (0..cores)
+            .map(|_| Port::new(cores, inbox_capacity))
+            .collect();
         Arc::new(Self {
             ports,
+            pool: Pool::new(pool),
             stopping: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn cores(&self) -> usize {
         self.ports.len()
+    }
+
+    /// The threads for calls that block.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
     #[inline]

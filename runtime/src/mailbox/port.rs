@@ -1,10 +1,10 @@
-//! A core's port: its bounded inbox, and the bell that wakes it.
+//! A core's port: its inbox, its wake list, and the bell that wakes it.
 //!
 //! ```text
 //!   sender                                  receiver, about to sleep
-//!   1 push the message                      1 sleeping = true
+//!   1 put the message or the waiter in      1 sleeping = true
 //!   2 fence                                 2 fence
-//!   3 sleeping? then take the flag, ring    3 inbox empty? then sleep in the ring
+//!   3 sleeping? then take the flag, ring    3 inbox and wake list empty? then sleep in the ring
 //! ```
 //!
 //! Why no wake is lost. Each side writes one location, fences (`SeqCst`), and reads the other's. The two fences are
@@ -12,50 +12,71 @@
 //! and a rung bell makes the receiver's current or next sleep return; or the receiver sees the message and does
 //! not sleep. Taking the flag with `swap` makes one sleeper cost one ring, however many send.
 //!
-//! A running core is never rung: it drains its inbox once a turn.
+//! A running core is never rung: it drains both once a turn.
 //!
 //! What is not a message - the order to stop - takes the same way: it raises `alert` in place of step 1, and the
 //! receiver's step 3 looks at that too.
+//!
+//! Step 1 is argued in lanes.rs and wake_list.rs; this file's part is [`Sleep`], which is modelled with loom.
 
-use super::Message;
+use super::atomics::{AtomicBool, Ordering, fence};
+use super::lanes::{Lanes, Round};
+use super::remote::Start;
+use super::waiter::Waiter;
+use super::wake_list::WakeList;
 use coring_uring::Doorbell;
-use crossbeam_queue::ArrayQueue;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+/// What travels: a closure that becomes a coroutine.
+pub(crate) type Message = Box<dyn Start>;
+
+/// Whether a core sleeps: the flag between it and those who may have to ring.
+#[derive(Debug)]
+struct Sleep(AtomicBool);
+
+impl Sleep {
+    fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Steps 1 and 2 of the receiver.
+    fn publish(&self) {
+        self.0.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `must_ring`.
+        fence(Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Steps 2 and 3 of the sender. `true` for one sender a sleep.
+    #[inline]
+    fn must_ring(&self) -> bool {
+        // Pairs with the fence in `publish`.
+        fence(Ordering::SeqCst);
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
+}
 
 /// The way to one core, shared by all cores and foreign threads.
+#[derive(Debug)]
 pub(crate) struct Port {
-    inbox: ArrayQueue<Message>,
-    sleeping: AtomicBool,
+    inbox: Lanes<Message>,
+    wakes: WakeList<Waiter>,
+    sleep: Sleep,
     /// There is something to see that is no message.
     alert: AtomicBool,
     closed: AtomicBool,
     doorbell: OnceLock<Doorbell>,
 }
 
-impl std::fmt::Debug for Port {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Port")
-            .field("waiting", &self.inbox.len())
-            .field("closed", &self.closed)
-            .finish()
-    }
-}
-
-/// Why a message was not taken; it comes back.
-#[derive(Debug)]
-pub(crate) enum Rejected {
-    /// The inbox is full.
-    Full(Message),
-    /// The core has stopped.
-    Closed(Message),
-}
-
 impl Port {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(cores: usize, inbox_capacity: usize) -> Self {
         Self {
-            inbox: ArrayQueue::new(capacity),
-            sleeping: AtomicBool::new(false),
+            inbox: Lanes::new(cores, inbox_capacity),
+            wakes: WakeList::new(),
+            sleep: Sleep::new(),
             alert: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             doorbell: OnceLock::new(),
@@ -70,15 +91,17 @@ impl Port {
         );
     }
 
-    /// Puts a message into the inbox and wakes its core if that sleeps. Never blocks.
-    pub(crate) fn try_send(&self, message: Message) -> Result<(), Rejected> {
-        // News is still let in: coroutines that clean up may wait for it.
-        if matches!(message, Message::Spawn(_)) && self.closed.load(Ordering::Acquire) {
-            return Err(Rejected::Closed(message));
-        }
-        self.inbox.push(message).map_err(Rejected::Full)?;
-        self.wake();
-        Ok(())
+    pub(super) fn inbox(&self) -> &Lanes<Message> {
+        &self.inbox
+    }
+
+    pub(super) fn wakes(&self) -> &WakeList<Waiter> {
+        &self.wakes
+    }
+
+    /// Whether it takes no more messages. A message that is put in nevertheless is dropped, never delivered.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Makes the core look up: its current or next sleep ends at once.
@@ -87,37 +110,40 @@ impl Port {
         self.wake();
     }
 
-    /// Rings if the core sleeps, or is about to.
-    fn wake(&self) {
-        // Pairs with the fence in `publish_sleeping`.
-        fence(Ordering::SeqCst);
-        let took_the_flag =
-            self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed);
-        let Some(doorbell) = self.doorbell.get().filter(|_| took_the_flag) else {
+    /// Rings if the core sleeps, or is about to. Comes after what it is to see.
+    #[inline]
+    pub(super) fn wake(&self) {
+        if self.sleep.must_ring() {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        let Some(doorbell) = self.doorbell.get() else {
             return;
         };
-        match crate::per_core::current() {
-            // Travels with what this core submits at the end of its turn.
-            Some(engine) => engine.ring().borrow_mut().ring_doorbell(doorbell),
-            None => doorbell.ring(),
+        // A core rings with what it submits at the end of its turn. Its ring is borrowed only while completions are
+        // handed out, which wakes nobody on another core but may free something that does.
+        match crate::per_core::current().map(|engine| engine.ring().try_borrow_mut()) {
+            Some(Ok(mut ring)) => ring.ring_doorbell(doorbell),
+            _ => doorbell.ring(),
         }
     }
 
     /// Step 1 and 2 of the receiver.
     pub(crate) fn publish_sleeping(&self) {
-        self.sleeping.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `wake`.
-        fence(Ordering::SeqCst);
+        self.sleep.publish();
     }
 
     pub(crate) fn publish_awake(&self) {
-        self.sleeping.store(false, Ordering::Relaxed);
+        self.sleep.end();
     }
 
-    /// Whether there is a message, or an alert that [`take_alert`](Self::take_alert) has not seen.
+    /// Whether there is a message, a wake, or an alert that [`take_alert`](Self::take_alert) has not seen.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
-        !self.inbox.is_empty() || self.alert.load(Ordering::Relaxed)
+        !self.wakes.is_empty() || self.inbox.has_messages() || self.alert.load(Ordering::Relaxed)
     }
 
     /// Whether there was an alert; lowers it. Pairs with the store in `alert`.
@@ -126,29 +152,71 @@ impl Port {
         self.alert.load(Ordering::Relaxed) && self.alert.swap(false, Ordering::Acquire)
     }
 
-    /// Hands out what is in the inbox now; what arrives meanwhile waits for the next time.
+    /// Wakes who is on the wake list, and hands out what is in the inbox; what arrives meanwhile waits for the next
+    /// time. Called on the port's own core.
     #[inline]
-    pub(crate) fn drain(&self, mut deliver: impl FnMut(Message)) {
-        if self.inbox.is_empty() {
-            return;
+    pub(crate) fn drain(&self, round: &mut Round, deliver: impl FnMut(Message)) {
+        self.wakes.drain(|waiter| waiter.run());
+        if self.inbox.used() > 0 {
+            self.drain_inbox(round, deliver);
         }
+    }
+
+    #[expect(unsafe_code, reason = "a core is the one receiver of its inbox")]
+    fn drain_inbox(&self, round: &mut Round, mut deliver: impl FnMut(Message)) {
         for _ in 0..self.inbox.len() {
-            let Some(message) = self.inbox.pop() else {
+            // SAFETY: `drain` and `discard` are called by the core's thread, and `discard` by who has joined it.
+            let Some(message) = (unsafe { self.inbox.pop(round) }) else {
                 break;
             };
             deliver(message);
         }
     }
 
-    /// Takes no more closures.
+    /// Takes no more messages, and sends those away who wait for room.
     pub(crate) fn close(&self) {
+        // Pairs with the load in `is_closed`: senders look after each wake.
         self.closed.store(true, Ordering::Release);
+        self.inbox.wake_senders();
     }
 
-    /// Drops what nobody will deliver any more; each message's sender learns it from the drop.
+    /// Drops the messages that nobody will deliver any more; each one's sender learns it from the drop.
     pub(crate) fn discard(&self) {
-        while let Some(message) = self.inbox.pop() {
-            drop(message);
-        }
+        self.drain_inbox(&mut Round::default(), drop);
+    }
+
+    /// The very end: nobody waits on this core any more.
+    pub(crate) fn close_wakes(&self) {
+        self.wakes.close();
+    }
+}
+
+#[cfg(all(test, loom))]
+mod tests {
+    use super::Sleep;
+    use crate::mailbox::atomics::{AtomicUsize, Ordering};
+    use loom::sync::Arc;
+
+    /// Two senders and a receiver that is about to sleep: it sees every message or is rung, and is rung once.
+    #[test]
+    fn loom_a_sleeper_is_rung_exactly_once() {
+        loom::model(|| {
+            let shared = Arc::new((Sleep::new(), AtomicUsize::new(0)));
+            let senders = [(); 2].map(|()| {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || {
+                    shared.1.fetch_add(1, Ordering::Relaxed);
+                    usize::from(shared.0.must_ring())
+                })
+            });
+            shared.0.publish();
+            let seen = shared.1.load(Ordering::Relaxed);
+            let rings: usize = senders.map(|sender| sender.join().unwrap()).iter().sum();
+            assert!(rings <= 1);
+            assert!(
+                seen == 2 || rings == 1,
+                "it would sleep with {seen} of 2 seen"
+            );
+        });
     }
 }

@@ -1,208 +1,30 @@
 //! Work on another core: a closure goes there, its result comes back.
 //!
 //! ```text
-//!   caller (core A, or a thread)              core B
-//!   spawn_on(B, f) --- Message::Spawn ------> coroutine runs f
-//!        |                                        | result into the shared packet
-//!   join: waits on the packet <-- Notify ---------+   (a thread is unparked instead)
+//!   caller (core A)                           core B
+//!   spawn_on(B, f) ---- Task in A's lane ---> coroutine runs f
+//!        |                                        | outcome into the packet
+//!   join: waits on the packet <-- wake list of A -+
 //! ```
 //!
-//! The packet is the one allocation both sides share. Whoever waits leaves a [`Waiter`] in it under its lock; who
-//! completes it takes the outcome in and then tells the waiter. For a coroutine the telling is a message to *its*
-//! core, which looks into the packet again: a waiter that gave up meanwhile has taken its token out, so a stale
-//! token is never used.
+//! The packet (packet.rs) is told whatever happens to the closure: it returns, panics or is cancelled; it could not be
+//! spawned; or the message was dropped because the core had stopped.
 //!
-//! Every way out completes the packet: the closure returns, panics or is cancelled; it could not be spawned; the
-//! message was dropped because the core had stopped ([`Completer`]'s drop).
-#![expect(
-    unsafe_code,
-    reason = "a parked coroutine's token, used only on its own core while it waits"
-)]
+//! A full lane makes the sending coroutine wait, never its core, which goes on draining its own inbox: cores that
+//! flood each other in a cycle slow down and do not lock.
 
-use super::{Cluster, Message, Rejected};
+use super::Cluster;
+use super::packet::{Completer, RemoteError, RemoteHandle, packet};
+use super::port::{Message, Port};
+use super::waiter::{Stop, Waiter};
 use crate::per_core;
-use coring_coro::wait::{self, Refusal};
-use coring_coro::{Builder, Scheduler, SpawnError};
+use coring_coro::{Builder, Scheduler};
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
-use std::time::Duration;
-
-/// How long a thread without a core sleeps between two tries to send into a full inbox.
-const FULL_RETRY: Duration = Duration::from_micros(100);
-
-/// Why a closure on another core has no result.
-#[non_exhaustive]
-pub enum RemoteError {
-    /// It panicked; this is the payload, for [`std::panic::resume_unwind`].
-    Panicked(Box<dyn Any + Send + 'static>),
-    /// It was cancelled: the runtime is shutting down.
-    Cancelled,
-    /// The core could not start it.
-    NotSpawned(SpawnError),
-    /// The core had stopped before it got there.
-    Stopped,
-    /// The *caller* could not wait: it was itself cancelled, or is unwinding. The closure runs on.
-    Refused(Refusal),
-}
-
-impl fmt::Display for RemoteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Panicked(payload) => {
-                let text = payload.downcast_ref::<&str>().copied();
-                match text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)) {
-                    Some(text) => write!(f, "the coroutine on the other core panicked: {text}"),
-                    None => f.write_str("the coroutine on the other core panicked"),
-                }
-            }
-            Self::Cancelled => f.write_str("the coroutine on the other core was cancelled"),
-            Self::NotSpawned(error) => {
-                write!(f, "the other core could not start the coroutine: {error}")
-            }
-            Self::Stopped => f.write_str("the other core has stopped"),
-            Self::Refused(refusal) => write!(f, "cannot wait for the other core: {refusal}"),
-        }
-    }
-}
-
-impl fmt::Debug for RemoteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for RemoteError {}
-
-type Outcome<T> = Result<T, RemoteError>;
-
-/// Who waits for a packet.
-enum Waiter {
-    Nobody,
-    Thread(Thread),
-    /// A coroutine parked in [`RemoteHandle::join`] on that core of that runtime, which need not be the one that
-    /// the closure runs in. The address of its token.
-    Coroutine {
-        cluster: Arc<Cluster>,
-        core: usize,
-        token: NonNull<()>,
-    },
-}
-
-enum Progress<T> {
-    Running,
-    Done(Outcome<T>),
-    Taken,
-}
-
-struct State<T> {
-    progress: Progress<T>,
-    waiter: Waiter,
-}
-
-struct Packet<T> {
-    state: Mutex<State<T>>,
-}
-
-// SAFETY: `Mutex<State<T>>` would be both but for the token in `Waiter::Coroutine`, which is only a word here: it
-// is turned back into a token by `notify`, on the core that it names. The outcome moves between threads: `T: Send`.
-unsafe impl<T: Send> Send for Packet<T> {}
-// SAFETY: as above; all access is under the lock.
-unsafe impl<T: Send> Sync for Packet<T> {}
-
-impl<T> Packet<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // Nothing panics while it is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A packet without its type, on its way to the core of its waiter.
-pub(crate) trait Notify: Send + Sync {
-    /// Wakes the waiter, if it still waits. Called on the waiter's core.
-    fn notify(&self);
-}
-
-impl<T: Send> Notify for Packet<T> {
-    fn notify(&self) {
-        let state = self.lock();
-        if let Waiter::Coroutine { token, .. } = state.waiter {
-            // SAFETY: made by `wait::begin` on this thread: the message was sent to the core the waiter named.
-            let token = unsafe { wait::Token::from_raw(token) };
-            // SAFETY: the waiter removes itself before it leaves its wait, so it is still inside.
-            unsafe { token.wake() };
-        }
-    }
-}
-
-/// The duty to complete a packet: done by [`complete`](Self::complete), or by the drop with `Stopped`.
-struct Completer<T: Send + 'static> {
-    packet: Option<Arc<Packet<T>>>,
-}
-
-impl<T: Send + 'static> Completer<T> {
-    fn complete(mut self, outcome: Outcome<T>) {
-        self.finish(outcome);
-    }
-
-    /// Ends the duty without a word: the closure was never sent.
-    fn disarm(mut self) {
-        self.packet = None;
-    }
-
-    fn finish(&mut self, outcome: Outcome<T>) {
-        let Some(packet) = self.packet.take() else {
-            return;
-        };
-        let waiting_on = {
-            let mut state = packet.lock();
-            state.progress = Progress::Done(outcome);
-            match &state.waiter {
-                Waiter::Nobody => None,
-                Waiter::Thread(thread) => {
-                    thread.unpark();
-                    None
-                }
-                Waiter::Coroutine { cluster, core, .. } => Some((Arc::clone(cluster), *core)),
-            }
-        };
-        if let Some((cluster, core)) = waiting_on {
-            send_for_sure(&cluster, core, Message::Notify(packet));
-        }
-    }
-}
-
-impl<T: Send + 'static> Drop for Completer<T> {
-    fn drop(&mut self) {
-        self.finish(Err(RemoteError::Stopped));
-    }
-}
-
-/// Sends news that must arrive. Waits while the inbox is full, which ends, since every core drains its own each
-/// turn; a core that has stopped has nobody left who waits.
-fn send_for_sure(cluster: &Cluster, core: usize, mut message: Message) {
-    loop {
-        match cluster.port(core).try_send(message) {
-            Ok(()) | Err(Rejected::Closed(_)) => return,
-            Err(Rejected::Full(back)) => message = back,
-        }
-        give_way();
-    }
-}
-
-/// Lets time pass for a full inbox: other coroutines run, or the thread sleeps.
-fn give_way() {
-    if per_core::current().is_some() && !thread::panicking() {
-        coring_coro::shield(coring_coro::yield_now);
-    } else {
-        thread::sleep(FULL_RETRY);
-    }
-}
+use std::sync::Arc;
 
 /// A closure on its way to the core that will run it.
 pub(crate) trait Start: Send {
@@ -213,9 +35,22 @@ pub(crate) trait Start: Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
+impl fmt::Debug for dyn Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Start")
+    }
+}
+
 struct Task<F, T: Send + 'static> {
     f: F,
     completer: Completer<T>,
+}
+
+/// What the coroutine and its starter share until it is known that it was spawned: a closure that was not takes its
+/// captures with it, and the packet is to hear the real reason.
+struct Duty<T> {
+    completer: Cell<Option<Completer<T>>>,
+    cancellable: Cell<Option<super::packet::Cancellable>>,
 }
 
 impl<F, T> Start for Task<F, T>
@@ -225,18 +60,27 @@ where
 {
     fn start(self: Box<Self>, scheduler: &Scheduler, builder: Builder) {
         let Self { f, completer } = *self;
-        // Shared with the closure only until we know that it was spawned: a closure that was not takes its
-        // captures with it, and the packet is to hear the real reason.
-        let duty = Rc::new(Cell::new(Some(completer)));
-        let duty_there = Rc::clone(&duty);
-        let spawned = scheduler.spawn(builder, move || {
-            let completer = duty_there.take().expect("a closure runs once");
-            run(f, completer);
+        let duty = Rc::new(Duty {
+            completer: Cell::new(Some(completer)),
+            cancellable: Cell::new(None),
         });
-        if let Err(error) = spawned
-            && let Some(completer) = duty.take()
-        {
-            completer.complete(Err(RemoteError::NotSpawned(error)));
+        // Dropped when the closure was run, or was dropped because it had been cancelled.
+        let duty_there = Ended(Rc::clone(&duty));
+        let spawned = scheduler.spawn(builder, move || {
+            let duty = duty_there;
+            let completer = duty.0.completer.take().expect("a closure runs once");
+            run(f, completer, &duty);
+        });
+        // It has not run yet: we are between two batches of coroutines.
+        let Some(completer) = duty.completer.take() else {
+            return;
+        };
+        match spawned {
+            Ok(handle) => {
+                duty.cancellable.set(Some(completer.cancel_through(handle)));
+                duty.completer.set(Some(completer));
+            }
+            Err(error) => completer.complete(Err(RemoteError::NotSpawned(error))),
         }
     }
 
@@ -245,109 +89,39 @@ where
     }
 }
 
+/// The coroutine's half of the duty: its end.
+struct Ended<T>(Rc<Duty<T>>);
+
+impl<T> Drop for Ended<T> {
+    fn drop(&mut self) {
+        drop(self.0.cancellable.take());
+        // Still there only if the closure never ran, which a cancellation before its first turn does - or if it
+        // could not be spawned, and then `start` completes it.
+        if let Some(completer) = self.0.completer.take() {
+            if Rc::strong_count(&self.0) == 1 {
+                completer.complete(Err(RemoteError::Cancelled));
+            } else {
+                self.0.completer.set(Some(completer));
+            }
+        }
+    }
+}
+
 /// The body of the coroutine: whatever happens to `f`, the packet is told.
-fn run<F, T>(f: F, completer: Completer<T>)
+fn run<F, T>(f: F, completer: Completer<T>, duty: &Ended<T>)
 where
     F: FnOnce() -> T,
     T: Send + 'static,
 {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    drop(duty.0.cancellable.take());
+    match outcome {
         Ok(value) => completer.complete(Ok(value)),
         Err(payload) if coring_coro::is_cancellation(&*payload) => {
             completer.complete(Err(RemoteError::Cancelled));
             resume_unwind(payload);
         }
         Err(payload) => completer.complete(Err(RemoteError::Panicked(payload))),
-    }
-}
-
-/// The claim on the result of a closure on another core. Works from any core and any thread.
-///
-/// Dropping it detaches: the closure runs on and its result is dropped.
-pub struct RemoteHandle<T> {
-    packet: Arc<Packet<T>>,
-}
-
-impl<T> fmt::Debug for RemoteHandle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteHandle")
-            .field("finished", &self.is_finished())
-            .finish()
-    }
-}
-
-impl<T> RemoteHandle<T> {
-    /// Whether the outcome is there, so that [`join`](Self::join) will not wait.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        !matches!(self.packet.lock().progress, Progress::Running)
-    }
-
-    /// Waits for the outcome.
-    ///
-    /// # Parks
-    ///
-    /// In a coroutine, the coroutine; elsewhere, the thread.
-    ///
-    /// # Cancellation
-    ///
-    /// When the caller is cancelled, returns [`RemoteError::Refused`]; the closure runs on.
-    ///
-    /// # Errors
-    ///
-    /// [`RemoteError`].
-    pub fn join(self) -> Result<T, RemoteError> {
-        if let Some(outcome) = self.take() {
-            return outcome;
-        }
-        match per_core::current() {
-            Some(engine) => self.join_as_coroutine(engine),
-            None => self.join_as_thread(),
-        }
-    }
-
-    fn take(&self) -> Option<Outcome<T>> {
-        let mut state = self.packet.lock();
-        match std::mem::replace(&mut state.progress, Progress::Taken) {
-            Progress::Done(outcome) => Some(outcome),
-            other => {
-                state.progress = other;
-                None
-            }
-        }
-    }
-
-    fn join_as_thread(&self) -> Outcome<T> {
-        self.packet.lock().waiter = Waiter::Thread(thread::current());
-        loop {
-            if let Some(outcome) = self.take() {
-                return outcome;
-            }
-            thread::park();
-        }
-    }
-
-    fn join_as_coroutine(&self, engine: &per_core::Engine) -> Outcome<T> {
-        let token = wait::begin().map_err(RemoteError::Refused)?.into_raw();
-        let (cluster, core) = (Arc::clone(engine.cluster()), engine.index());
-        self.packet.lock().waiter = Waiter::Coroutine {
-            cluster,
-            core,
-            token,
-        };
-        loop {
-            if let Some(outcome) = self.take() {
-                self.packet.lock().waiter = Waiter::Nobody;
-                return outcome;
-            }
-            if wait::interrupted().is_some() {
-                self.packet.lock().waiter = Waiter::Nobody;
-                return Err(RemoteError::Refused(Refusal::Interrupted(
-                    wait::refuse_current(),
-                )));
-            }
-            wait::park("another core");
-        }
     }
 }
 
@@ -390,6 +164,10 @@ impl<F> std::error::Error for TrySpawnOnError<F> {}
 ///
 /// None here: what goes wrong on the way is what [`RemoteHandle::join`] returns.
 ///
+/// # Cancellation
+///
+/// A cancelled caller does not wait for room: the closure is dropped, and the handle says [`RemoteError::Refused`].
+///
 /// # Panics
 ///
 /// Outside a runtime, and when there is no such core.
@@ -411,15 +189,38 @@ where
     T: Send + 'static,
 {
     let (cluster, message, handle) = task(core, f);
-    let mut message = Message::Spawn(message);
-    loop {
-        match cluster.port(core).try_send(message) {
+    let port = cluster.port(core);
+    let mut message = Some(message);
+    let (lane, _) = port.inbox().own(Some(&cluster));
+    let sent = lane.room.wait("room in a core's inbox", None, || {
+        match port.send(
+            &cluster,
+            message.take().expect("it comes back until it is sent"),
+        ) {
+            Ok(()) => Some(()),
             // Dropping the message tells the packet.
-            Ok(()) | Err(Rejected::Closed(_)) => return handle,
-            Err(Rejected::Full(back)) => message = back,
+            Err(Rejected::Closed(_)) => Some(()),
+            Err(Rejected::Full(back)) => {
+                message = Some(back);
+                None
+            }
         }
-        give_way();
+    });
+    if let (Err(Stop::Refused(refusal)), Some(message)) = (sent, message) {
+        refuse_to_send::<F, T>(message, refusal);
     }
+    handle
+}
+
+/// The caller may not wait for room: the packet says so instead of the core.
+fn refuse_to_send<F, T>(message: Message, refusal: coring_coro::wait::Refusal)
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let task = message.into_any().downcast::<Task<F, T>>();
+    let task = task.expect("the message that was not sent is ours");
+    task.completer.complete(Err(RemoteError::Refused(refusal)));
 }
 
 /// As [`spawn_on`], without waiting for room.
@@ -438,7 +239,7 @@ where
     T: Send + 'static,
 {
     let (cluster, message, handle) = task(core, f);
-    match cluster.port(core).try_send(Message::Spawn(message)) {
+    match cluster.port(core).send(&cluster, message) {
         Ok(()) => Ok(handle),
         Err(Rejected::Full(back)) => Err(TrySpawnOnError::Full(unpack::<F, T>(back))),
         Err(Rejected::Closed(back)) => Err(TrySpawnOnError::Stopped(unpack::<F, T>(back))),
@@ -451,10 +252,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let Message::Spawn(start) = message else {
-        unreachable!("the message that was sent comes back")
-    };
-    let task = start
+    let task = message
         .into_any()
         .downcast::<Task<F, T>>()
         .expect("the message that was sent comes back");
@@ -506,17 +304,28 @@ where
         "there is no core {core}: this runtime has {}",
         cluster.cores()
     );
-    let state = Mutex::new(State {
-        progress: Progress::Running,
-        waiter: Waiter::Nobody,
-    });
-    let packet = Arc::new(Packet { state });
-    let completer = Completer {
-        packet: Some(Arc::clone(&packet)),
-    };
-    (
-        cluster,
-        Box::new(Task { f, completer }),
-        RemoteHandle { packet },
-    )
+    let there = Waiter::of_core(&cluster, core);
+    let (completer, handle) = packet(Some(there));
+    (cluster, Box::new(Task { f, completer }), handle)
+}
+
+/// Why a message was not taken; it comes back.
+enum Rejected {
+    /// The sender's lane is full.
+    Full(Message),
+    /// The core has stopped.
+    Closed(Message),
+}
+
+impl Port {
+    /// Puts a message into the caller's lane and wakes the core if it sleeps. Never waits.
+    fn send(&self, cluster: &Arc<Cluster>, message: Message) -> Result<(), Rejected> {
+        if self.is_closed() {
+            return Err(Rejected::Closed(message));
+        }
+        let (lane, sender) = self.inbox().own(Some(cluster));
+        lane.push(sender, message).map_err(Rejected::Full)?;
+        self.wake();
+        Ok(())
+    }
 }

@@ -6,14 +6,14 @@
 //! `std::io::{Read, Write}` run on it as they are. Calls block the coroutine, never the core,
 //! also where the descriptor is non-blocking: there is no `set_nonblocking`.
 
+mod addresses;
 mod socket;
 mod tcp;
 mod udp;
 mod unix;
 
-pub use std::net::{
-    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs,
-};
+pub use addresses::ToSocketAddrs;
+pub use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{

@@ -3,10 +3,11 @@
 use super::each_address;
 use super::socket::{Socket, common_methods, descriptor, timeout_methods};
 use super::tcp::as_ip;
+use crate::net::ToSocketAddrs;
 use socket2::{Domain, Protocol, Type};
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// A UDP socket. Compare [`std::net::UdpSocket`].

@@ -52,6 +52,20 @@ impl Drop for Pinned {
     }
 }
 
+/// Lets the calling thread run on these CPUs: it was started by a core, and inherited its pin. A refusal leaves it there.
+pub(crate) fn allow(cpus: &[usize]) {
+    if cpus.is_empty() {
+        return;
+    }
+    // SAFETY: a zeroed set is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for &cpu in cpus {
+        // SAFETY: `allowed_cpus` only reports CPUs below CPU_SETSIZE.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    let _ = put(&set);
+}
+
 fn get() -> io::Result<libc::cpu_set_t> {
     // SAFETY: a zeroed set is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };

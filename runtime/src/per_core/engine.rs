@@ -20,9 +20,9 @@
 )]
 
 use super::idle::Window;
-use crate::mailbox::Cluster;
+use crate::mailbox::{Cluster, Round, Waiter};
 use coring_coro::wait;
-use coring_coro::{Driver, Scheduler};
+use coring_coro::{Builder, Driver, Scheduler};
 use coring_uring::{Ring, RingStats, Token, Wait, monotonic_ns};
 use std::cell::{Cell, RefCell};
 use std::hint::spin_loop;
@@ -32,6 +32,8 @@ use std::time::Duration;
 
 /// How many looks at memory go between two looks at the clock while the window is open.
 const LOOKS_PER_CLOCK: u32 = 16;
+/// Waiters that a core keeps for the next waits across cores.
+const SPARE_WAITERS: usize = 256;
 
 /// Everything of a core but its coroutines.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub(crate) struct Engine {
     wake_at_ns: Cell<u64>,
     parks: Cell<u64>,
     spins: Cell<u64>,
+    inbox_round: RefCell<Round>,
+    waiters: RefCell<Vec<Arc<Waiter>>>,
 }
 
 /// Counters of one core since its start.
@@ -101,6 +105,8 @@ impl Engine {
             wake_at_ns: Cell::new(u64::MAX),
             parks: Cell::new(0),
             spins: Cell::new(0),
+            inbox_round: RefCell::default(),
+            waiters: RefCell::default(),
         }
     }
 
@@ -133,6 +139,20 @@ impl Engine {
         }
     }
 
+    /// A waiter of this core that no coroutine uses.
+    pub(crate) fn take_waiter(&self) -> Arc<Waiter> {
+        let spare = self.waiters.borrow_mut().pop();
+        spare.unwrap_or_else(|| Waiter::of_core(&self.cluster, self.index))
+    }
+
+    /// Gives a waiter back, without an errand.
+    pub(crate) fn give_waiter(&self, waiter: &Arc<Waiter>) {
+        let mut spare = self.waiters.borrow_mut();
+        if spare.len() < SPARE_WAITERS {
+            spare.push(Arc::clone(waiter));
+        }
+    }
+
     /// From now on sleeps end at this time at the latest.
     pub(crate) fn wake_at(&self, ns: u64) {
         self.wake_at_ns.set(ns);
@@ -152,7 +172,8 @@ impl Engine {
     fn drain_inbox(&self, scheduler: &Scheduler) {
         let port = self.cluster.port(self.index);
         port.take_alert();
-        port.drain(|message| message.deliver(scheduler));
+        let mut round = self.inbox_round.borrow_mut();
+        port.drain(&mut round, |start| start.start(scheduler, Builder::new()));
     }
 
     fn turn_ring(&self, wait: Wait) {

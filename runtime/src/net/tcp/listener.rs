@@ -1,11 +1,12 @@
 //! A socket that accepts TCP connections.
 
 use super::{BACKLOG, TcpSocket, TcpStream, as_ip};
+use crate::net::ToSocketAddrs;
 use crate::net::each_address;
 use crate::net::socket::{Socket, common_methods, descriptor};
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// A listening TCP socket. Compare [`std::net::TcpListener`].

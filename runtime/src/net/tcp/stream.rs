@@ -1,13 +1,14 @@
 //! A TCP connection.
 
 use super::{TcpSocket, as_ip};
+use crate::net::ToSocketAddrs;
 use crate::net::each_address;
 use crate::net::socket::{
     Socket, common_methods, descriptor, not_zero, stream_traits, timeout_methods,
 };
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 

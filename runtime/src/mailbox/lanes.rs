@@ -1,0 +1,194 @@
+//! Lanes: many senders, one receiver, one ring for each pair of cores.
+//!
+//! ```text
+//!   core 0 --ring--+
+//!   core 1 --------+--> receiver takes from one lane after the other
+//!   core 2 --ring--+
+//!   threads --ring-+    (under a lock for the senders)
+//! ```
+//!
+//! A lane is allocated by the first message that is sent through it: two cores that never talk cost the two words
+//! of its place. Each lane is first in first out, so what one sender sends arrives in that order; between lanes the
+//! receiver goes round, a bounded number of messages from each.
+//!
+//! Who the one producer of a lane is: lane `i` belongs to core `i` of this cluster, and a push does not switch, so
+//! two coroutines of that core push one after the other on one thread. Everybody else - foreign threads, cores of
+//! other runtimes - uses the last lane, and pushes under its lock.
+//!
+//! Who waits for room leaves itself in the lane's queue ([`Lane::room`]). A lane that is full never makes a core
+//! wait, only the coroutine that sends: in a cycle of full lanes every core still drains its own, so there is no
+//! deadlock between cores.
+#![expect(
+    unsafe_code,
+    reason = "keeps the rings' promise: one producer a lane, one consumer for all"
+)]
+
+use super::Cluster;
+use super::ring::Ring;
+use super::wait_queue::WaitQueue;
+use crate::per_core;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Messages taken from one lane before the next one has its turn.
+const ROUND: usize = 32;
+
+/// The way of one sending core to the receiver.
+#[derive(Debug)]
+pub(crate) struct Lane<T> {
+    ring: Ring<T>,
+    /// Who waits for room.
+    pub(crate) room: WaitQueue,
+    /// Held by threads while they push; the lane of a core needs none.
+    threads: Mutex<()>,
+}
+
+/// The lanes to one receiver.
+#[derive(Debug)]
+pub(crate) struct Lanes<T> {
+    /// One for each core, and the last for everybody else.
+    lanes: Box<[OnceLock<Box<Lane<T>>>]>,
+    /// How many are open.
+    open: AtomicUsize,
+    capacity: usize,
+}
+
+/// Where the receiver is in its round. Belongs to who has the right to receive.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// The lanes that were open when it last looked.
+    open: Vec<usize>,
+    at: usize,
+    taken: usize,
+}
+
+impl<T> Lanes<T> {
+    /// Room for `capacity` messages of each sending core.
+    pub(crate) fn new(cores: usize, capacity: usize) -> Self {
+        Self {
+            lanes: (0..=cores).map(|_| OnceLock::new()).collect(),
+            open: AtomicUsize::new(0),
+            capacity,
+        }
+    }
+
+    /// The lane of the caller, for a cluster's lanes.
+    pub(crate) fn own(&self, cluster: Option<&Arc<Cluster>>) -> (&Lane<T>, Sender) {
+        let engine = per_core::current();
+        let core = engine
+            .filter(|engine| cluster.is_some_and(|cluster| Arc::ptr_eq(engine.cluster(), cluster)))
+            .map(|engine| engine.index());
+        let index = core.unwrap_or(self.lanes.len() - 1);
+        let sender = if core.is_some() {
+            Sender::Core
+        } else {
+            Sender::Thread
+        };
+        (self.lane(index), sender)
+    }
+
+    fn lane(&self, index: usize) -> &Lane<T> {
+        self.lanes[index].get_or_init(|| {
+            let lane = Box::new(Lane {
+                ring: Ring::new(self.capacity),
+                room: WaitQueue::default(),
+                threads: Mutex::new(()),
+            });
+            // Before the lane is visible: a receiver that sees the number looks until it has found it.
+            self.open.fetch_add(1, Ordering::Release);
+            lane
+        })
+    }
+
+    /// How many messages wait, about.
+    pub(crate) fn len(&self) -> usize {
+        let open = self.lanes.iter().filter_map(|lane| lane.get());
+        open.map(|lane| lane.ring.len()).sum()
+    }
+
+    /// Lanes that have been used.
+    pub(crate) fn used(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether a message waits. Needs no right to receive.
+    #[inline]
+    pub(crate) fn has_messages(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+            && self
+                .lanes
+                .iter()
+                .filter_map(|lane| lane.get())
+                .any(|lane| lane.ring.len() > 0)
+    }
+
+    /// Wakes all who wait for room.
+    pub(crate) fn wake_senders(&self) {
+        let open = self.lanes.iter().filter_map(|lane| lane.get());
+        open.for_each(|lane| lane.room.notify_all());
+    }
+
+    /// Takes a message. The room it leaves is announced.
+    ///
+    /// # Safety
+    ///
+    /// One receiver at a time.
+    #[inline]
+    pub(crate) unsafe fn pop(&self, round: &mut Round) -> Option<T> {
+        // SAFETY: passed on to the caller.
+        let (message, lane) = unsafe { self.take(round) }?;
+        lane.room.notify_one();
+        Some(message)
+    }
+
+    /// # Safety
+    ///
+    /// One receiver at a time.
+    #[inline]
+    unsafe fn take(&self, round: &mut Round) -> Option<(T, &Lane<T>)> {
+        if round.open.len() != self.open.load(Ordering::Acquire) {
+            round.open = (0..self.lanes.len())
+                .filter(|&index| self.lanes[index].get().is_some())
+                .collect();
+        }
+        for _ in 0..=round.open.len() {
+            if round.taken >= ROUND {
+                round.at += 1;
+                round.taken = 0;
+            }
+            if round.at >= round.open.len() {
+                round.at = 0;
+            }
+            let lane = self.lanes[*round.open.get(round.at)?].get()?;
+            // SAFETY: the caller is the one receiver.
+            if let Some(message) = unsafe { lane.ring.pop() } {
+                round.taken += 1;
+                return Some((message, lane));
+            }
+            round.taken = ROUND;
+        }
+        None
+    }
+}
+
+/// Who pushes into a lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sender {
+    /// The core whose lane it is.
+    Core,
+    /// Anybody else.
+    Thread,
+}
+
+impl<T> Lane<T> {
+    /// Puts a message in. `sender` came with the lane from [`Lanes::own`], in the same turn of the same core.
+    #[inline]
+    pub(crate) fn push(&self, sender: Sender, message: T) -> Result<(), T> {
+        let _threads = match sender {
+            Sender::Core => None,
+            Sender::Thread => Some(self.threads.lock().unwrap_or_else(PoisonError::into_inner)),
+        };
+        // SAFETY: the lane of a core is pushed to by that core's thread only, the last lane under its lock.
+        unsafe { self.ring.push(message) }
+    }
+}
