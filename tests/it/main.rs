@@ -23,6 +23,7 @@ mod shutdown;
 mod tcp;
 mod time;
 
+mod std_fs;
 mod std_tcp;
 mod std_udp;
 mod std_unix;

@@ -14,9 +14,10 @@ use crate::io::perform;
 use crate::per_core;
 use coring_uring::op;
 use std::fmt;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// The offset that means "at the file's position, and move it".
@@ -146,6 +147,52 @@ impl File {
         unsafe { perform(sqe, "file write") }.map(|written| written as usize)
     }
 
+    /// As [`read_at`](Self::read_at), into several buffers, one after the other; at most 1,024 of them are used.
+    ///
+    /// # Errors
+    ///
+    /// As preadv(2).
+    ///
+    /// # Source
+    ///
+    /// `IORING_OP_READV`, Linux 5.1.
+    pub fn read_vectored_at(
+        &self,
+        buffers: &mut [IoSliceMut<'_>],
+        offset: u64,
+    ) -> io::Result<usize> {
+        self.read_vectored_from(buffers, checked(offset)?)
+    }
+
+    fn read_vectored_from(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        // std guarantees that an IoSliceMut has the layout of an iovec.
+        let vectors = buffers.as_ptr().cast();
+        let sqe = op::fs::readv(self.fd.as_raw_fd(), vectors, count(buffers), offset);
+        // SAFETY: the buffers are borrowed for longer than this call, uniquely.
+        unsafe { perform(sqe, "file read") }.map(|read| read as usize)
+    }
+
+    /// As [`write_at`](Self::write_at), from several buffers, one after the other; at most 1,024 of them are used.
+    ///
+    /// # Errors
+    ///
+    /// As pwritev(2).
+    ///
+    /// # Source
+    ///
+    /// `IORING_OP_WRITEV`, Linux 5.1.
+    pub fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.write_vectored_from(buffers, checked(offset)?)
+    }
+
+    fn write_vectored_from(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        // std guarantees that an IoSlice has the layout of an iovec.
+        let vectors = buffers.as_ptr().cast();
+        let sqe = op::fs::writev(self.fd.as_raw_fd(), vectors, count(buffers), offset);
+        // SAFETY: the buffers are borrowed for longer than this call.
+        unsafe { perform(sqe, "file write") }.map(|written| written as usize)
+    }
+
     /// Makes contents and metadata durable.
     ///
     /// # Parks
@@ -219,7 +266,7 @@ impl File {
     }
 
     /// Lends the descriptor to std for a call that does not wait.
-    fn with_std<T>(&self, call: impl FnOnce(&std::fs::File) -> T) -> T {
+    pub(super) fn with_std<T>(&self, call: impl FnOnce(&std::fs::File) -> T) -> T {
         // SAFETY: the descriptor is open as long as `self` is borrowed, and `ManuallyDrop` does not close it.
         let file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.fd.as_raw_fd()) });
         call(&file)
@@ -241,6 +288,11 @@ fn checked(offset: u64) -> io::Result<u64> {
             "a file offset is at most 2^63 - 1",
         )),
     }
+}
+
+/// How many buffers one operation takes: uio_maxiov.
+fn count<T>(buffers: &[T]) -> u32 {
+    u32::try_from(buffers.len().min(1024)).expect("at most 1,024")
 }
 
 /// Closing may flush, which may wait for a device or a server: on a core the ring does it, in order with what was
@@ -266,12 +318,20 @@ impl Read for &File {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_from(buffer, AT_POSITION)
     }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.read_vectored_from(buffers, AT_POSITION)
+    }
 }
 
 /// Writes at the position and moves it. As [`File::write_at`] otherwise.
 impl Write for &File {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.write_from(buffer, AT_POSITION)
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_vectored_from(buffers, AT_POSITION)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -289,11 +349,19 @@ impl Read for File {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         (&*self).read(buffer)
     }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(buffers)
+    }
 }
 
 impl Write for File {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         (&*self).write(buffer)
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(buffers)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -304,6 +372,17 @@ impl Write for File {
 impl Seek for File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         (&*self).seek(to)
+    }
+}
+
+/// For `read_exact_at` and `write_all_at`.
+impl FileExt for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_at(buffer, offset)
     }
 }
 

@@ -5,11 +5,10 @@
 )]
 
 use super::File;
+use super::names::lower;
 use crate::io::{Limit, perform_open};
 use coring_uring::op;
-use std::ffi::CString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Options and flags for opening a file. Compare [`std::fs::OpenOptions`]: the same rules and error kinds.
@@ -37,6 +36,7 @@ pub struct OpenOptions {
     create_new: bool,
     mode: u32,
     custom_flags: i32,
+    direct: bool,
 }
 
 impl Default for OpenOptions {
@@ -68,6 +68,7 @@ impl OpenOptions {
             create_new: false,
             mode: 0o666,
             custom_flags: 0,
+            direct: false,
         }
     }
 
@@ -79,6 +80,8 @@ impl OpenOptions {
     option!(create_new: bool, "Creates the file, and fails if it exists. Needs `write` or `append`.");
     option!(mode: u32, "Permission bits of a file that is created, before the umask.");
     option!(custom_flags: i32, "More `O_*` flags. Those of the access mode are ignored.");
+    option!(direct: bool, "Reads and writes around the page cache (`O_DIRECT`): buffers, offsets and lengths must be \
+        aligned as [`File::direct_alignment`] says, for example with [`AlignedBuf`](super::AlignedBuf).");
 
     /// Opens the file.
     ///
@@ -101,9 +104,7 @@ impl OpenOptions {
     /// `IORING_OP_OPENAT`, Linux 5.6.
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let flags = self.flags()?;
-        let path = CString::new(path.as_ref().as_os_str().as_bytes()).map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidInput, "the path contains a NUL byte")
-        })?;
+        let path = lower(path.as_ref())?;
         let sqe = op::fs::openat(libc::AT_FDCWD, path.as_ptr(), flags, self.mode);
         // SAFETY: the path lives in this frame until the operation is done; an open makes a new descriptor.
         unsafe { perform_open(sqe, "open", Limit::NONE) }.map(File::from)
@@ -135,6 +136,7 @@ impl OpenOptions {
             (false, true, false) => libc::O_TRUNC,
             (false, false, false) => 0,
         };
-        Ok(libc::O_CLOEXEC | access | creation | (self.custom_flags & !libc::O_ACCMODE))
+        let direct = if self.direct { libc::O_DIRECT } else { 0 };
+        Ok(libc::O_CLOEXEC | access | creation | direct | (self.custom_flags & !libc::O_ACCMODE))
     }
 }

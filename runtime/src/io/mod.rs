@@ -117,6 +117,20 @@ fn within_time<T>(time: Duration, call: impl FnOnce(Limit<'_>) -> T) -> T {
     wait::with_alarm(time, |alarm| call(Limit(Some(alarm))))
 }
 
+/// Sleeps. Unlike `coro::sleep` it has an error to return when the coroutine is cancelled.
+pub(crate) fn pause(time: Duration, what_for: &'static str) -> io::Result<()> {
+    wait::begin().map_err(refused)?;
+    wait::with_alarm(time, |alarm| {
+        while !alarm.rang() {
+            wait::park(what_for);
+            if wait::interrupted().is_some() {
+                return Err(interrupted(wait::refuse_current()));
+            }
+        }
+        Ok(())
+    })
+}
+
 /// Does one operation and waits for it, as long as it takes. Returns the kernel's non-negative result.
 ///
 /// # Safety

@@ -141,6 +141,19 @@ pub fn fallocate(fd: RawFd, mode: i32, offset: u64, length: u64) -> Sqe {
         .build()
 }
 
+/// Tells the kernel how a range will be used; a `length` of 0 is "to the end". Result: 0. Borrows nothing.
+///
+/// `advice` is one of `POSIX_FADV_*`. `NORMAL`, `RANDOM` and `SEQUENTIAL` are done in place, others by a worker.
+///
+/// # Source
+/// `IORING_OP_FADVISE`, 5.6; posix_fadvise(2).
+#[must_use]
+pub fn fadvise(fd: RawFd, offset: u64, length: u32, advice: i32) -> Sqe {
+    opcode::Fadvise::new(Fd(fd), i64::from(length), advice)
+        .offset(offset)
+        .build()
+}
+
 /// Removes a name; with `AT_REMOVEDIR` in `flags` an empty directory. Result: 0. Borrows `path`.
 ///
 /// # Source
