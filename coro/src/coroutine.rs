@@ -5,7 +5,7 @@
 //! | `Vacant` | the slab: the stack is free (zeroed memory reads as this) | spawn |
 //! | `Ready` | the ready queue holds it exactly once | the run loop switches to it |
 //! | `Running` | it is the current coroutine | yield -> `Ready`, park -> `Parked`, end -> `Finished` |
-//! | `Parked` | whoever holds its [`Waiter`](crate::wait::Waiter) | a wake -> `Ready` |
+//! | `Parked` | whoever holds its [`Token`](crate::wait::Token) | a wake -> `Ready` |
 //! | `Finished` | its `JoinHandle`, until joined or dropped | release -> `Vacant` |
 //!
 //! A wake is a hint, never a result: it moves a parked coroutine to the ready queue, sets `notified` on a running

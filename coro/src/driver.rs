@@ -8,7 +8,7 @@ use crate::scheduler::Scheduler;
 
 /// What a scheduler needs of the world.
 ///
-/// A driver wakes coroutines through the [`Waiter`](crate::wait::Waiter) tokens they left with their
+/// A driver wakes coroutines through the [`Token`](crate::wait::Token) tokens they left with their
 /// operations. No method runs user code, and none may unwind: a driver that panics takes the core down.
 pub trait Driver {
     /// Monotonic time in nanoseconds from any fixed origin. Never runs backwards.

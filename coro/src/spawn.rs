@@ -375,20 +375,15 @@ where
         // SAFETY: it holds the closure until the coroutine starts, which is now.
         let f = ManuallyDrop::into_inner(unsafe { packet_read.closure });
         let outcome = call(block, f);
-        if block.handle.get() {
-            // SAFETY: the closure has been moved out: the place is free for the outcome. The handle reads it.
-            unsafe {
-                packet.write(Packet {
-                    outcome: ManuallyDrop::new(outcome),
-                })
-            };
+        if block.locals.is_empty() {
+            conclude(block, packet, outcome);
         } else {
-            discard(block, outcome);
+            clear_locals_and_conclude(block, packet, outcome);
         }
     }
 }
 
-/// Runs the closure and drops the coroutine-locals; a panic and a cancellation end here.
+/// Runs the closure; a panic and a cancellation end here.
 #[inline]
 fn call<F, T>(block: &ControlBlock, f: F) -> Outcome<T>
 where
@@ -402,18 +397,43 @@ where
             Some(f())
         }
     });
-    let mut outcome = match catch_unwind(run) {
+    match catch_unwind(run) {
         Ok(Some(value)) => Ok(value),
         Ok(None) => Err(JoinError::Cancelled),
         Err(payload) => Err(failure(block, payload)),
-    };
+    }
+}
+
+/// Puts the outcome where it belongs: into the packet for the handle, or nowhere.
+#[inline(always)]
+fn conclude<F, T>(block: &ControlBlock, packet: NonNull<Packet<F, T>>, outcome: Outcome<T>) {
+    if block.handle.get() {
+        // SAFETY: the closure has been moved out: the place is free for the outcome. The handle reads it.
+        unsafe {
+            packet.write(Packet {
+                outcome: ManuallyDrop::new(outcome),
+            })
+        };
+    } else {
+        discard(block, outcome);
+    }
+}
+
+/// As [`conclude`], after dropping the coroutine-locals. A destructor that panics makes that the outcome.
+#[cold]
+#[inline(never)]
+fn clear_locals_and_conclude<F, T>(
+    block: &ControlBlock,
+    packet: NonNull<Packet<F, T>>,
+    mut outcome: Outcome<T>,
+) {
     while !block.locals.is_empty() {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| local::clear(block))) {
             let late = Err(failure(block, payload));
             discard(block, std::mem::replace(&mut outcome, late));
         }
     }
-    outcome
+    conclude(block, packet, outcome);
 }
 
 /// What a payload that reached the root means.
@@ -434,6 +454,7 @@ fn failure(block: &ControlBlock, payload: Box<dyn Any + Send>) -> JoinError {
 
 /// Drops what nobody will join. A destructor that panics has been reported by the panic hook; its payload may
 /// panic again when dropped, so it is not dropped.
+#[inline(never)]
 fn discard<T>(block: &ControlBlock, outcome: Outcome<T>) {
     if let Some(family) = block.scope.get() {
         // SAFETY: a scope does not end before its last child, which we are not beyond.

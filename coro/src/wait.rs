@@ -132,7 +132,7 @@ impl Token {
 /// # Errors
 ///
 /// When it must not: outside a coroutine, while unwinding, or interrupted. A coroutine that goes on calling after
-/// a few interruptions is unwound from here instead (see [`cancel`](crate::cancel)).
+/// a few interruptions is unwound from here instead (see [`JoinHandle::cancel`](crate::JoinHandle::cancel)).
 #[inline(always)]
 pub fn begin() -> Result<Token, Refusal> {
     let Some(block) = current() else {

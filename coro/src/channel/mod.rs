@@ -2,13 +2,13 @@
 //!
 //! | channel | senders | receivers | what is kept |
 //! |---|---|---|---|
-//! | [`bounded`] | many | one or many | up to a number of values; senders wait for room |
-//! | [`oneshot`] | one | one | one value, once |
-//! | [`broadcast`] | one or many | many, each gets every value | the last values; who lags behind is told how many it missed |
-//! | [`watch`] | one | many | the latest value |
+//! | [`bounded()`] | many | one or many | up to a number of values; senders wait for room |
+//! | [`oneshot()`] | one | one | one value, once |
+//! | [`broadcast()`] | one or many | many, each gets every value | the last values; who lags behind is told how many it missed |
+//! | [`watch()`] | one | many | the latest value |
 //!
 //! The ends are `!Send`: for other cores there are mailboxes. A value that could not be sent comes back in the
-//! error. All receiving ends, and the sending end of [`bounded`], are branches for [`select!`](crate::select!).
+//! error. All receiving ends, and the sending end of [`bounded()`], are branches for [`select!`](crate::select!).
 
 pub mod bounded;
 pub mod broadcast;

@@ -254,7 +254,7 @@ impl Shared {
     ///
     /// `control` has finished, its result has been taken or dropped, and no handle to it is left. `self` was
     /// obtained from a pointer that may be used to free it; it is not used after the call.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn release(shared: NonNull<Self>, control: NonNull<ControlBlock>) {
         // SAFETY: `shared` is alive: it is freed only here and in `Scheduler::drop`, when no stack is in use.
         let this = unsafe { shared.as_ref() };
@@ -467,7 +467,7 @@ impl Scheduler {
     }
 
     /// A coroutine has returned from its root: tell who waits, and free what nobody waits for.
-    #[inline]
+    #[inline(always)]
     fn finish(&self, control: NonNull<ControlBlock>) {
         let shared = self.shared();
         // SAFETY: the coroutine has just run, so its block is initialised and mapped.

@@ -135,34 +135,49 @@ impl Slab {
     }
 
     /// Takes a stack of at least `stack_bytes`, or of the default size; and whether to measure it at the end.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn acquire(
         &mut self,
         stack_bytes: Option<usize>,
     ) -> Result<(Slot, bool), SpawnError> {
+        if stack_bytes.is_none()
+            && self.in_use < self.config.max_coroutines
+            && let Some(control) = self.classes.first_mut().and_then(|class| class.free.pop())
+        {
+            return Ok(self.hand_out(control, 0));
+        }
+        self.acquire_slow(stack_bytes)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn acquire_slow(&mut self, stack_bytes: Option<usize>) -> Result<(Slot, bool), SpawnError> {
         if self.in_use >= self.config.max_coroutines {
             return Err(SpawnError::TooManyCoroutines {
                 limit: self.config.max_coroutines,
             });
         }
-        let index = match stack_bytes {
-            None if !self.classes.is_empty() => 0,
-            other => self.class_for(other)?,
-        };
-        let class = &mut self.classes[index];
-        let control = match class.free.pop() {
+        let index = self.class_for(stack_bytes)?;
+        let control = match self.classes[index].free.pop() {
             Some(control) => control,
             None => self.grow(index)?,
         };
+        Ok(self.hand_out(control, index))
+    }
+
+    #[inline(always)]
+    fn hand_out(&mut self, control: NonNull<ControlBlock>, index: usize) -> (Slot, bool) {
         let slot = self.slot(control, index);
         let class = &mut self.classes[index];
         let fresh = class.trimmed > class.free.len();
-        class.trimmed = class.trimmed.min(class.free.len());
+        if fresh {
+            class.trimmed = class.free.len();
+        }
         self.in_use += 1;
         self.spawns = self.spawns.wrapping_add(1);
         let sampled =
             self.spawns.is_multiple_of(FRESH_SAMPLE_INTERVAL) && self.choose_sample(slot, fresh);
-        Ok((slot, sampled))
+        (slot, sampled)
     }
 
     /// Decides whether a coroutine's stack is measured at its end; it holds no traces of former users then.
@@ -194,7 +209,7 @@ impl Slab {
     }
 
     /// Takes a stack back. The coroutine on it has ended and nothing points into it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, control: NonNull<ControlBlock>, class: u8) {
         self.in_use -= 1;
         self.classes[usize::from(class)].free.push(control);
