@@ -4,6 +4,7 @@
 //!
 //! - *bursts*: 10,000 lines, then a pause in which the drain empties the ring; the median burst, per line.
 //! - *cold*: 20 lines, 2 ms apart from the next 20; the median of their means.
+//! - *at the call*: the same line with inline captures, which is formatted at the call; *log facade*: through the `log` crate.
 //! - *per call*: each call between two readings of the counter, minus the median of the same without a call.
 //! - *file*: 4,000,000 lines into a file until flushed, with `Full::Wait`, and the file's content counted.
 
@@ -27,6 +28,16 @@ fn pin(cpu: usize) {
 #[inline(never)]
 fn line(id: u64, price: f64, symbol: &str) {
     coring_logger::info!("order id={} price={} sym={}", id, price, symbol);
+}
+
+#[inline(never)]
+fn captured(id: u64, price: f64, symbol: &str) {
+    coring_logger::info!("order id={id} price={price} sym={symbol}");
+}
+
+#[inline(never)]
+fn facade(id: u64, price: f64, symbol: &str) {
+    log::info!("order id={id} price={price} sym={symbol}");
 }
 
 #[inline(never)]
@@ -114,10 +125,10 @@ fn calls(turn_ticks: bool) {
     if turn_ticks {
         ring.set_turn_ticks(ticks());
     }
-    let sample = |call: fn(u64, f64, &str)| {
+    let sample = |lines: u64, call: fn(u64, f64, &str)| {
         let mut samples = Vec::new();
         for _ in 0..200 {
-            samples.push(burst(BURST, call));
+            samples.push(burst(lines, call));
             ring.turn();
             logger.flush().expect("flushes");
             if turn_ticks {
@@ -126,11 +137,25 @@ fn calls(turn_ticks: bool) {
         }
         Cost::of(samples)
     };
-    let empty = sample(nothing);
+    let empty = sample(BURST, nothing);
     let limit = Cost::of((0..50).map(|_| floor(BURST)).collect());
     println!("rdtsc + copy of the bytes   {limit}");
-    println!("{name}: bursts           {}", sample(line).minus(&empty));
-    println!("{name}: off              {}", sample(off).minus(&empty));
+    println!(
+        "{name}: bursts           {}",
+        sample(BURST, line).minus(&empty)
+    );
+    println!(
+        "{name}: at the call      {}",
+        sample(BURST / 5, captured).minus(&empty)
+    );
+    println!(
+        "{name}: log facade       {}",
+        sample(BURST / 5, facade).minus(&empty)
+    );
+    println!(
+        "{name}: off              {}",
+        sample(BURST, off).minus(&empty)
+    );
     let cold = |call: fn(u64, f64, &str)| {
         let samples = (0..300).map(|_| {
             std::thread::sleep(Duration::from_millis(2));

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The pages of a file in /dev/shm belong to the kernel, so they are there after SIGKILL, a panic, or an abort; the price on the hot path
-//! is none (measured: the same as anonymous memory). A file on disk is refused: every now and then a store into it would wait for
+//! is none (a store costs the same as into anonymous memory). A file on disk is refused: every now and then a store into it would wait for
 //! writeback. What survives a kill does not survive the machine; for that there is [`SyncPolicy`](crate::SyncPolicy).
 //!
 //! The *dictionary* holds a description of every call site, appended when the site is first reached, before its first line. Each *ring header*

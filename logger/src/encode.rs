@@ -83,7 +83,7 @@ pub trait Arg: Copy + sealed::Sealed {
 /// `Display` and `Debug`, choose the view accordingly ([`Name`] suits field-less enums).
 ///
 /// A type without this trait can still be an argument of any message: the whole line is then formatted at the call, as
-/// `format!` would do, which costs 50-150 ns instead of about 10.
+/// `format!` would do. For the line of `benches/log.rs` that is 80 ns instead of 8 (AMD Zen 5).
 ///
 /// # Examples
 /// ```

@@ -1,7 +1,8 @@
 //! The `log` crate's macros, so that libraries log into the same rings.
 //!
 //! `log` hands over finished `fmt::Arguments` and no call site, so such a line is formatted at the call and carries its target, module,
-//! file and line as text. Key-values of `log` keep their types. It costs 100-300 ns; the macros of this crate cost about 10.
+//! file and line as text. Key-values of `log` keep their types. The line of `benches/log.rs` costs 116 ns this
+//! way, and 8 through the macros of this crate (AMD Zen 5).
 
 use std::fmt::Write as _;
 use std::io;

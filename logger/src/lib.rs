@@ -16,7 +16,16 @@
 //! # What a line costs the caller
 //! No lock, no system call, no allocation, no formatting, no cache line that another core writes in the common case: it reads the
 //! processor's counter and copies the arguments. Arguments of types that are not [`Loggable`], and lines that come through
-//! the `log` crate, are formatted at the call instead.
+//! the `log` crate, are formatted at the call instead. `cargo bench -p coring-logger` on an AMD Zen 5 guest with 2 CPUs, for
+//! `order id={} price={} sym={}` with a u64, an f64 and a text of 12 bytes, medians net of the empty loop:
+//!
+//! | a line that ...                                    | ns   |
+//! |----------------------------------------------------|------|
+//! | is turned off                                      | 0.5  |
+//! | reads the counter (which alone, with a copy of the same bytes, takes 8.5) | 8.8 |
+//! | takes the time of its turn ([`CoreRing::set_turn_ticks`]) | 5.1 |
+//! | is formatted at the call (`{id}` captured inline)  | 82   |
+//! | comes through the `log` crate                      | 114  |
 //!
 //! # When a ring is full
 //! The line is dropped, and counted by level, exactly; the next line that gets through is preceded by one that says how many are missing and

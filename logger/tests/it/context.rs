@@ -290,6 +290,19 @@ fn guards_dropped_in_any_order_or_never_leave_no_dangling_ring() {
 }
 
 #[test]
+fn rings_without_a_logger_do_not_pile_up() {
+    let _turn = exclusive();
+    for core in 0..100 {
+        drop(register_core(core).expect("a ring"));
+    }
+    let logger = Logger::builder().memory().0.start().expect("starts");
+    logger.flush().expect("flushes");
+    let rings = logger.stats().rings;
+    logger.shutdown();
+    assert!(rings < 50, "{rings} rings");
+}
+
+#[test]
 fn two_drains_at_once_are_refused() {
     let _turn = exclusive();
     let (logger, drain) = Logger::builder().memory().0.build().expect("starts");
