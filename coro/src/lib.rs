@@ -29,6 +29,15 @@
 //!      +---------------------------- joined, or its handle dropped ----------------------------+
 //! ```
 //!
+//! # What there is
+//!
+//! - Spawning: [`spawn()`], [`Builder`], [`JoinHandle`], [`local!`]
+//! - Structure: [`scope()`], [`join2`], [`join_all`], [`race`]
+//! - Time: [`sleep`], [`timeout`], [`deadline()`], [`interval`], [`schedule_after`], [`checkpoint`]
+//! - Waiting for each other: [`sync`], [`channel`], [`select!`]
+//! - Sharing a core: [`Group`]s with weights and a latency class
+//! - Looking inside: [`dump()`], [`stack_usage`]
+//!
 //! # Why `spawn` is safe
 //!
 //! - The closure is `'static`; what is borrowed across coroutines is borrowed by calls that block.
@@ -40,8 +49,9 @@
 //!
 //! # Inside
 //!
-//! Imports go one way: `testing` -> `suspend`, `join` -> `spawn`, `wait` -> `cancel` -> `scheduler` -> `stack`,
-//! `coroutine`, `timer`, `driver`. There are no atomics, no locks, no clock and no descriptors in this crate.
+//! From the outside in: `testing`; `periodic`, `structure`, `select`; `channel`; `sync`; `scope`, `dump`, `join`,
+//! `suspend`, `local`; `spawn`; `wait`, `deadline` and `cancel`, which know each other; `scheduler` with `coroutine`, which
+//! is its record; `stack`, `timer`, `driver`. There are no atomics, no locks, no clock and no descriptors in this crate.
 
 mod cancel;
 pub mod channel;

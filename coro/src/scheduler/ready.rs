@@ -101,3 +101,6 @@ fn draw(random: &Cell<u64>, bound: usize) -> usize {
 fn places(count: usize) -> Box<[Place]> {
     (0..count).map(|_| Place::new(None)).collect()
 }
+
+#[cfg(test)]
+mod tests;

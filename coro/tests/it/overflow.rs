@@ -74,6 +74,18 @@ fn child() {
             unsafe { bad.read_volatile() }
         }),
         #[cfg(target_arch = "x86_64")]
+        "far" => {
+            let mut config = coro::SchedulerConfig::default();
+            config.stack.guard_bytes = 1 << 20;
+            coro::testing::run_with(config, || {
+                let deep = coro::Builder::new().name("deep").spawn(|| {
+                    // SAFETY: as in `recurse_like_c`: 900 KiB down lies the guard.
+                    unsafe { std::arch::asm!("mov byte ptr [rsp - 921600], 0") };
+                });
+                deep.unwrap().join().unwrap();
+            });
+        }
+        #[cfg(target_arch = "x86_64")]
         "c" => in_coroutine(recurse_like_c),
         size => {
             let frame = FRAMES.iter().find(|(name, _)| *name == size);
@@ -102,7 +114,7 @@ fn run_child(case: &str) -> (Output, String) {
 fn is_named_at_every_frame_size() {
     let mut cases: Vec<&str> = FRAMES.iter().map(|(name, _)| *name).collect();
     if cfg!(target_arch = "x86_64") {
-        cases.push("c");
+        cases.extend(["c", "far"]);
     }
     for case in cases {
         let (output, text) = run_child(case);
