@@ -36,10 +36,11 @@
 //! | logging | [`logging`], [`logger`] |
 //! | other cores | [`spawn_on`], [`spawn_on_each`] |
 //! | calls that would block a core | [`blocking()`] |
-//! | cancelled I/O | [`io::is_cancelled`] |
+//! | cancelled I/O; pipes, stdin, foreign descriptors | [`io::is_cancelled`]; [`io`] |
+//! | child processes, signals | [`process`], [`signal`] |
 //! | kernel features, what a ring can do | [`uring`] |
 //!
-//! Inside, imports go one way: `runtime` -> `builder` -> `net`, `fs` -> `io` -> `per_core` <->
+//! Inside, imports go one way: `runtime` -> `builder` -> `process`, `signal` -> `net`, `fs` -> `io` -> `per_core` <->
 //! `mailbox`, `blocking`.
 
 mod blocking;
@@ -51,7 +52,9 @@ mod mailbox;
 pub mod net;
 mod panic_report;
 mod per_core;
+pub mod process;
 mod runtime;
+pub mod signal;
 
 pub use coring_coro as coro;
 pub use coring_logger as logger;

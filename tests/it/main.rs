@@ -24,6 +24,7 @@ mod tcp;
 mod time;
 
 mod std_fs;
+mod std_process;
 mod std_tcp;
 mod std_udp;
 mod std_unix;

@@ -498,3 +498,67 @@ fn a_full_device_is_storage_full() {
         });
     });
 }
+
+#[test]
+fn directories_are_listed_and_removed_whole() {
+    // Goal: read_dir names every entry once, more than one batch; remove_dir_all removes them all and nothing that a
+    // link points at; canonicalize and read_link agree with std's.
+    // Method: a thousand files, a directory below, a link to the outside.
+    check(|| {
+        with_scratch(|scratch| {
+            let [tree, outside] = ["tree", "outside"].map(|name| scratch.join(name));
+            fs::create_dir_all(tree.join("below")).unwrap();
+            fs::write(&outside, "stays").unwrap();
+            fs::symlink(&outside, tree.join("below/link")).unwrap();
+            for number in 0..1000 {
+                std::fs::write(tree.join(number.to_string()), "").unwrap();
+            }
+            let mut names: Vec<_> = fs::read_dir(&tree)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), 1001);
+            assert_eq!(kind(fs::read_dir(&outside)), ErrorKind::NotADirectory);
+            assert_eq!(fs::read_link(tree.join("below/link")).unwrap(), outside);
+            assert_eq!(
+                fs::canonicalize(tree.join("below/../below/link")).unwrap(),
+                std::fs::canonicalize(&outside).unwrap()
+            );
+            fs::remove_dir_all(&tree).unwrap();
+            assert!(!tree.exists());
+            assert_eq!(fs::read_to_string(&outside).unwrap(), "stays");
+            assert_eq!(kind(fs::remove_dir_all(&tree)), ErrorKind::NotFound);
+        });
+    });
+}
+
+#[test]
+fn copies_are_equal_and_keep_permissions() {
+    // Goal: a copy has the same bytes and permissions and replaces what was there; a directory is no source.
+    // Method: longer than one part of a copy, and empty.
+    check(|| {
+        with_scratch(|scratch| {
+            let (from, to) = (scratch.join("from"), scratch.join("to"));
+            for length in [0, 1, 17 << 20] {
+                let contents = pattern(length, length);
+                std::fs::write(&from, &contents).unwrap();
+                std::fs::set_permissions(&from, PermissionsExt::from_mode(0o640)).unwrap();
+                std::fs::write(&to, "longer than nothing").unwrap();
+                assert_eq!(fs::copy(&from, &to).unwrap(), length as u64);
+                assert!(std::fs::read(&to).unwrap() == contents);
+                let mode = fs::metadata(&to).unwrap().mode();
+                assert_eq!(mode & 0o777, 0o640);
+            }
+            assert_eq!(kind(fs::copy(scratch, &to)), ErrorKind::InvalidInput);
+            assert_eq!(kind(fs::copy(scratch.join("no"), &to)), ErrorKind::NotFound);
+            let file = File::open(&from).unwrap();
+            file.set_permissions(PermissionsExt::from_mode(0o600))
+                .unwrap();
+            assert_eq!(fs::metadata(&from).unwrap().mode() & 0o777, 0o600);
+            fs::set_permissions(&from, PermissionsExt::from_mode(0o400)).unwrap();
+            assert_eq!(fs::metadata(&from).unwrap().mode() & 0o777, 0o400);
+        });
+    });
+}

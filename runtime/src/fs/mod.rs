@@ -2,7 +2,7 @@
 //!
 //! What has an opcode goes through the ring: open, read, write, sync, and everything that changes a name. What only
 //! looks at an open file is a plain system call, since that does not wait. What has neither opcode nor a call that
-//! never waits - reading directories, resolving paths - is not here.
+//! never waits - reading directories, resolving paths - goes to the [offload pool](crate::blocking()).
 //!
 //! [`metadata()`] opens the path without access to the contents (`O_PATH`), through the ring, and asks the open
 //! file. A statx through the ring would be one operation, but the kernel always does it on a worker thread, and its
@@ -13,6 +13,7 @@ mod file;
 mod lock;
 mod names;
 mod open_options;
+mod pool;
 mod space;
 mod whole;
 
@@ -23,6 +24,7 @@ pub use names::{
     symlink, symlink_metadata,
 };
 pub use open_options::OpenOptions;
+pub use pool::{ReadDir, canonicalize, copy, read_dir, read_link, remove_dir_all, set_permissions};
 pub use space::{Advice, DirectAlignment};
-pub use std::fs::{FileType, Metadata, Permissions, TryLockError};
+pub use std::fs::{DirEntry, FileTimes, FileType, Metadata, Permissions, TryLockError};
 pub use whole::{read, read_to_string, write};

@@ -24,6 +24,14 @@
 )]
 
 pub(crate) mod net;
+mod pipe;
+mod poll;
+mod stdio;
+pub(crate) mod stream;
+
+pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use poll::{Interest, Readiness, poll_fd};
+pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 
 use crate::per_core;
 use coring_coro::wait::{self, Alarm, Interrupt, Refusal};
@@ -115,6 +123,18 @@ fn within_time<T>(time: Duration, call: impl FnOnce(Limit<'_>) -> T) -> T {
         return call(Limit::NONE);
     }
     wait::with_alarm(time, |alarm| call(Limit(Some(alarm))))
+}
+
+/// Runs a closure in the offload pool to its end: whatever it changes has been changed when this returns, also for a
+/// coroutine that is cancelled meanwhile.
+pub(crate) fn offload<F, T>(f: F) -> io::Result<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // Who is cancelled already does not begin.
+    wait::begin().map_err(refused)?;
+    Ok(coring_coro::shield(|| crate::blocking(f))?)
 }
 
 /// Sleeps. Unlike `coro::sleep` it has an error to return when the coroutine is cancelled.

@@ -32,7 +32,7 @@ pub(crate) fn poll(fd: BorrowedFd<'_>, events: u32, limit: Limit<'_>) -> io::Res
 
 /// Does an operation; where the descriptor is non-blocking and not ready, waits for readiness and does it again.
 #[inline(always)]
-fn retry<T>(
+pub(super) fn retry<T>(
     fd: BorrowedFd<'_>,
     events: libc::c_short,
     limit: Limit<'_>,

@@ -15,6 +15,7 @@ pub mod cancel;
 pub mod fs;
 pub mod msg;
 pub mod net;
+pub mod process;
 pub mod time;
 
 /// The most bytes that one operation transfers: `MAX_RW_COUNT`, read(2).
