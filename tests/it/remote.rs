@@ -356,3 +356,58 @@ fn a_handle_is_joined_in_another_runtime() {
         assert_eq!(other.join().unwrap(), 42);
     });
 }
+
+#[test]
+fn bad_news_finds_a_full_inbox() {
+    // Goal: a core that cannot start a closure tells who waits for it, even when the waiter's inbox is full just then:
+    // the news waits for room, and nothing breaks.
+    // Method: core 1 is at its bound of coroutines and delivers four closures in one go, while four news, all that
+    // core 0's inbox takes, and one more are due there; core 0 is kept from draining for a while.
+    check(|| {
+        let runtime = builder(2)
+            .inbox_capacity(4)
+            .max_coroutines(7)
+            .build()
+            .unwrap();
+        runtime.run(|| {
+            let stage = Arc::new(AtomicUsize::new(0));
+            let (of_blocker, of_finisher) = (Arc::clone(&stage), Arc::clone(&stage));
+            let blocker = spawn_on(1, move || {
+                while of_blocker.load(Ordering::Acquire) < 3 {
+                    coro::yield_now();
+                }
+                of_blocker.store(4, Ordering::Release);
+                while of_blocker.load(Ordering::Acquire) < 5 {
+                    thread::yield_now(); // keeps the core, while its inbox fills
+                }
+                // The finisher ends; its place is taken.
+                coro::yield_now();
+                while coro::try_spawn(|| coro::sleep(Duration::MAX)).is_ok() {}
+                (0..500).for_each(|_| coro::yield_now());
+            });
+            let finisher = spawn_on(1, move || {
+                while of_finisher.load(Ordering::Acquire) < 5 {
+                    coro::yield_now();
+                }
+            });
+            let finished = coro::spawn(move || finisher.join().unwrap());
+            coro::yield_now();
+            stage.fetch_max(3, Ordering::AcqRel);
+            coring_tests::until("core 1 is kept busy", || stage.load(Ordering::Acquire) == 4);
+            let joiners: Vec<_> = (0..4)
+                .map(|_| coro::spawn(|| spawn_on(1, || ()).join()))
+                .collect();
+            (0..4).for_each(|_| coro::yield_now());
+            stage.store(5, Ordering::Release);
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(50) {
+                thread::yield_now(); // keeps the core: its inbox fills, too
+            }
+            let told = joiners.into_iter().map(|joiner| joiner.join().unwrap());
+            let refused = told.filter(|told| matches!(told, Err(RemoteError::NotSpawned(_))));
+            assert_eq!(refused.count(), 4, "each of them is told");
+            finished.join().unwrap();
+            blocker.join().unwrap();
+        });
+    });
+}
