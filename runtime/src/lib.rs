@@ -34,7 +34,8 @@
 //! | coroutines: spawn, join, cancel, sleep | [`coro`] |
 //! | sockets, files | [`net`], [`fs`] |
 //! | logging | [`logging`], [`logger`] |
-//! | other cores | [`spawn_on`], [`spawn_on_each`] |
+//! | other cores | [`mailbox()`], [`spawn_on`], [`call`], [`call_all`], [`map_reduce`] |
+//! | futures | [`block_on`] |
 //! | calls that would block a core | [`blocking()`] |
 //! | cancelled I/O; pipes, stdin, foreign descriptors | [`io::is_cancelled`]; [`io`] |
 //! | child processes, signals | [`process`], [`signal`] |
@@ -46,9 +47,10 @@
 mod blocking;
 mod builder;
 pub mod fs;
+mod future;
 pub mod io;
 pub mod logging;
-mod mailbox;
+pub mod mailbox;
 pub mod net;
 mod panic_report;
 mod per_core;
@@ -65,8 +67,10 @@ pub use blocking::{
     try_spawn_blocking,
 };
 pub use builder::Builder;
+pub use future::block_on;
 pub use mailbox::{
-    RemoteError, RemoteHandle, TrySpawnOnError, spawn_on, spawn_on_each, try_spawn_on,
+    RemoteError, RemoteHandle, TrySpawnOnError, call, call_all, mailbox, map_reduce, spawn_on,
+    spawn_on_each, try_spawn_on,
 };
 pub use per_core::CoreStats;
 pub use runtime::{Runtime, StartError};

@@ -7,6 +7,7 @@
 //! ```
 
 mod blocking;
+mod call;
 mod cancel;
 mod clients;
 mod echo;
@@ -14,6 +15,7 @@ mod file;
 mod lanes;
 mod lifecycle;
 mod limits;
+mod mailbox;
 mod panics;
 mod process;
 mod races;

@@ -141,6 +141,38 @@ impl<T> Lanes<T> {
         Some(message)
     }
 
+    /// As [`pop`](Self::pop), up to `most` of them; announces room once a lane. How many it took.
+    ///
+    /// # Safety
+    ///
+    /// One receiver at a time.
+    pub(crate) unsafe fn pop_many(
+        &self,
+        round: &mut Round,
+        most: usize,
+        into: &mut Vec<T>,
+    ) -> usize {
+        let before = into.len();
+        while into.len() - before < most {
+            // SAFETY: passed on to the caller.
+            let Some((first, lane)) = (unsafe { self.take(round) }) else {
+                break;
+            };
+            let batch_from = into.len();
+            into.push(first);
+            let batch = (most - (into.len() - before)).min(ROUND - 1);
+            // SAFETY: passed on to the caller.
+            into.extend(std::iter::from_fn(|| unsafe { lane.ring.pop() }).take(batch));
+            round.taken = ROUND;
+            for _ in batch_from..into.len() {
+                if !lane.room.notify_one() {
+                    break;
+                }
+            }
+        }
+        into.len() - before
+    }
+
     /// # Safety
     ///
     /// One receiver at a time.

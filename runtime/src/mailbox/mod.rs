@@ -1,5 +1,11 @@
 //! Messages between cores: the only traffic that crosses them.
 //!
+//! [`mailbox()`] is a bounded channel from any core or thread to one receiver, [`mesh`] one from every core to every core,
+//! [`Topic`] one from any to all who subscribe. Work goes to another core with [`spawn_on`](crate::spawn_on) and
+//! [`call`](crate::call).
+//!
+//! # Inside
+//!
 //! Cores share nothing. What one wants of another travels in one of two ways:
 //!
 //! ```text
@@ -10,29 +16,40 @@
 //! The receiver drains both once a turn; a core that sleeps is rung (port.rs). Delivery runs no user code: a closure
 //! becomes a coroutine, a wake makes one ready.
 //!
-//! What waits for another core waits in a wait_queue.rs. Built on it: the result of remote work (packet.rs).
+//! What waits for another core waits in a wait_queue.rs. Built on it: the result of remote work (packet.rs), the
+//! mailboxes (channel.rs), and everything in `sync`.
 //!
-//! Inside, imports go one way: `remote` -> `packet`, `lanes` -> `wait_queue` -> `waiter` -> `port`, `wake_list`,
+//! Inside, imports go one way: `call` -> `remote`; `mesh`, `topic` -> `channel`; -> `packet`, `lanes` -> `wait_queue` -> `waiter` -> `port`, `wake_list`,
 //! `ring` -> `atomics`.
 
 mod atomics;
+mod call;
+mod channel;
 mod lanes;
+mod mesh;
 mod packet;
 mod port;
 mod remote;
 mod ring;
+mod topic;
 mod wait_queue;
 mod waiter;
 mod wake_list;
 
+pub use call::{call, call_all, map_reduce};
+pub use channel::{
+    Iter, Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError, mailbox,
+};
+pub use mesh::{Mesh, Node, mesh};
 pub use packet::{RemoteError, RemoteHandle};
 pub use remote::{TrySpawnOnError, spawn_on, spawn_on_each, try_spawn_on};
+pub use topic::{Lagging, Subscription, Topic, topic};
 
 pub(crate) use lanes::Round;
 pub(crate) use packet::{Completer, packet};
 pub(crate) use port::Port;
 pub(crate) use wait_queue::WaitQueue;
-pub(crate) use waiter::{Stop, Waiter};
+pub(crate) use waiter::{Stop, Waiter, block};
 
 use crate::blocking::{Pool, PoolConfig};
 use std::sync::Arc;

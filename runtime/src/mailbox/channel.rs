@@ -1,0 +1,477 @@
+//! [`mailbox()`]: a bounded channel from many senders, on any core or thread, to one receiver.
+//!
+//! ```text
+//!   Sender on core 0  --lane--+
+//!   Sender on core 1  --lane--+--> Receiver, wherever it is
+//!   Sender, a thread  --lane--+
+//! ```
+//!
+//! Messages travel in lanes (lanes.rs): one ring for each sending core, allocated when that core first sends, and one
+//! for everybody else. So a send takes no lock and shares no line with other senders. The capacity is that of each
+//! lane.
+//!
+//! The end. The last sender that goes wakes the receiver, which sees the count at zero and looks once more: what was
+//! sent before is still received. A receiver that goes marks the mailbox closed and wakes who waits for room; what was
+//! under way is dropped with the mailbox. A message is moved into its slot and out of it, once each, so it is delivered
+//! whole and once, or dropped.
+//!
+//! No wake is lost: `news` and each lane's `room` are queues as argued in wait_queue.rs; a sender pushes before it
+//! notifies, a receiver pops before it does.
+#![expect(unsafe_code, reason = "the receiver has the right to receive")]
+
+use super::lanes::{Lanes, Round};
+use super::waiter::Stop;
+use super::{Cluster, WaitQueue};
+use crate::per_core;
+use coring_coro::wait::Refusal;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A bounded channel: any number of senders on any cores and threads, one receiver.
+///
+/// What one sender sends arrives in that order. `capacity` is the room for each sending core of the caller's runtime,
+/// and for all other threads together; the memory is taken when a core first sends. Outside a runtime all senders
+/// share one lane.
+///
+/// # Panics
+///
+/// When `capacity` is zero.
+///
+/// # Examples
+///
+/// ```
+/// coring::Runtime::builder().cores(2).build()?.run(|| {
+///     let (sender, mut receiver) = coring::mailbox(16);
+///     coring::spawn_on(1, move || (1..=3).for_each(|n| sender.send(n).unwrap()));
+///     assert_eq!(receiver.iter().sum::<i32>(), 6);
+/// });
+/// # Ok::<(), coring::StartError>(())
+/// ```
+#[must_use]
+pub fn mailbox<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    assert!(capacity > 0, "a mailbox has room for at least one message");
+    let cluster = per_core::current().map(|engine| Arc::clone(engine.cluster()));
+    let shared = Arc::new(Shared {
+        lanes: Lanes::new(
+            cluster.as_ref().map_or(0, |cluster| cluster.cores()),
+            capacity,
+        ),
+        cluster,
+        news: WaitQueue::default(),
+        senders: AtomicUsize::new(1),
+        closed: AtomicBool::new(false),
+    });
+    let sender = Sender {
+        shared: Arc::clone(&shared),
+    };
+    let round = Round::default();
+    (sender, Receiver { shared, round })
+}
+
+#[derive(Debug)]
+pub(super) struct Shared<T> {
+    lanes: Lanes<T>,
+    /// The runtime whose cores have lanes of their own.
+    cluster: Option<Arc<Cluster>>,
+    /// Where the receiver waits.
+    news: WaitQueue,
+    senders: AtomicUsize,
+    closed: AtomicBool,
+}
+
+/// Why a message was not sent at once; it comes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrySendError<T> {
+    /// There is no room in the sender's lane.
+    Full(T),
+    /// The receiver has gone.
+    Disconnected(T),
+}
+
+/// Why a message was not sent; it comes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError<T> {
+    /// The receiver has gone.
+    Disconnected(T),
+    /// The caller may not wait: it was cancelled, or is unwinding.
+    Refused(T, Refusal),
+    /// The time was over before there was room.
+    TimedOut(T),
+}
+
+impl<T> TrySendError<T> {
+    /// The message.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(message) | Self::Disconnected(message) => message,
+        }
+    }
+}
+
+impl<T> SendError<T> {
+    /// The message.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Disconnected(message) | Self::Refused(message, _) | Self::TimedOut(message) => {
+                message
+            }
+        }
+    }
+}
+
+impl<T> fmt::Display for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "the mailbox is full",
+            Self::Disconnected(_) => "the mailbox has no receiver any more",
+        })
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected(_) => f.write_str("the mailbox has no receiver any more"),
+            Self::Refused(_, refusal) => write!(f, "cannot wait for room in a mailbox: {refusal}"),
+            Self::TimedOut(_) => f.write_str("there was no room in the mailbox in time"),
+        }
+    }
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<T> std::error::Error for TrySendError<T> {}
+impl<T> std::error::Error for SendError<T> {}
+
+/// Why there is no message now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TryRecvError {
+    /// None waits.
+    Empty,
+    /// None waits and all senders have gone.
+    Disconnected,
+}
+
+/// Why there is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// None waits and all senders have gone.
+    Disconnected,
+    /// The caller may not wait: it was cancelled, or is unwinding.
+    Refused(Refusal),
+    /// The time was over before one came.
+    TimedOut,
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the mailbox is empty",
+            Self::Disconnected => "the mailbox is empty and has no sender any more",
+        })
+    }
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected => f.write_str("the mailbox is empty and has no sender any more"),
+            Self::Refused(refusal) => write!(f, "cannot wait for a message: {refusal}"),
+            Self::TimedOut => f.write_str("no message came in time"),
+        }
+    }
+}
+
+impl std::error::Error for TryRecvError {}
+impl std::error::Error for RecvError {}
+
+/// Sends into a mailbox, from any core or thread. Clone it for more senders.
+pub struct Sender<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("waiting", &self.shared.lanes.len())
+            .finish()
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.shared.senders.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(&self.shared);
+        Self { shared }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        // Release: what this sender sent is there for who sees the count; pairs with the load in `Receiver::attempt`.
+        if self.shared.senders.fetch_sub(1, Ordering::Release) == 1 {
+            self.shared.news.notify_all();
+        }
+    }
+}
+
+impl<T> Sender<T> {
+    /// Sends without waiting.
+    ///
+    /// # Errors
+    ///
+    /// The message comes back when there is no room or no receiver.
+    #[inline]
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        self.shared.try_send(message)
+    }
+
+    /// Sends, and waits for room.
+    ///
+    /// # Parks
+    ///
+    /// While the caller's lane is full: the coroutine, or the thread.
+    ///
+    /// # Cancellation
+    ///
+    /// The message comes back: it was not sent.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`].
+    #[inline]
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        match self.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(message)) => Err(SendError::Disconnected(message)),
+            Err(TrySendError::Full(message)) => self.shared.send(message, None),
+        }
+    }
+
+    /// As [`send`](Self::send), for at the most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`].
+    pub fn send_timeout(&self, message: T, limit: Duration) -> Result<(), SendError<T>> {
+        self.shared.send(message, Some(limit))
+    }
+
+    /// Whether the receiver has gone.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+}
+
+impl<T> Shared<T> {
+    #[inline]
+    pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        // Pairs with the store in the receiver's drop. A message that slips in after it is dropped with the mailbox.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(TrySendError::Disconnected(message));
+        }
+        let (lane, sender) = self.lanes.own(self.cluster.as_ref());
+        lane.push(sender, message).map_err(TrySendError::Full)?;
+        self.news.notify_one();
+        Ok(())
+    }
+
+    #[cold]
+    pub(super) fn send(&self, message: T, limit: Option<Duration>) -> Result<(), SendError<T>> {
+        let mut message = Some(message);
+        let (lane, _) = self.lanes.own(self.cluster.as_ref());
+        let sent = lane.room.wait("room in a mailbox", limit, || {
+            match self.try_send(message.take()?) {
+                Ok(()) => Some(true),
+                Err(TrySendError::Disconnected(back)) => {
+                    message = Some(back);
+                    Some(false)
+                }
+                Err(TrySendError::Full(back)) => {
+                    message = Some(back);
+                    None
+                }
+            }
+        });
+        match (sent, message) {
+            (Ok(_), None) => Ok(()),
+            (Ok(_), Some(back)) => Err(SendError::Disconnected(back)),
+            (Err(Stop::Refused(refusal)), Some(back)) => Err(SendError::Refused(back, refusal)),
+            (Err(Stop::TimedOut), Some(back)) => Err(SendError::TimedOut(back)),
+            (Err(_), None) => unreachable!("a wait that was given up has sent nothing"),
+        }
+    }
+}
+
+/// Receives from a mailbox. May be moved to another core or thread, and waits there.
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    round: Round,
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("waiting", &self.len())
+            .finish()
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        // Pairs with the load in `try_send`.
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.lanes.wake_senders();
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Takes a message that waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        match attempt(&self.shared, || pop(&self.shared, &mut self.round)) {
+            Some(Some(message)) => Ok(message),
+            Some(None) => Err(TryRecvError::Disconnected),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// Takes a message, and waits for one.
+    ///
+    /// # Parks
+    ///
+    /// While there is none: the coroutine, or the thread.
+    ///
+    /// # Cancellation
+    ///
+    /// No message is lost: the next call has it.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    #[inline]
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        self.recv_within(None)
+    }
+
+    /// As [`recv`](Self::recv), for at the most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn recv_timeout(&mut self, limit: Duration) -> Result<T, RecvError> {
+        self.recv_within(Some(limit))
+    }
+
+    fn recv_within(&mut self, limit: Option<Duration>) -> Result<T, RecvError> {
+        let Self { shared, round } = self;
+        let taken = shared.news.wait("a message", limit, || {
+            attempt(shared, || pop(shared, round))
+        });
+        taken.map_err(stopped)?.ok_or(RecvError::Disconnected)
+    }
+
+    /// Takes what waits, up to `most` messages, and appends it; waits for the first. How many it took.
+    ///
+    /// Cheaper than one by one: senders are told about room once a batch.
+    ///
+    /// # Parks
+    ///
+    /// While there is none.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`]; nothing was appended then.
+    pub fn recv_many(&mut self, into: &mut Vec<T>, most: usize) -> Result<usize, RecvError> {
+        let Self { shared, round } = self;
+        let taken = shared.news.wait("messages", None, || {
+            attempt(shared, || {
+                // SAFETY: there is one receiver, and it is borrowed uniquely.
+                let taken = unsafe { shared.lanes.pop_many(round, most, into) };
+                (taken > 0 || most == 0).then_some(taken)
+            })
+        });
+        taken.map_err(stopped)?.ok_or(RecvError::Disconnected)
+    }
+
+    /// Messages until all senders have gone, or the caller may not wait any more.
+    pub fn iter(&mut self) -> Iter<'_, T> {
+        Iter(self)
+    }
+
+    /// How many messages wait, about.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.lanes.len()
+    }
+
+    /// Whether none waits, about.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn shared(&self) -> &Shared<T> {
+        &self.shared
+    }
+}
+
+#[inline]
+fn pop<T>(shared: &Shared<T>, round: &mut Round) -> Option<T> {
+    // SAFETY: there is one receiver, and its round is borrowed uniquely from it.
+    unsafe { shared.lanes.pop(round) }
+}
+
+/// What `take` gives; `Some(None)` when there will never be more.
+#[inline]
+fn attempt<T, R>(shared: &Shared<T>, mut take: impl FnMut() -> Option<R>) -> Option<Option<R>> {
+    if let Some(taken) = take() {
+        return Some(Some(taken));
+    }
+    // Acquire: pairs with the decrement of each sender: all they sent is visible to a last look.
+    (shared.senders.load(Ordering::Acquire) == 0).then(take)
+}
+
+fn stopped(stop: Stop) -> RecvError {
+    match stop {
+        Stop::Refused(refusal) => RecvError::Refused(refusal),
+        Stop::TimedOut => RecvError::TimedOut,
+    }
+}
+
+/// See [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T>(&'a mut Receiver<T>);
+
+impl<T> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.0.recv().ok()
+    }
+}

@@ -1,0 +1,225 @@
+//! Calls, cancellation across cores, futures: what is asked of another core or thread comes back, once.
+
+use coring::{RemoteError, block_on, call, call_all, coro, map_reduce, spawn_on};
+use coring_tests::{check, rounds, runtime};
+use std::future::{pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn values_and_panics_arrive() {
+    // Goal: a call returns the value; its panic goes on in the caller; all cores are asked in order.
+    // Method: values that depend on the core; payloads that are compared.
+    check(|| {
+        runtime(3).run(|| {
+            for core in 0..3 {
+                assert_eq!(call(core, coring::current_core).unwrap(), Some(core));
+                let boom = || {
+                    call(core, move || -> () {
+                        std::panic::resume_unwind(Box::new(core))
+                    })
+                };
+                let payload = catch_unwind(AssertUnwindSafe(boom)).unwrap_err();
+                assert_eq!(payload.downcast_ref(), Some(&core));
+            }
+            assert_eq!(call_all(|core| core * 10).unwrap(), [0, 10, 20]);
+            assert_eq!(
+                map_reduce(|core| core, 100, |sum, core| sum + core).unwrap(),
+                103
+            );
+        });
+    });
+}
+
+#[test]
+fn cancellation_crosses_cores() {
+    // Goal: a remote coroutine is cancelled through its handle whatever it does: not yet started, waiting, ended; and a
+    // caller that is cancelled cancels what it called.
+    // Method: cancels at every distance from the start; the outcome is one of the two, and nothing runs on.
+    check(|| {
+        let running = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&running);
+        runtime(2).run(move || {
+            let mut outcomes = [0; 2];
+            for round in 0..rounds(1000, 50_000) {
+                let live = Arc::clone(&count);
+                let handle = spawn_on(1, move || {
+                    live.fetch_add(1, Ordering::Relaxed);
+                    let _down = Down(live);
+                    coro::sleep(if round % 2 == 0 {
+                        Duration::MAX
+                    } else {
+                        Duration::ZERO
+                    });
+                });
+                (0..round % 30).for_each(|_| coro::yield_now());
+                handle.cancel();
+                handle.cancel();
+                match handle.join() {
+                    Ok(()) => outcomes[0] += 1,
+                    Err(RemoteError::Cancelled) => outcomes[1] += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert!(outcomes[1] > 0, "{outcomes:?}");
+            let live = Arc::clone(&count);
+            let caller = coro::spawn(move || {
+                call(1, move || {
+                    live.fetch_add(1, Ordering::Relaxed);
+                    let _down = Down(live);
+                    coro::sleep(Duration::MAX);
+                })
+            });
+            coring_tests::until("it runs there", || count.load(Ordering::Relaxed) == 1);
+            caller.cancel();
+            let error = caller.join().unwrap().unwrap_err();
+            assert!(matches!(error, RemoteError::Refused(_)), "{error}");
+            coring_tests::until("it was cancelled there", || {
+                count.load(Ordering::Relaxed) == 0
+            });
+        });
+        assert_eq!(running.load(Ordering::Relaxed), 0);
+    });
+}
+
+struct Down(Arc<AtomicUsize>);
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A future that is done when its flag is up; who raises it wakes the waker.
+#[derive(Clone, Default)]
+struct Flag(Arc<(AtomicBool, Mutex<Option<Waker>>)>);
+
+impl Flag {
+    fn raise(&self) {
+        self.0.0.store(true, Ordering::Release);
+        if let Some(waker) = self.0.1.lock().unwrap().take() {
+            waker.wake();
+        }
+    }
+
+    async fn raised(self) {
+        poll_fn(|context| {
+            *self.0.1.lock().unwrap() = Some(context.waker().clone());
+            match self.0.0.load(Ordering::Acquire) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+}
+
+#[test]
+fn futures_are_woken_from_everywhere() {
+    // Goal: no wake is lost: from the same core, another core, a foreign thread, within poll itself.
+    // Method: thousands of futures, each raised from somewhere while its coroutine falls asleep.
+    check(|| {
+        runtime(2).run(|| {
+            assert_eq!(block_on(async { 7 }).unwrap(), 7);
+            let (send, receive) = std::sync::mpsc::channel::<Flag>();
+            let raiser = thread::spawn(move || receive.iter().for_each(|flag| flag.raise()));
+            for round in 0..rounds(3000, 200_000) {
+                let flag = Flag::default();
+                let there = flag.clone();
+                match round % 3 {
+                    0 => drop(coro::spawn(move || there.raise())),
+                    1 => drop(spawn_on(1, move || there.raise())),
+                    _ => send.send(there).unwrap(),
+                }
+                block_on(flag.raised()).unwrap();
+            }
+            drop(send);
+            coring_tests::until("the thread is through", || raiser.is_finished());
+            let mut polls = 0;
+            let busy = poll_fn(|context| {
+                polls += 1;
+                context.waker().wake_by_ref();
+                if polls == 100 {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            });
+            block_on(busy).unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_waker_is_harmless_at_any_time() {
+    // Goal: a waker may be woken after its future is done, while the runtime ends, and after; from any thread.
+    // Method: wakers are smuggled out and woken by a thread all the while.
+    check(|| {
+        let stop = Arc::new(AtomicBool::new(false));
+        let wakers = Arc::new(Mutex::new(Vec::<Waker>::new()));
+        let thread = {
+            let (stop, wakers) = (Arc::clone(&stop), Arc::clone(&wakers));
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    wakers.lock().unwrap().iter().for_each(Waker::wake_by_ref);
+                    thread::yield_now();
+                }
+                wakers.lock().unwrap().drain(..).for_each(Waker::wake);
+            })
+        };
+        for _ in 0..rounds(20, 500) {
+            let wakers = Arc::clone(&wakers);
+            runtime(2).run(move || {
+                call_all(move |_| {
+                    for _ in 0..5 {
+                        let wakers = Arc::clone(&wakers);
+                        let mut polls = 0;
+                        block_on(poll_fn(move |context| {
+                            wakers.lock().unwrap().push(context.waker().clone());
+                            polls += 1;
+                            if polls > 2 {
+                                Poll::Ready(())
+                            } else {
+                                Poll::Pending
+                            }
+                        }))
+                        .unwrap();
+                    }
+                    // Is pending when the runtime ends.
+                    coro::spawn(|| block_on(pending::<()>()).unwrap_err());
+                })
+                .unwrap();
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+        thread.join().unwrap();
+        let last = wakers.lock().unwrap().len();
+        assert_eq!(last, 0);
+    });
+}
+
+#[test]
+fn a_cancelled_future_is_dropped() {
+    // Goal: cancelling who drives a future ends the wait with an error and drops the future.
+    // Method: a future that counts its drop.
+    check(|| {
+        runtime(1).run(|| {
+            let count = Arc::new(AtomicUsize::new(1));
+            let down = Down(Arc::clone(&count));
+            let driver = coro::spawn(move || {
+                block_on(async move {
+                    let _down = down;
+                    pending::<()>().await;
+                })
+            });
+            coro::yield_now();
+            driver.cancel();
+            assert!(driver.join().unwrap().is_err());
+            assert_eq!(count.load(Ordering::Relaxed), 0);
+        });
+    });
+}

@@ -1,0 +1,320 @@
+//! Mailboxes, meshes, topics: every message once, in its sender's order, whoever waits where and whoever goes.
+
+use coring::mailbox::{Lagging, RecvError, SendError, TryRecvError, TrySendError, mesh, topic};
+use coring::{coro, mailbox, spawn_on};
+use coring_tests::random::Random;
+use coring_tests::{builder, check, rounds, runtime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Counts its drops.
+#[derive(Clone)]
+struct Token(Arc<AtomicUsize>);
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn every_message_once_and_in_its_senders_order() {
+    // Goal: counted end to end: cores, several coroutines a core and foreign threads send into one mailbox; nothing is
+    // lost, doubled or overtaken. Method: numbered messages; rings of one and of many; the receiver on core 0.
+    check(|| {
+        for (capacity, spin) in [(1, 0), (3, 20), (64, 0)] {
+            let each = rounds(20_000, 10_000_000) / if capacity == 1 { 10 } else { 1 };
+            let runtime = builder(3)
+                .spin(Duration::from_micros(spin))
+                .build()
+                .unwrap();
+            let threads = runtime.run(|| {
+                let (sender, mut receiver) = mailbox(capacity);
+                for core in 0..3 {
+                    for lane in 0..2 {
+                        let sender = sender.clone();
+                        spawn_on(core, move || {
+                            (0..each).for_each(|n| sender.send((core * 2 + lane, n)).unwrap());
+                        });
+                    }
+                }
+                let threads = [6, 7].map(|name| {
+                    let sender = sender.clone();
+                    thread::spawn(move || (0..each).for_each(|n| sender.send((name, n)).unwrap()))
+                });
+                drop(sender);
+                let mut next = [0; 8];
+                let mut batch = Vec::new();
+                loop {
+                    match receiver.recv_many(&mut batch, 50) {
+                        Ok(count) => assert!((1..=50).contains(&count) && count == batch.len()),
+                        Err(error) => break assert_eq!(error, RecvError::Disconnected),
+                    }
+                    for (name, n) in batch.drain(..) {
+                        assert_eq!(n, next[name], "from {name}");
+                        next[name] += 1;
+                    }
+                    if let Ok((name, n)) = receiver.try_recv() {
+                        assert_eq!(n, next[name], "from {name}");
+                        next[name] += 1;
+                    }
+                }
+                assert_eq!(next, [each; 8]);
+                threads
+            });
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
+        }
+    });
+}
+
+#[test]
+fn bounds_and_ends_are_answers() {
+    // Goal: full, empty and gone are told with the message; what was sent before the end is received.
+    // Method: each case on one core; then with no runtime at all.
+    let cases = || {
+        let (sender, mut receiver) = mailbox(2);
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!((sender.try_send(1), sender.try_send(2)), (Ok(()), Ok(())));
+        assert_eq!(sender.try_send(3), Err(TrySendError::Full(3)));
+        let limit = Duration::from_millis(5);
+        assert_eq!(sender.send_timeout(3, limit), Err(SendError::TimedOut(3)));
+        assert_eq!(receiver.recv(), Ok(1));
+        assert_eq!(sender.send(3), Ok(()));
+        assert_eq!(receiver.len(), 2);
+        drop(sender);
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+        assert_eq!(receiver.recv_timeout(limit), Err(RecvError::Disconnected));
+
+        let (sender, mut receiver) = mailbox::<u8>(1);
+        let start = Instant::now();
+        assert_eq!(receiver.recv_timeout(limit), Err(RecvError::TimedOut));
+        assert!(start.elapsed() >= limit);
+        drop(receiver);
+        assert!(sender.is_disconnected());
+        assert_eq!(sender.try_send(1), Err(TrySendError::Disconnected(1)));
+        assert_eq!(sender.send(1), Err(SendError::Disconnected(1)));
+    };
+    check(|| {
+        cases();
+        runtime(1).run(cases);
+    });
+}
+
+#[test]
+fn a_cancelled_wait_loses_nothing() {
+    // Goal: a receiver or sender that is cancelled at any moment neither loses nor doubles a message.
+    // Method: receivers and senders on two cores are cancelled at random while numbers flow; all arrive, in order.
+    check(|| {
+        let count = rounds(2_000, 100_000);
+        runtime(2).run(move || {
+            let (sender, mut receiver) = mailbox(2);
+            let sending = spawn_on(1, move || {
+                let mut random = Random::new();
+                for n in 0..count {
+                    let mut message = n;
+                    loop {
+                        let sender = sender.clone();
+                        let attempt = coro::spawn(move || sender.send(message));
+                        (0..random.below(3)).for_each(|_| coro::yield_now());
+                        attempt.cancel();
+                        match attempt.join() {
+                            Ok(Ok(())) => break,
+                            Ok(Err(error)) => message = error.into_inner(),
+                            // It had not begun.
+                            Err(coro::JoinError::Cancelled) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                }
+            });
+            let mut random = Random::new();
+            let mut next = 0;
+            while next < count {
+                let attempt = coro::spawn(move || {
+                    let message = receiver.recv();
+                    (receiver, message)
+                });
+                // Let it begin, or the receiver would be dropped with the closure.
+                (0..=random.below(3)).for_each(|_| coro::yield_now());
+                attempt.cancel();
+                let (back, message) = attempt.join().unwrap();
+                receiver = back;
+                match message {
+                    Ok(n) => {
+                        assert_eq!(n, next);
+                        next += 1;
+                    }
+                    Err(error) => assert!(matches!(error, RecvError::Refused(_)), "{error}"),
+                }
+            }
+            sending.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn whoever_goes_the_other_side_learns_it() {
+    // Goal: a receiver that goes wakes senders that wait for room, on every core and thread; a last sender that goes
+    // wakes the receiver; every message is dropped exactly once. Method: tokens, many rounds, random moments.
+    check(|| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let made = Arc::new(AtomicUsize::new(0));
+        let (dropped, counted) = (Arc::clone(&drops), Arc::clone(&made));
+        runtime(2).run(move || {
+            let mut random = Random::new();
+            for _ in 0..rounds(200, 10_000) {
+                let (sender, mut receiver) = mailbox(1);
+                let send_on = {
+                    let (drops, made) = (Arc::clone(&dropped), Arc::clone(&counted));
+                    move |sender: coring::mailbox::Sender<Token>| loop {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        if let Err(error) = sender.send(Token(Arc::clone(&drops))) {
+                            break assert!(matches!(error, SendError::Disconnected(_)));
+                        }
+                    }
+                };
+                let (there, here, outside) = (send_on.clone(), send_on.clone(), send_on);
+                let senders = [sender.clone(), sender.clone(), sender];
+                let [one, two, three] = senders;
+                let there = spawn_on(1, move || there(one));
+                let here = coro::spawn(move || here(two));
+                let thread = thread::spawn(move || outside(three));
+                for _ in 0..random.below(20) {
+                    drop(receiver.recv().unwrap());
+                }
+                drop(receiver);
+                there.join().unwrap();
+                here.join().unwrap();
+                thread.join().unwrap();
+            }
+        });
+        assert_eq!(drops.load(Ordering::Relaxed), made.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn a_runtime_that_ends_disconnects_and_outlives_nothing() {
+    // Goal: a thread that waits on a mailbox whose other side lived in a runtime is told when that runtime ends; the
+    // halves may be used after. Method: a thread receives from, another sends to, a coroutine that never ends.
+    check(|| {
+        let (receiving, sending) = runtime(2).run(|| {
+            let (to_thread, mut from_core) = mailbox(4);
+            let (to_core, mut from_thread) = mailbox(4);
+            let receiving = thread::spawn(move || from_core.iter().count());
+            spawn_on(1, move || {
+                to_thread.send(1).unwrap();
+                while from_thread.recv().is_ok() {}
+                drop(to_thread);
+            });
+            let sending = thread::spawn(move || while to_core.send(7).is_ok() {});
+            coro::sleep(Duration::from_millis(20));
+            (receiving, sending)
+        });
+        assert_eq!(receiving.join().unwrap(), 1);
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn full_rings_in_a_cycle_do_not_lock_cores() {
+    // Goal: A waits for room at B while B waits for room at A: both cores go on, and the receivers there resolve it.
+    // Method: rings of one; each core floods the other from one coroutine and receives in another.
+    check(|| {
+        let each = rounds(5_000, 500_000);
+        runtime(2).run(move || {
+            let mesh = mesh::<usize>(1);
+            let done = coring::call_all(move |core| {
+                let mut node = mesh.node();
+                let (sender, other) = (mailbox(1), 1 - core);
+                let (out, mut queue) = sender;
+                // The node cannot be borrowed by two, so what is to be sent comes through a mailbox of this core.
+                let feeder = coro::spawn(move || (0..each).for_each(|n| out.send(n).unwrap()));
+                let (mut sent, mut received) = (0, 0);
+                while sent < each || received < each {
+                    if sent < each
+                        && let Ok(n) = queue.recv_timeout(Duration::from_secs(5))
+                    {
+                        let mut message = n;
+                        while let Err(error) = node.try_send(other, message) {
+                            message = error.into_inner();
+                            assert_eq!(node.recv().unwrap(), received);
+                            received += 1;
+                        }
+                        sent += 1;
+                    } else {
+                        assert_eq!(node.recv().unwrap(), received);
+                        received += 1;
+                    }
+                }
+                feeder.join().unwrap();
+                received
+            });
+            assert_eq!(done.unwrap(), [each; 2]);
+        });
+    });
+}
+
+#[test]
+fn a_mesh_reaches_everyone_and_its_unused_part_is_small() {
+    // Goal: 64 cores on two CPUs start, talk all to all, and stop; a mesh that is not used costs next to nothing.
+    // Method: every core broadcasts and counts what it receives.
+    check(|| {
+        let start = Instant::now();
+        let runtime = runtime(64);
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
+        let before = coring_tests::proc::rss_kib_of("self");
+        runtime.run(move || {
+            let unused = mesh::<[u8; 64]>(1024);
+            let used = coring_tests::proc::rss_kib_of("self").saturating_sub(before);
+            assert!(used < 8 * 1024, "{used} KiB");
+            drop(unused);
+            let mesh = mesh::<usize>(4);
+            let sums = coring::call_all(move |core| {
+                let mut node = mesh.node();
+                node.broadcast(core).unwrap();
+                (0..64).map(|_| node.recv().unwrap()).sum::<usize>()
+            });
+            assert_eq!(sums.unwrap(), [63 * 32; 64]);
+        });
+    });
+}
+
+#[test]
+fn topics_reach_all_and_slow_subscribers_choose() {
+    // Goal: each subscriber gets every message in order, or misses some and knows how many; one that goes is left out.
+    // Method: three subscribers on two cores, one of them slow and lossy, one slow and holding up.
+    check(|| {
+        runtime(2).run(|| {
+            let news = topic::<usize>();
+            let mut lossy = news.subscribe(4, Lagging::Misses);
+            let mut patient = news.subscribe(4, Lagging::HoldsUp);
+            let gone = news.subscribe(4, Lagging::HoldsUp);
+            assert_eq!(news.subscriber_count(), 3);
+            drop(gone);
+            let publisher = news.clone();
+            let publishing = spawn_on(1, move || {
+                (0..100)
+                    .map(|n| publisher.publish(n).unwrap())
+                    .sum::<usize>()
+            });
+            let seen: Vec<_> = (0..100).map(|_| patient.recv().unwrap()).collect();
+            assert_eq!(seen, (0..100).collect::<Vec<_>>());
+            let reached = publishing.join().unwrap();
+            let missed = lossy.missed() as usize;
+            assert_eq!(reached, 200 - missed);
+            drop(news);
+            let rest: Vec<_> = std::iter::from_fn(|| lossy.recv().ok()).collect();
+            assert_eq!(rest.len(), 100 - missed);
+            assert!(rest.is_sorted());
+        });
+    });
+}
