@@ -4,7 +4,7 @@ use coring::coro;
 use coring::fs::File;
 use coring::net::TcpStream;
 use coring_tests::tcp::{listen, pair};
-use coring_tests::{alone, builder, check, proc, rounds, runtime, until_in_flight};
+use coring_tests::{alone, builder, check, proc, rounds, runtime, skip, until_in_flight};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -240,4 +240,69 @@ fn short_grace_is_enough_for_who_listens() {
         });
         assert!(start.elapsed() < Duration::from_secs(5));
     });
+}
+
+#[test]
+fn files_dropped_before_the_end_are_closed() {
+    // Goal: closes that nobody waits for are done when the runtime ends, also on a file system whose close may wait,
+    // which the kernel hands to its worker threads.
+    // Method: an overlay mount of our own, where the kernel and our rights allow one; many files dropped at the end.
+    alone(|| {
+        let scratch = tempfile::tempdir().unwrap();
+        let Some(mount) = Overlay::mount(scratch.path()) else {
+            skip!("overlayfs cannot be mounted here");
+        };
+        runtime(1).run(|| ());
+        let before = proc::fds();
+        for _ in 0..5 {
+            runtime(1).run(|| {
+                let create = |number| File::create(mount.path().join(format!("{number}"))).unwrap();
+                let files: Vec<File> = (0..300).map(create).collect();
+                drop(files);
+            });
+        }
+        assert_eq!(proc::fds(), before, "descriptors");
+    });
+}
+
+/// An overlay file system, unmounted when dropped.
+struct Overlay(std::path::PathBuf);
+
+impl Overlay {
+    fn mount(scratch: &std::path::Path) -> Option<Self> {
+        let base = scratch.join("base");
+        std::fs::create_dir(&base).ok()?;
+        let sh = |script: String| {
+            let status = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .status();
+            status.is_ok_and(|status| status.success())
+        };
+        let base = base.display();
+        if !sh(format!("mount -t tmpfs none {base} 2>/dev/null")) {
+            return None;
+        }
+        let overlay = Self(scratch.join("base"));
+        let dirs = format!("cd {base} && mkdir lower upper work merged");
+        let options = "lowerdir=lower,upperdir=upper,workdir=work";
+        sh(format!(
+            "{dirs} && mount -t overlay none -o {options} merged 2>/dev/null"
+        ))
+        .then_some(overlay)
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.0.join("merged")
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        for mount in [self.path(), self.0.clone()] {
+            let _ = std::process::Command::new("umount")
+                .arg(mount)
+                .stderr(std::process::Stdio::null())
+                .status();
+        }
+    }
 }

@@ -44,7 +44,7 @@ use crate::error::{DrainTimedOut, SubmitError, fatal};
 use crate::slot::Completed;
 use crate::user_data::{self, WAKE};
 use crate::{
-    Backend, Capabilities, Completion, Doorbell, Feature, KernelRing, OpId, SetupError,
+    Backend, Capabilities, Completion, Cqe, Doorbell, Feature, KernelRing, OpId, SetupError,
     SetupOptions, Slots, SlotsFull, Sqe, Token, Wait, op,
 };
 
@@ -63,8 +63,8 @@ pub struct Ring<B: Backend = KernelRing> {
     backend: B,
     slots: Slots,
     own: Own,
-    /// Tokens reaped while making room, to be handed out by the next turn.
-    ready: Vec<Token>,
+    /// Completions reaped while making room, to be filed by the next turn.
+    kept: Vec<Cqe>,
     stats: RingStats,
 }
 
@@ -99,7 +99,7 @@ impl<B: Backend> Ring<B> {
                 watch,
                 ..Own::default()
             },
-            ready: Vec::new(),
+            kept: Vec::new(),
             stats: RingStats::default(),
         }
     }
@@ -197,10 +197,10 @@ impl<B: Backend> Ring<B> {
             if !self.backend.is_full() {
                 return Ok(());
             }
-            // The kernel wants room for completions first. Their owners are woken by the next turn.
-            let mut ready = std::mem::take(&mut self.ready);
-            self.file_completions(&mut |token| ready.push(token));
-            self.ready = ready;
+            // The kernel wants room for completions first. They are filed by the next turn: an operation is not done
+            // before its token was handed out.
+            let Ring { backend, kept, .. } = self;
+            self.stats.reaped += backend.reap(&mut |cqe| kept.push(cqe)) as u64;
         }
         Err(SubmitError::Kernel(io::ErrorKind::WouldBlock.into()))
     }
@@ -289,7 +289,7 @@ impl<B: Backend> Ring<B> {
     /// An error of io_uring_enter(2) that has no cure: the ring cannot be used any more.
     #[inline]
     pub fn turn(&mut self, wait: Wait, wake: &mut impl FnMut(Token)) -> io::Result<usize> {
-        let mut woken = self.hand_out_ready(wake);
+        let mut woken = self.file_kept(wake);
         let all_queued = self.queue_own();
         let may_sleep = wait != Wait::Submit && woken == 0 && all_queued && !self.own.rung;
         if may_sleep {
@@ -316,7 +316,7 @@ impl<B: Backend> Ring<B> {
     /// Files and hands out what lies in the completion queue. No system call.
     #[inline]
     pub fn reap(&mut self, wake: &mut impl FnMut(Token)) -> usize {
-        let earlier = self.hand_out_ready(wake);
+        let earlier = self.file_kept(wake);
         earlier + self.file_completions(wake).1
     }
 
@@ -343,24 +343,20 @@ impl<B: Backend> Ring<B> {
             ..
         } = self;
         let mut woken = 0;
-        let reaped = backend.reap(&mut |cqe| match slots.complete(cqe) {
-            Completed::Wake(token) => {
-                woken += 1;
-                wake(token);
-            }
-            Completed::Own => own.file(cqe),
-            Completed::Quiet | Completed::Stale => {}
-        });
+        let reaped = backend.reap(&mut |cqe| woken += file(slots, own, cqe, wake));
         self.stats.reaped += reaped as u64;
         (reaped, woken)
     }
 
     #[inline]
-    fn hand_out_ready(&mut self, wake: &mut impl FnMut(Token)) -> usize {
-        if self.ready.is_empty() {
+    fn file_kept(&mut self, wake: &mut impl FnMut(Token)) -> usize {
+        if self.kept.is_empty() {
             return 0;
         }
-        self.ready.drain(..).map(wake).count()
+        let Ring {
+            kept, slots, own, ..
+        } = self;
+        kept.drain(..).map(|cqe| file(slots, own, cqe, wake)).sum()
     }
 
     /// Step 2 of a turn. What the kernel has no room for now is kept; whether nothing was.
@@ -413,6 +409,21 @@ impl<B: Backend> Ring<B> {
     #[must_use]
     pub fn doorbell(&self) -> Doorbell {
         self.backend.doorbell().clone()
+    }
+
+    /// Waits until nothing is in flight, without cancelling anything: for closes and the like, which end by themselves
+    /// and must not be cancelled. Hands out tokens as in a turn. Whether it is empty; not so at the deadline.
+    ///
+    /// # Errors
+    /// As [`turn`](Ring::turn).
+    pub fn settle(&mut self, deadline_ns: u64, wake: &mut impl FnMut(Token)) -> io::Result<bool> {
+        while self.slots.in_flight() != 0 {
+            if self.backend.now_ns() >= deadline_ns {
+                return Ok(false);
+            }
+            self.turn(Wait::Until(Some(deadline_ns)), wake)?;
+        }
+        Ok(true)
     }
 
     /// Cancels everything and waits until nothing is in flight, handing out tokens as in a turn.
@@ -468,7 +479,7 @@ impl<B: Backend> Ring<B> {
     #[inline]
     #[must_use]
     pub fn has_events(&self) -> bool {
-        !self.ready.is_empty() || self.backend.has_events()
+        !self.kept.is_empty() || self.backend.has_events()
     }
 
     /// Operations queued and not yet submitted.
@@ -519,6 +530,22 @@ impl<B: Backend> Ring<B> {
 
 fn too_many(full: SlotsFull) -> SubmitError {
     SubmitError::TooManyOperations { limit: full.limit }
+}
+
+/// Files one completion in its slot and hands its token out: how many that were, 0 or 1.
+#[inline]
+fn file(slots: &mut Slots, own: &mut Own, cqe: Cqe, wake: &mut impl FnMut(Token)) -> usize {
+    match slots.complete(cqe) {
+        Completed::Wake(token) => {
+            wake(token);
+            1
+        }
+        Completed::Own => {
+            own.file(cqe);
+            0
+        }
+        Completed::Quiet | Completed::Stale => 0,
+    }
 }
 
 /// A wake-up whose success is silent and whose failure names the peer.

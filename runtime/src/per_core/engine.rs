@@ -159,7 +159,8 @@ impl Engine {
     }
 
     pub(super) fn drain_ring(&self, deadline_ns: u64) -> bool {
-        self.ring.borrow_mut().drain(deadline_ns, &mut wake).is_ok()
+        let settled = self.ring.borrow_mut().settle(deadline_ns, &mut wake);
+        settled.unwrap_or(false)
     }
 
     /// Submits what the last turn has queued. A core that leaves its loop must: a ring of another core's bell that

@@ -109,7 +109,7 @@ impl Core {
         }
     }
 
-    /// Cancels and reaps what is left in the ring. Whether it is empty then.
+    /// Waits for what is left in the ring: closes that nobody waits for. Whether it is empty then.
     pub(crate) fn drain_ring(&self, deadline_ns: u64) -> bool {
         let _current = self.engine.enter();
         self.engine.drain_ring(deadline_ns)

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::sim::{Faults, SimKernel};
 use crate::{Features, TABLE, monotonic_ns, op};
 
 const SECOND: u64 = 1_000_000_000;
@@ -628,4 +629,50 @@ fn workers_can_be_bounded_and_placed() {
     let op = submit(&mut ring, op::fs::fsync(file.as_raw_fd()), 0);
     wait(&mut ring, 1);
     assert_eq!(ring.take(op).unwrap().result, 0);
+}
+
+#[test]
+fn no_result_before_its_token() {
+    // Goal: an operation whose completion was reaped to make room for another submission is not done before its
+    // token was handed out; else its owner could go on, and the token come when it has gone.
+    // Method: a simulated kernel that is busy most of the time, so that submissions into a full queue have to reap.
+    let mut made_room = 0;
+    for seed in 0..200 {
+        let faults = Faults {
+            busy: 900,
+            ..Faults::NONE
+        };
+        let options = SetupOptions {
+            sq_entries: 8,
+            cq_entries: 16,
+            ..SetupOptions::default()
+        };
+        let mut ring = SimKernel::new(seed, faults).ring(&options);
+        let mut ops = Vec::new();
+        for number in 0..100 {
+            // SAFETY: a nop points at nothing.
+            if let Ok(op) = unsafe { ring.submit(op::msg::nop(), token(number)) } {
+                ops.push((number, op));
+            }
+            assert!(
+                ops.iter().all(|&(_, op)| ring.take(op).is_none()),
+                "seed {seed}"
+            );
+        }
+        made_room += ring.stats().sq_full;
+        let mut handed_out = Vec::new();
+        while ring.in_flight() != 0 {
+            ring.turn(Wait::Submit, &mut |token| {
+                handed_out.push(token.number().get() - 1)
+            })
+            .unwrap();
+        }
+        for (number, op) in ops {
+            assert!(
+                handed_out.contains(&number) && ring.take(op).is_some(),
+                "seed {seed}"
+            );
+        }
+    }
+    assert!(made_room > 0, "the queue was never full");
 }
