@@ -1,5 +1,10 @@
 //! What the examples share: reading the command line, and ending with a sentence instead of a backtrace.
 
+pub mod http;
+mod serve;
+
+pub use serve::serve;
+
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::str::FromStr;

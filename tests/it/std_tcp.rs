@@ -450,3 +450,37 @@ fn accept_obeys_the_timeout_of_an_adopted_listener() {
         });
     });
 }
+
+#[test]
+fn a_file_is_sent_whole_to_a_slow_reader() {
+    // Goal: send_file sends exactly the part asked for, waits for room, stops at the end of the file, and leaves the
+    // socket blocking; its write timeout ends it.
+    // Method: five megabytes, more than the socket holds, against the bytes themselves.
+    check(|| {
+        runtime(1).run(|| {
+            let contents = coring_tests::random::pattern(1, 5_000_000);
+            let mut plain = tempfile::tempfile().unwrap();
+            plain.write_all(&contents).unwrap();
+            let file = coring::fs::File::from(plain);
+            let (ours, mut theirs) = pair_of_ours();
+            let reader = coro::spawn(move || {
+                let mut bytes = Vec::new();
+                theirs.read_to_end(&mut bytes).map(|_| bytes)
+            });
+            assert_eq!(ours.send_file(&file, 1000, 4_000_000).unwrap(), 4_000_000);
+            assert_eq!(ours.send_file(&file, 4_999_000, 9999).unwrap(), 1000);
+            assert_eq!(ours.send_file(&file, 6_000_000, 10).unwrap(), 0);
+            drop(ours);
+            let bytes = reader.join().unwrap().unwrap();
+            assert!(bytes[..4_000_000] == contents[1000..4_001_000]);
+            assert!(bytes[4_000_000..] == contents[4_999_000..]);
+            let (ours, _theirs) = pair_of_ours();
+            ours.set_write_timeout(Some(Duration::from_millis(20)))
+                .unwrap();
+            let whole = (0..100).try_for_each(|_| ours.send_file(&file, 0, 5_000_000).map(drop));
+            assert_eq!(whole.unwrap_err().kind(), ErrorKind::WouldBlock);
+            let flags = socket2::SockRef::from(&ours).nonblocking().unwrap();
+            assert!(!flags);
+        });
+    });
+}

@@ -7,6 +7,7 @@
 //! also where the descriptor is non-blocking: there is no `set_nonblocking`.
 
 mod addresses;
+mod send_file;
 mod socket;
 mod tcp;
 mod udp;

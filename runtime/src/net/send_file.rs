@@ -1,0 +1,107 @@
+//! sendfile(2): from a file to a socket without passing through our memory.
+//!
+//! There is no opcode for it (splice has one, and it takes a kernel worker for each of the two hops through a pipe).
+//! The call may wait twice, for the device and for room in the socket, and neither wait may hold up a core, nor a
+//! thread of the pool for as long as a slow client likes:
+//!
+//! ```text
+//!   pool: sendfile on the non-blocking socket --> some bytes: again
+//!                                             --> EAGAIN: wait for room through the ring, then again
+//! ```
+#![expect(unsafe_code, reason = "calls sendfile and fcntl")]
+
+use super::TcpStream;
+use crate::fs::File;
+use crate::io::net::poll;
+use crate::io::{Limit, offload, within};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+/// What one visit to the pool sends at most; cancellation is looked at in between.
+const PART_BYTES: u64 = 1 << 20;
+
+impl TcpStream {
+    /// Sends a part of a file. Returns the bytes sent: fewer when the file ends before.
+    ///
+    /// Pays for large parts: each visit to the offload pool costs about as much as copying 64 KiB. While it runs the
+    /// socket is non-blocking, which only others who use the descriptor can see. The file's position is not used.
+    ///
+    /// # Parks
+    ///
+    /// Until the kernel has taken everything. The socket's write timeout limits each wait for room.
+    ///
+    /// # Cancellation
+    ///
+    /// Returns an error for which [`is_cancelled`](crate::io::is_cancelled) holds; some bytes may have been sent.
+    ///
+    /// # Errors
+    ///
+    /// As sendfile(2).
+    pub fn send_file(&self, file: &File, offset: u64, length: u64) -> io::Result<u64> {
+        let _mode = NonBlocking::set(self.as_fd())?;
+        let (socket, source) = (self.as_raw_fd(), file.as_raw_fd());
+        let mut sent = 0;
+        while sent < length {
+            let part = (length - sent).min(PART_BYTES);
+            let from = offset + sent;
+            // Both descriptors are borrowed, and `offload` returns only after the closure has.
+            match offload(move || send_part(socket, source, from, part))? {
+                Ok(0) => break,
+                Ok(bytes) => sent += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_for_room()?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn wait_for_room(&self) -> io::Result<()> {
+        let events = u32::from(libc::POLLOUT.cast_unsigned());
+        within(self.write_timeout()?, |limit: Limit<'_>| {
+            poll(self.as_fd(), events, limit).map(drop)
+        })
+    }
+}
+
+fn send_part(socket: RawFd, source: RawFd, offset: u64, length: u64) -> io::Result<u64> {
+    let mut offset =
+        libc::off_t::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let length = usize::try_from(length).expect("a part is small");
+    // SAFETY: the offset is in this frame; the caller holds both descriptors.
+    let sent = unsafe { libc::sendfile(socket, source, &raw mut offset, length) };
+    u64::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Makes a descriptor non-blocking for a while.
+struct NonBlocking<'a> {
+    fd: BorrowedFd<'a>,
+    before: libc::c_int,
+}
+
+impl<'a> NonBlocking<'a> {
+    fn set(fd: BorrowedFd<'a>) -> io::Result<Self> {
+        // SAFETY: plain numbers.
+        let before = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+        if before == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        let this = Self { fd, before };
+        this.put(before | libc::O_NONBLOCK)?;
+        Ok(this)
+    }
+
+    fn put(&self, flags: libc::c_int) -> io::Result<()> {
+        // SAFETY: plain numbers.
+        match unsafe { libc::fcntl(self.fd.as_raw_fd(), libc::F_SETFL, flags) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for NonBlocking<'_> {
+    fn drop(&mut self) {
+        // Cannot fail for flags that it had before.
+        let _ = self.put(self.before);
+    }
+}
