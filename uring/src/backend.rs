@@ -84,6 +84,31 @@ pub trait Backend {
     /// What threads without a ring use to wake this one.
     fn doorbell(&self) -> &Doorbell;
 
+    /// Closes a descriptor that a completion carried and nobody wants.
+    ///
+    /// # Safety
+    /// `fd` is open, and nobody else knows it.
+    unsafe fn close(&mut self, fd: RawFd);
+
+    /// Makes the ring of `entries` buffers at `address` known under the name `group`.
+    ///
+    /// # Errors
+    /// Those of io_uring_register(2).
+    ///
+    /// # Safety
+    /// There is an `io_uring_buf_ring` of that many entries at the address, page aligned; the entries before its tail
+    /// name memory that nobody else uses before it was taken out by a completion. All of it lives as long as the ring.
+    unsafe fn provide_buffers(&mut self, address: u64, entries: u16, group: u16) -> io::Result<()>;
+
+    /// Makes `buffers` known by their place in the slice.
+    ///
+    /// # Errors
+    /// Those of io_uring_register(2).
+    ///
+    /// # Safety
+    /// The buffers live as long as the ring.
+    unsafe fn register_buffers(&mut self, buffers: &[libc::iovec]) -> io::Result<()>;
+
     /// Bounds the kernel's worker threads for this thread's operations. A backend without workers has nothing to do.
     ///
     /// # Errors

@@ -23,7 +23,7 @@
 #![expect(unsafe_code, reason = "pushes SQEs, enters the kernel")]
 
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::{fmt, io};
 
 use io_uring::{CompletionStatus, IoUring, Probe, types};
@@ -282,6 +282,22 @@ impl Backend for KernelRing {
 
     fn doorbell(&self) -> &Doorbell {
         &self.doorbell
+    }
+
+    unsafe fn close(&mut self, fd: RawFd) {
+        // SAFETY: the caller's promise.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+
+    unsafe fn provide_buffers(&mut self, address: u64, entries: u16, group: u16) -> io::Result<()> {
+        let submitter = self.ring.submitter();
+        // SAFETY: the caller's promise.
+        unsafe { submitter.register_buf_ring_with_flags(address, entries, group, 0) }
+    }
+
+    unsafe fn register_buffers(&mut self, buffers: &[libc::iovec]) -> io::Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.ring.submitter().register_buffers(buffers) }
     }
 
     fn set_worker_limits(&mut self, bounded: u32, unbounded: u32) -> io::Result<()> {

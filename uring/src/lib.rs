@@ -1,4 +1,4 @@
-//! The io_uring layer of coring: setup, probing, operations, completion slots, doorbells.
+//! The io_uring layer of coring: setup, probing, operations, completion slots, buffers, doorbells.
 //!
 //! ```text
 //!        this thread                        shared memory                        the kernel
@@ -16,6 +16,10 @@
 //! [slot](Slots) until its owner takes it. The crate knows nothing about who that owner is: it hands back a
 //! [`Token`] when an operation is done. There is no allocation and no look-up by hash for an operation.
 //!
+//! An operation may also go on and complete many times: [`Ring::submit_multishot`]. And memory may be known to the
+//! kernel beforehand, to be picked by it when something arrives ([`Ring::provide_buffers`]) or to be pinned only once
+//! ([`Ring::register_buffers`]).
+//!
 //! # The kernel
 //!
 //! The floor is Linux 6.1. What newer kernels add is found at setup, listed in [`Capabilities`], and can be switched
@@ -32,19 +36,24 @@
 //!    backend    the seam between ring and kernel
 //!    doorbell   Doorbell: waking a ring from any thread
 //!    setup      the ladder of setup flags
-//!    probe      Features, Capabilities            slot   results on their way to their owner
-//!    error      who refused, and what to do       op     one function for each operation
-//!    user_data  what travels through the kernel   sys    the system calls
+//!    slot       results on their way to their owner, by multishot where there are many of one operation
+//!    multishot  queues, what they carry, windows  buffer  memory that the kernel knows beforehand
+//!    probe      Features, Capabilities            op     one function for each operation
+//!    error      who refused, and what to do       sys    the system calls
+//!    user_data  what travels through the kernel   completion  Token, Completion
 //! ```
 
 pub use io_uring::squeue::Entry as Sqe;
 pub use io_uring::{opcode, types};
 
 mod backend;
+pub mod buffer;
+mod completion;
 mod doorbell;
 mod error;
 mod flags;
 mod kernel;
+mod multishot;
 pub mod op;
 mod probe;
 mod ring;
@@ -55,13 +64,18 @@ mod sys;
 mod user_data;
 
 pub use backend::{Backend, SqFull, Wait};
+pub use buffer::{
+    BufferError, BufferRing, BufferRingStats, FixedBuffer, PooledBuffer, RegisteredBuffers,
+};
+pub use completion::{CQE_F_BUFFER, CQE_F_MORE, CQE_F_NOTIF, Completion, Token};
 pub use doorbell::Doorbell;
 pub use error::{DrainTimedOut, SetupError, SubmitError};
 pub use kernel::KernelRing;
+pub use multishot::{Carries, Event};
 pub use probe::{Capabilities, Feature, FeatureInfo, Features, TABLE, UnknownFeature};
 pub use ring::{Ring, RingStats};
 pub use setup::SetupOptions;
-pub use slot::{CQE_F_MORE, CQE_F_NOTIF, Completed, Completion, Slots, SlotsFull, Token};
+pub use slot::{Completed, Slots, SlotsFull};
 pub use sys::monotonic_ns;
 pub use user_data::OpId;
 

@@ -31,6 +31,8 @@
     reason = "passes on the promise about the memory of an operation"
 )]
 
+mod drain;
+mod multishot;
 mod own;
 mod stats;
 
@@ -40,12 +42,13 @@ use std::os::fd::RawFd;
 pub use self::stats::RingStats;
 
 use self::own::Own;
-use crate::error::{DrainTimedOut, SubmitError, fatal};
+use crate::error::SubmitError;
+use crate::op::raw::is_multishot;
 use crate::slot::Completed;
 use crate::user_data::{self, WAKE};
 use crate::{
-    Backend, Capabilities, Completion, Cqe, Doorbell, Feature, KernelRing, OpId, SetupError,
-    SetupOptions, Slots, SlotsFull, Sqe, Token, Wait, op,
+    Backend, BufferRing, Capabilities, Completion, Cqe, Doorbell, Feature, KernelRing, OpId,
+    RegisteredBuffers, SetupError, SetupOptions, Slots, SlotsFull, Sqe, Token, Wait, op,
 };
 
 /// A turn does not go on entering once it has seen this many completions: others want the core, too.
@@ -54,9 +57,6 @@ const TURN_COMPLETIONS: usize = 256;
 const TURN_ENTERS: u32 = 64;
 /// How often a submission tries to empty the queue before it gives up.
 const FLUSH_ATTEMPTS: u32 = 64;
-/// While draining, cancels are repeated this often: an operation may have been between two states.
-const DRAIN_STEP_NS: u64 = 10_000_000;
-
 /// One thread's way into the kernel. The head of `ring.rs` has the contract and the turn.
 #[derive(Debug)]
 pub struct Ring<B: Backend = KernelRing> {
@@ -66,6 +66,9 @@ pub struct Ring<B: Backend = KernelRing> {
     /// Completions reaped while making room, to be filed by the next turn.
     kept: Vec<Cqe>,
     stats: RingStats,
+    /// Memory that the kernel knows. After the backend: dropped when the kernel is gone.
+    buffers: Vec<BufferRing>,
+    registered: Option<RegisteredBuffers>,
 }
 
 impl Ring<KernelRing> {
@@ -84,29 +87,33 @@ impl Ring<KernelRing> {
     /// ```
     pub fn open(options: &SetupOptions) -> Result<Ring<KernelRing>, SetupError> {
         let backend = KernelRing::open(options)?;
-        Ok(Ring::with_backend(backend, options.max_operations))
+        Ok(Ring::with_backend(backend, options))
     }
 }
 
 impl<B: Backend> Ring<B> {
-    /// A ring over any backend, with a bound on the operations in flight or unclaimed.
-    pub fn with_backend(backend: B, max_operations: u32) -> Ring<B> {
+    /// A ring over any backend. Of the options the bounds on operations count.
+    pub fn with_backend(backend: B, options: &SetupOptions) -> Ring<B> {
         let watch = backend.doorbell().watch().is_some();
         Ring {
             backend,
-            slots: Slots::with_limit(max_operations),
+            slots: Slots::with_limits(options.max_operations, options.multishot_window),
             own: Own {
                 watch,
                 ..Own::default()
             },
             kept: Vec::new(),
             stats: RingStats::default(),
+            buffers: Vec::new(),
+            registered: None,
         }
     }
 
     /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here.
     ///
-    /// If the submission queue is full it is flushed first; no operation is lost or half submitted.
+    /// If the submission queue is full it is flushed first; no operation is lost or half submitted. An operation with
+    /// many results would lose all but one here (debug builds refuse it):
+    /// [`submit_multishot`](Ring::submit_multishot).
     ///
     /// # Errors
     /// [`SubmitError`]; the kernel has not seen the operation then.
@@ -140,6 +147,7 @@ impl<B: Backend> Ring<B> {
     /// ```
     #[inline]
     pub unsafe fn submit(&mut self, mut sqe: Sqe, token: Token) -> Result<OpId, SubmitError> {
+        debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
         self.ensure_room()?;
         let op = self.slots.insert(token).map_err(too_many)?;
         sqe.set_user_data(op.user_data());
@@ -157,6 +165,7 @@ impl<B: Backend> Ring<B> {
     /// # Safety
     /// What `sqe` points at, if anything, stays valid for as long as the ring lives.
     pub unsafe fn submit_detached(&mut self, mut sqe: Sqe) -> Result<(), SubmitError> {
+        debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
         self.ensure_room()?;
         let op = self.slots.insert_detached().map_err(too_many)?;
         sqe.set_user_data(op.user_data());
@@ -345,6 +354,9 @@ impl<B: Backend> Ring<B> {
         let mut woken = 0;
         let reaped = backend.reap(&mut |cqe| woken += file(slots, own, cqe, wake));
         self.stats.reaped += reaped as u64;
+        if !self.own.closes.is_empty() {
+            self.close_leftovers();
+        }
         (reaped, woken)
     }
 
@@ -409,44 +421,6 @@ impl<B: Backend> Ring<B> {
     #[must_use]
     pub fn doorbell(&self) -> Doorbell {
         self.backend.doorbell().clone()
-    }
-
-    /// Waits until nothing is in flight, without cancelling anything: for closes and the like, which end by themselves
-    /// and must not be cancelled. Hands out tokens as in a turn. Whether it is empty; not so at the deadline.
-    ///
-    /// # Errors
-    /// As [`turn`](Ring::turn).
-    pub fn settle(&mut self, deadline_ns: u64, wake: &mut impl FnMut(Token)) -> io::Result<bool> {
-        while self.slots.in_flight() != 0 {
-            if self.backend.now_ns() >= deadline_ns {
-                return Ok(false);
-            }
-            self.turn(Wait::Until(Some(deadline_ns)), wake)?;
-        }
-        Ok(true)
-    }
-
-    /// Cancels everything and waits until nothing is in flight, handing out tokens as in a turn.
-    ///
-    /// # Errors
-    /// [`DrainTimedOut`] as an [`io::Error`] of kind `TimedOut` at the deadline (in nanoseconds of the backend's
-    /// clock); otherwise as [`turn`](Ring::turn).
-    pub fn drain(&mut self, deadline_ns: u64, wake: &mut impl FnMut(Token)) -> io::Result<()> {
-        while self.slots.in_flight() != 0 {
-            let now = self.backend.now_ns();
-            if now >= deadline_ns {
-                let timed_out = DrainTimedOut {
-                    in_flight: self.slots.in_flight(),
-                };
-                return Err(io::Error::new(io::ErrorKind::TimedOut, timed_out));
-            }
-            self.cancel_all()?;
-            self.turn(
-                Wait::Until(Some(deadline_ns.min(now + DRAIN_STEP_NS))),
-                wake,
-            )?;
-        }
-        Ok(())
     }
 
     /// Bounds the kernel threads that do what cannot be done without blocking (opens that create, `fsync`, buffered
@@ -522,6 +496,7 @@ impl<B: Backend> Ring<B> {
             stale: self.slots.stale(),
             overflows: self.backend.overflows(),
             wakes: self.own.wakes,
+            crowded: self.own.crowded,
             doorbells_failed: self.own.doorbells_failed,
             ..self.stats
         }
@@ -540,11 +515,19 @@ fn file(slots: &mut Slots, own: &mut Own, cqe: Cqe, wake: &mut impl FnMut(Token)
             wake(token);
             1
         }
+        Completed::Quiet | Completed::Stale => 0,
         Completed::Own => {
             own.file(cqe);
             0
         }
-        Completed::Quiet | Completed::Stale => 0,
+        Completed::Crowded(op) => {
+            own.end_crowded(op);
+            0
+        }
+        Completed::Close(fd) => {
+            own.closes.push(fd);
+            0
+        }
     }
 }
 
@@ -553,20 +536,6 @@ fn wake_message(peer: RawFd) -> Sqe {
     op::msg::message(peer, 0, WAKE)
         .flags(io_uring::squeue::Flags::SKIP_SUCCESS)
         .user_data(user_data::message_to(peer))
-}
-
-impl<B: Backend> Drop for Ring<B> {
-    /// Aborts the process if operations are in flight: the kernel would go on writing into memory whose owner
-    /// believes it has it back. [`Ring::drain`] first.
-    fn drop(&mut self) {
-        if self.slots.in_flight() != 0 {
-            fatal(format_args!(
-                "a ring was dropped while operations were in flight ({}), whose memory the kernel still uses; \
-                 cancel and reap them first (Ring::drain)",
-                self.slots.in_flight()
-            ));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,9 @@ pub struct SetupOptions {
     pub cq_entries: u32,
     /// Operations in flight or unclaimed at the same time (default 2^20). Costs 24 bytes of address space each.
     pub max_operations: u32,
+    /// Completions of one multishot operation that wait for their owner (default 1024, at least 2). At this number
+    /// the kernel is asked to end the operation, so that the rest waits in the socket. 12 bytes each.
+    pub multishot_window: u32,
     /// Which kernel features may be used (default all).
     pub features: Features,
 }
@@ -60,6 +63,7 @@ impl Default for SetupOptions {
             sq_entries: 256,
             cq_entries: 2048,
             max_operations: 1 << 20,
+            multishot_window: 1024,
             features: Features::ALL,
         }
     }

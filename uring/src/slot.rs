@@ -21,89 +21,39 @@
 //! Invariants: a generation changes exactly when its slot is freed, so an [`OpId`] is live for one operation only
 //! (until 2^32 operations later in the same slot); `inserted - completed` counts the slots whose terminal CQE is outstanding.
 //!
+//! An operation with many completions has a slot, too, which is `Multishot` until the terminal CQE and then `Ended` until
+//! the last completion is taken; `multishot.rs` has what happens in between, and the slot only the way there.
+//!
 //! Zero-copy sends answer twice: the result with `F_MORE`, then a notification with `F_NOTIF` that the buffer is
 //! free. The slot keeps the first one's result and is done with the second, so the owner sees one completion.
 //!
 //! Not here: any system call, any pointer that is followed. The file is plain safe code and a pure state machine.
 
-use std::num::NonZeroUsize;
+use std::os::fd::RawFd;
 use std::ptr::NonNull;
 
-use crate::Cqe;
+use crate::completion::{CQE_F_MORE, CQE_F_NOTIF};
+use crate::multishot::{Carries, Event, Filed, Multishots};
 use crate::user_data::{MAX_SLOTS, OpId, is_own};
+use crate::{Completion, Cqe, Token};
 
-/// More completions of this operation follow: `IORING_CQE_F_MORE`.
-pub const CQE_F_MORE: u32 = 1 << 1;
-/// The buffer of a zero-copy send is free again: `IORING_CQE_F_NOTIF`.
-pub const CQE_F_NOTIF: u32 = 1 << 3;
-
+/// What a slot has for a token when nobody waits for it.
+const NOBODY: Token = Token::new(NonNull::dangling());
 /// End of the list of free slots.
 const NONE: u32 = u32::MAX;
-
-/// A word of the owner's choice, handed back when the operation has completed.
-///
-/// The ring never looks inside. A scheduler puts the address of the parked coroutine here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(transparent)]
-pub struct Token(NonNull<()>);
-
-impl Token {
-    /// A token that carries a pointer, with its provenance.
-    #[inline]
-    #[must_use]
-    pub const fn new(pointer: NonNull<()>) -> Token {
-        Token(pointer)
-    }
-
-    /// A token that carries a plain number.
-    #[inline]
-    #[must_use]
-    pub const fn from_number(number: NonZeroUsize) -> Token {
-        Token(NonNull::without_provenance(number))
-    }
-
-    /// The pointer given to [`Token::new`].
-    #[inline]
-    #[must_use]
-    pub const fn pointer(self) -> NonNull<()> {
-        self.0
-    }
-
-    /// The number given to [`Token::from_number`].
-    #[inline]
-    #[must_use]
-    pub fn number(self) -> NonZeroUsize {
-        self.0.addr()
-    }
-}
-
-/// How an operation ended: the two words of its terminal CQE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// What the matching system call would have returned, or a negated errno.
-    pub result: i32,
-    /// `IORING_CQE_F_*`.
-    pub flags: u32,
-}
-
-impl Completion {
-    /// The result as std would give it.
-    ///
-    /// # Errors
-    /// The errno of the operation, when the result is negative.
-    #[inline]
-    pub fn into_result(self) -> std::io::Result<u32> {
-        u32::try_from(self.result).map_err(|_| std::io::Error::from_raw_os_error(-self.result))
-    }
-}
 
 /// What [`Slots::complete`] made of a CQE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completed {
-    /// The operation is done: wake its owner, who fetches the result with [`Slots::take`].
+    /// The operation is done: wake its owner, who fetches the result with [`Slots::take`]. Or a multishot operation
+    /// has something for [`Slots::next`], and this watcher asked to be told.
     Wake(Token),
     /// Nobody is to be woken: a detached operation ended, or a first answer with more to come.
     Quiet,
+    /// So much of this multishot operation waits for its owner that the kernel should end it.
+    Crowded(OpId),
+    /// The owner of the operation is gone, and this descriptor, which came for it, is nobody's: close it.
+    Close(RawFd),
     /// No live operation has this `user_data`: the CQE came too late, or twice. Counted, not acted upon.
     Stale,
     /// The `user_data` is none of an operation: the ring submitted this for itself.
@@ -123,6 +73,8 @@ enum State {
     InFlight,
     Detached,
     Done,
+    Multishot,
+    Ended,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +82,7 @@ struct Slot {
     token: Token,
     generation: u32,
     result: i32,
-    /// CQE flags when done; the next free slot when free.
+    /// CQE flags when done; the next free slot when free; the index of its stream when multishot.
     flags: u32,
     state: State,
 }
@@ -158,15 +110,16 @@ pub struct Slots {
     completed: usize,
     limit: u32,
     stale: u64,
+    multishots: Multishots,
     /// Generation of a slot when it is first made. Zero, except in tests of the wrap-around.
     first_generation: u32,
 }
 
 impl Slots {
     /// Room for `limit` operations, at most 2^31. Reserves 24 bytes of address space for each; the memory itself
-    /// is taken as it is first used.
+    /// is taken as it is first used. Of a multishot operation about `window` completions may wait, at least 2.
     #[must_use]
-    pub fn with_limit(limit: u32) -> Slots {
+    pub fn with_limits(limit: u32, window: u32) -> Slots {
         let limit = limit.clamp(1, MAX_SLOTS);
         Slots {
             slots: Vec::with_capacity(limit as usize),
@@ -175,6 +128,7 @@ impl Slots {
             completed: 0,
             limit,
             stale: 0,
+            multishots: Multishots::with_window(window),
             first_generation: 0,
         }
     }
@@ -193,7 +147,17 @@ impl Slots {
     /// # Errors
     /// [`SlotsFull`] at the limit.
     pub fn insert_detached(&mut self) -> Result<OpId, SlotsFull> {
-        self.occupy(Token(NonNull::dangling()), State::Detached)
+        self.occupy(NOBODY, State::Detached)
+    }
+
+    /// Takes a slot for an operation with many completions, each to be fetched with [`Slots::next`].
+    ///
+    /// # Errors
+    /// [`SlotsFull`] at the limit.
+    pub fn insert_multishot(&mut self, carries: Carries) -> Result<OpId, SlotsFull> {
+        let op = self.occupy(NOBODY, State::Multishot)?;
+        self.slots[op.index()].flags = self.multishots.open(carries);
+        Ok(op)
     }
 
     #[inline]
@@ -248,10 +212,16 @@ impl Slots {
     }
 
     /// Everything but the one answer of a one-shot operation.
-    #[cold]
+    #[inline(never)]
     fn complete_unusual(&mut self, op: OpId, cqe: Cqe) -> Completed {
         if is_own(cqe.user_data) {
             return Completed::Own;
+        }
+        if let Some(slot) = self.slots.get_mut(op.index())
+            && slot.generation == op.generation()
+            && slot.state == State::Multishot
+        {
+            return self.complete_multishot(op, cqe);
         }
         let live = self.slots.get_mut(op.index()).filter(|slot| {
             slot.generation == op.generation()
@@ -277,6 +247,87 @@ impl Slots {
         Completed::Quiet
     }
 
+    fn complete_multishot(&mut self, op: OpId, cqe: Cqe) -> Completed {
+        let completion = Completion {
+            result: cqe.result,
+            flags: cqe.flags,
+        };
+        let slot = &mut self.slots[op.index()];
+        let stream = slot.flags;
+        let filed = self.multishots.file(stream, completion);
+        if !completion.more() {
+            self.completed += 1;
+            slot.state = State::Ended;
+            if self.multishots.is_empty(stream) {
+                // Abandoned: nobody will come for it.
+                self.multishots.close(stream);
+                slot.release(&mut self.free, op);
+            }
+        }
+        match filed {
+            Filed::Wake(token) => Completed::Wake(token),
+            Filed::Quiet => Completed::Quiet,
+            Filed::Crowded => Completed::Crowded(op),
+            Filed::Close(fd) => Completed::Close(fd),
+        }
+    }
+
+    /// The stream of a multishot operation that is not over, or of which something waits.
+    #[inline]
+    fn stream(&self, op: OpId) -> Option<(u32, State)> {
+        let slot = self.slots.get(op.index())?;
+        let multishot = matches!(slot.state, State::Multishot | State::Ended);
+        (multishot && slot.generation == op.generation()).then_some((slot.flags, slot.state))
+    }
+
+    /// The first completion of a multishot operation that was not taken yet. Frees the slot with the last one, so
+    /// that afterwards the same `op` gives `None`.
+    #[inline]
+    pub fn next(&mut self, op: OpId) -> Option<Event> {
+        let (stream, state) = self.stream(op)?;
+        let event = self.multishots.next(stream)?;
+        if state == State::Ended && self.multishots.is_empty(stream) {
+            self.multishots.close(stream);
+            self.slots[op.index()].release(&mut self.free, op);
+        }
+        Some(event)
+    }
+
+    /// The next completion of `op`, of which nothing waits, wakes `watcher`; of `None`, nobody. Does nothing for an
+    /// operation that is over.
+    #[inline]
+    pub fn watch(&mut self, op: OpId, watcher: Option<Token>) {
+        if let Some((stream, _)) = self.stream(op) {
+            self.multishots.watch(stream, watcher);
+        }
+    }
+
+    /// Gives back what the completions of a multishot operation carry that nobody took, and whatever still comes.
+    /// Descriptors go to `close`.
+    pub fn abandon(&mut self, op: OpId, mut close: impl FnMut(RawFd)) {
+        let Some((stream, state)) = self.stream(op) else {
+            return;
+        };
+        self.multishots.abandon(stream, &mut close);
+        if state == State::Ended {
+            self.multishots.close(stream);
+            self.slots[op.index()].release(&mut self.free, op);
+        }
+    }
+
+    /// Streams and list nodes ever made.
+    #[cfg(test)]
+    pub(crate) fn multishot_sizes(&self) -> (usize, usize) {
+        self.multishots.sizes()
+    }
+
+    /// Gives back what all multishot operations still carry: the end of the ring.
+    pub(crate) fn abandon_all(&mut self, mut close: impl FnMut(RawFd)) {
+        for stream in self.multishots.indices() {
+            self.multishots.abandon(stream, &mut close);
+        }
+    }
+
     /// The result of `op`, once. Frees the slot, so that afterwards the same `op` gives `None`.
     ///
     /// `None` also while the operation is in flight, and for an `op` whose slot has moved on.
@@ -300,7 +351,10 @@ impl Slots {
     pub fn is_in_flight(&self, op: OpId) -> bool {
         self.slots.get(op.index()).is_some_and(|slot| {
             slot.generation == op.generation()
-                && matches!(slot.state, State::InFlight | State::Detached)
+                && matches!(
+                    slot.state,
+                    State::InFlight | State::Detached | State::Multishot
+                )
         })
     }
 
@@ -323,7 +377,7 @@ impl Slots {
         self.stale
     }
 
-    /// The limit given to [`Slots::with_limit`].
+    /// The limit given to [`Slots::with_limits`].
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit

@@ -37,6 +37,29 @@ pub fn write(fd: RawFd, buffer: *const u8, length: usize, offset: u64) -> Sqe {
         .build()
 }
 
+/// Reads into a part of the registered buffer `index`. Result: bytes, 0 at the end. Borrows `buffer[..length]` for
+/// writing.
+///
+/// # Source
+/// `IORING_OP_READ_FIXED`, 5.1; pread(2).
+#[must_use]
+pub fn read_fixed(fd: RawFd, buffer: *mut u8, length: usize, offset: u64, index: u16) -> Sqe {
+    opcode::ReadFixed::new(Fd(fd), buffer, transfer(length), index)
+        .offset(offset)
+        .build()
+}
+
+/// Writes from a part of the registered buffer `index`. Result: bytes. Borrows `buffer[..length]`.
+///
+/// # Source
+/// `IORING_OP_WRITE_FIXED`, 5.1; pwrite(2).
+#[must_use]
+pub fn write_fixed(fd: RawFd, buffer: *const u8, length: usize, offset: u64, index: u16) -> Sqe {
+    opcode::WriteFixed::new(Fd(fd), buffer, transfer(length), index)
+        .offset(offset)
+        .build()
+}
+
 /// Reads into several buffers. Result: bytes. Borrows `buffers[..count]`, and what they describe for writing.
 ///
 /// # Source

@@ -16,6 +16,7 @@ pub mod fs;
 pub mod msg;
 pub mod net;
 pub mod process;
+pub(crate) mod raw;
 pub mod time;
 
 /// The most bytes that one operation transfers: `MAX_RW_COUNT`, read(2).

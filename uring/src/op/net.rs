@@ -17,6 +17,54 @@ pub fn recv(fd: RawFd, buffer: *mut u8, length: usize, flags: i32) -> Sqe {
         .build()
 }
 
+/// Receives whenever something arrives, each time into a buffer of `group`, until the last completion. Results: bytes,
+/// 0 at the end of the stream. Borrows the buffers of the group.
+///
+/// For [`Ring::submit_multishot`](crate::Ring::submit_multishot) with [`Carries::Buffers`](crate::Carries). Ended by the
+/// end of the stream, an error, a cancel, or `ENOBUFS` when no buffer is left; then what arrives stays in the socket.
+///
+/// # Source
+/// `IORING_OP_RECV` with `IORING_RECV_MULTISHOT`, 6.0 ([`Feature::MultishotRecv`](crate::Feature)).
+#[must_use]
+pub fn recv_multishot(fd: RawFd, group: u16, flags: i32) -> Sqe {
+    opcode::RecvMulti::new(Fd(fd), group).flags(flags).build()
+}
+
+/// Receives once, up to `length` bytes, into a buffer of `group` that is taken when something arrives. Result: bytes,
+/// 0 at the end of the stream. Borrows the buffers of the group.
+///
+/// Submitted like [`recv_multishot`], of which it is the fallback.
+///
+/// # Source
+/// `IORING_OP_RECV` with `IOSQE_BUFFER_SELECT`, 5.7; with a ring of buffers 5.19
+/// ([`Feature::BufferRing`](crate::Feature)).
+#[must_use]
+pub fn recv_pooled(fd: RawFd, group: u16, length: usize, flags: i32) -> Sqe {
+    opcode::Recv::new(Fd(fd), std::ptr::null_mut(), transfer(length))
+        .flags(flags)
+        .buf_group(group)
+        .build()
+        .flags(io_uring::squeue::Flags::BUFFER_SELECT)
+}
+
+/// Sends from `buffer` without copying it. Result: bytes. Borrows `buffer[..length]` until the kernel's notification
+/// that nothing refers to it any more, which for TCP is when the peer has acknowledged the bytes.
+///
+/// Completes twice: the result, then the notification ([`CQE_F_NOTIF`](crate::CQE_F_NOTIF)).
+/// [`Ring::submit`](crate::Ring::submit) makes one completion of both, the result at the time of the notification;
+/// [`Ring::submit_multishot`](crate::Ring::submit_multishot) gives them one by one, and with
+/// [`Carries::Lent`](crate::Carries) keeps the memory when the owner of the operation goes away in between. Pays from about 16 KiB, and never over loopback, where the kernel
+/// copies anyway. `EOPNOTSUPP` on Unix sockets.
+///
+/// # Source
+/// `IORING_OP_SEND_ZC`, 6.0 ([`Feature::SendZc`](crate::Feature)); send(2) for `flags`.
+#[must_use]
+pub fn send_zc(fd: RawFd, buffer: *const u8, length: usize, flags: i32) -> Sqe {
+    opcode::SendZc::new(Fd(fd), buffer, transfer(length))
+        .flags(flags)
+        .build()
+}
+
 /// Sends from `buffer`; the kernel adds `MSG_NOSIGNAL`. Result: bytes, fewer than asked possible; with `MSG_WAITALL`
 /// only after an error (5.19). Borrows `buffer[..length]`.
 ///
@@ -63,6 +111,19 @@ pub fn accept(
     opcode::Accept::new(Fd(fd), address, address_length)
         .flags(flags)
         .build()
+}
+
+/// Accepts connections, a completion each, until the last completion. Results: descriptors. Borrows nothing.
+///
+/// For [`Ring::submit_multishot`](crate::Ring::submit_multishot) with [`Carries::Descriptors`](crate::Carries). The
+/// address of a peer is asked for with getpeername(2). The kernel ends it by an error (`EMFILE`: no descriptor is
+/// free, and the connection stays in the queue), by a cancel, or for want of room for completions.
+///
+/// # Source
+/// `IORING_OP_ACCEPT` with `IORING_ACCEPT_MULTISHOT`, 5.19 ([`Feature::MultishotAccept`](crate::Feature)).
+#[must_use]
+pub fn accept_multishot(fd: RawFd, flags: i32) -> Sqe {
+    opcode::AcceptMulti::new(Fd(fd)).flags(flags).build()
 }
 
 /// Connects a socket. Result: 0. Borrows `address[..address_length]`.

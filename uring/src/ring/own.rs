@@ -2,8 +2,8 @@
 
 use std::os::fd::RawFd;
 
+use crate::CQE_F_MORE;
 use crate::error::fatal;
-use crate::slot::CQE_F_MORE;
 use crate::user_data::{self, CANCEL, DOORBELL_POLL, MESSAGE, WAKE};
 use crate::{Cqe, OpId};
 
@@ -18,6 +18,10 @@ pub(super) struct Own {
     pub(super) cancels: Vec<OpId>,
     /// Peers to wake, whose message the kernel had no memory for. At most one for a peer.
     pub(super) messages: Vec<RawFd>,
+    /// Descriptors that came for owners who are gone.
+    pub(super) closes: Vec<RawFd>,
+    /// Times that a multishot operation was ended because its owner did not keep up.
+    pub(super) crowded: u64,
     pub(super) wakes: u64,
     pub(super) doorbells_failed: u64,
 }
@@ -27,6 +31,15 @@ impl Own {
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
         !self.watch && self.cancels.is_empty() && self.messages.is_empty()
+    }
+
+    /// Has the kernel end a multishot operation by the next turn, because its owner does not keep up.
+    #[cold]
+    pub(super) fn end_crowded(&mut self, op: OpId) {
+        if !self.cancels.contains(&op) {
+            self.cancels.push(op);
+            self.crowded += 1;
+        }
     }
 
     /// Files a completion of something that the ring submitted for itself.

@@ -22,6 +22,8 @@ pub struct RingStats {
     pub cancels: u64,
     /// Cancels that found no room in the submission queue and were kept for a later turn.
     pub cancels_kept: u64,
+    /// Times that a multishot operation was ended because too many of its completions waited for their owner.
+    pub crowded: u64,
     /// Wake-ups heard.
     pub wakes: u64,
     /// Wake-ups sent to other rings.

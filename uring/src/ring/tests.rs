@@ -14,6 +14,8 @@ use super::*;
 use crate::sim::{Faults, SimKernel};
 use crate::{Features, TABLE, monotonic_ns, op};
 
+mod multishot;
+
 const SECOND: u64 = 1_000_000_000;
 
 fn open(sq_entries: u32, cq_entries: u32, features: Features) -> Ring {

@@ -10,9 +10,11 @@
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
-use super::memory::{self, Lent, RawSqe};
+use super::memory::{self, Lent};
 use super::stream::Kind;
 use super::world::{Object, Op, Outcome, World};
+use crate::CQE_F_MORE;
+use crate::op::raw::{self, BUFFER_SELECT, RawSqe};
 use crate::opcode as code;
 use crate::types::Timespec;
 
@@ -23,6 +25,9 @@ const READV: u8 = code::Readv::CODE;
 const WRITEV: u8 = code::Writev::CODE;
 pub(super) const RECV: u8 = code::Recv::CODE;
 pub(super) const SEND: u8 = code::Send::CODE;
+pub(super) const SEND_ZC: u8 = code::SendZc::CODE;
+const READ_FIXED: u8 = code::ReadFixed::CODE;
+const WRITE_FIXED: u8 = code::WriteFixed::CODE;
 const ACCEPT: u8 = code::Accept::CODE;
 const CONNECT: u8 = code::Connect::CODE;
 const SOCKET: u8 = code::Socket::CODE;
@@ -41,7 +46,7 @@ const ASYNC_CANCEL: u8 = code::AsyncCancel::CODE;
 const MSG_RING: u8 = code::MsgRingData::CODE;
 
 /// Every opcode that is simulated.
-pub(super) const OPCODES: [u8; 23] = [
+pub(super) const OPCODES: [u8; 26] = [
     NOP,
     READ,
     WRITE,
@@ -49,6 +54,9 @@ pub(super) const OPCODES: [u8; 23] = [
     WRITEV,
     RECV,
     SEND,
+    SEND_ZC,
+    READ_FIXED,
+    WRITE_FIXED,
     ACCEPT,
     CONNECT,
     SOCKET,
@@ -107,6 +115,11 @@ impl World {
         if needs_file && op.target.is_none() {
             return Err(libc::EBADF);
         }
+        let is_multishot = match sqe.opcode {
+            RECV => sqe.ioprio & raw::RECV_MULTISHOT != 0,
+            ACCEPT => sqe.ioprio & raw::ACCEPT_MULTISHOT != 0,
+            _ => false,
+        };
         match sqe.opcode {
             ASYNC_CANCEL => op.moved = self.cancel_matching(ring, &sqe)?,
             TIMEOUT => {
@@ -125,7 +138,28 @@ impl World {
                 };
                 op.due_ns = Some(base.saturating_add(time_ns));
             }
-            READ | RECV | WRITE | SEND => {
+            RECV if sqe.flags & BUFFER_SELECT != 0 => {
+                op.shoots = is_multishot;
+                // The buffer is looked for before the bytes are.
+                self.first_provided(ring, &sqe)?;
+            }
+            RECV if is_multishot => return Err(libc::EINVAL),
+            ACCEPT if is_multishot => op.shoots = true,
+            POLL_ADD if sqe.len & raw::POLL_MULTISHOT != 0 => return Err(libc::EINVAL),
+            READ_FIXED | WRITE_FIXED => {
+                let (address, length) = (sqe.addr, sqe.len as usize);
+                let buffers = &self.ring(ring).registered;
+                let buffer = buffers.get(usize::from(sqe.buf_index));
+                let inside = buffer.is_some_and(|(start, bytes)| {
+                    address >= *start && address + length as u64 <= *start + *bytes as u64
+                });
+                if !inside {
+                    return Err(libc::EFAULT);
+                }
+                op.lent = Some(self.lend(sqe.opcode, vec![(address, length)]));
+            }
+            READ | RECV | WRITE | SEND | SEND_ZC => {
+                op.shoots = sqe.opcode == SEND_ZC;
                 let piece = (sqe.addr, sqe.len as usize);
                 op.lent = Some(self.lend(sqe.opcode, vec![piece]));
             }
@@ -145,7 +179,7 @@ impl World {
     }
 
     fn lend(&mut self, opcode: u8, pieces: Vec<(u64, usize)>) -> Lent {
-        if matches!(opcode, READ | READV | RECV) {
+        if matches!(opcode, READ | READ_FIXED | READV | RECV) {
             let poison = self.chance.below(u64::MAX);
             // SAFETY: push promises these buffers to the kernel until the CQE.
             unsafe { Lent::for_writing(pieces, poison) }
@@ -156,12 +190,12 @@ impl World {
     }
 
     /// Tries to carry an operation out. `None`: it has to wait.
-    pub(super) fn attempt(&mut self, op: &mut Op) -> Option<Outcome> {
-        self.try_opcode(op)
+    pub(super) fn attempt(&mut self, ring: RawFd, op: &mut Op) -> Option<Outcome> {
+        self.try_opcode(ring, op)
             .unwrap_or_else(|errno| Some(Outcome::from(-errno)))
     }
 
-    fn try_opcode(&mut self, op: &mut Op) -> Attempt {
+    fn try_opcode(&mut self, ring: RawFd, op: &mut Op) -> Attempt {
         let sqe = op.sqe;
         match sqe.opcode {
             NOP => done(0),
@@ -171,8 +205,10 @@ impl World {
             )),
             TIMEOUT if op.due_ns <= Some(self.clock_ns) => Err(libc::ETIME),
             TIMEOUT => Ok(None),
-            READ | READV | RECV => self.try_receive(op),
-            WRITE | WRITEV | SEND => self.try_send(op),
+            RECV if sqe.flags & BUFFER_SELECT != 0 => self.try_receive_pooled(ring, op),
+            READ | READ_FIXED | READV | RECV => self.try_receive(op),
+            SEND_ZC => self.try_send_zc(op),
+            WRITE | WRITE_FIXED | WRITEV | SEND => self.try_send(op),
             POLL_ADD => {
                 // These are reported whether asked for or not.
                 let always = libc::POLLERR | libc::POLLHUP | libc::POLLRDHUP;
@@ -182,7 +218,10 @@ impl World {
                     ready => done(ready as usize),
                 }
             }
-            ACCEPT => self.try_accept(op),
+            ACCEPT => Ok(self.try_accept(op)?.map(|mut accepted| {
+                accepted.flags = if op.shoots { CQE_F_MORE } else { 0 };
+                accepted
+            })),
             CONNECT => self.try_connect(op),
             SOCKET => done_fd(self.install(Object::Socket)),
             SHUTDOWN => match &mut *op.object_mut() {

@@ -14,39 +14,6 @@
 
 use std::ffi::CStr;
 
-use crate::Sqe;
-
-/// The SQE as the kernel's header lays it out: `struct io_uring_sqe`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub(super) struct RawSqe {
-    pub(super) opcode: u8,
-    pub(super) flags: u8,
-    pub(super) ioprio: u16,
-    pub(super) fd: i32,
-    pub(super) off: u64,
-    pub(super) addr: u64,
-    pub(super) len: u32,
-    pub(super) op_flags: u32,
-    pub(super) user_data: u64,
-    pub(super) buf_index: u16,
-    pub(super) personality: u16,
-    pub(super) file_index: u32,
-    pub(super) addr3: u64,
-    pub(super) pad: u64,
-}
-
-const _: () = assert!(
-    size_of::<RawSqe>() == 64 && size_of::<Sqe>() == 64,
-    "both are the kernel's 64 bytes"
-);
-
-/// The image that the kernel would read.
-pub(super) fn decode(sqe: &Sqe) -> RawSqe {
-    // SAFETY: both types are 64 bytes of plain integers with the kernel's layout.
-    unsafe { std::mem::transmute_copy(sqe) }
-}
-
 /// Reads a value of the kernel's interface (a timespec, an iovec) at `address`.
 ///
 /// # Safety

@@ -19,11 +19,12 @@
 //! # What it knows
 //!
 //! Streams (pipes, Unix and TCP sockets with FIN, reset and back-pressure), listeners, eventfds, files with what a
-//! crash leaves of them, poll, timeouts, cancel in all its outcomes, messages between rings. [`Faults`] lists what
+//! crash leaves of them, poll, timeouts, cancel in all its outcomes, messages between rings, multishot accept and
+//! receive, provided and registered buffers, the two answers of a zero-copy send. [`Faults`] lists what
 //! can go wrong. Buffers are poisoned while the kernel has them, and checked. Its validity rests on a test that
 //! runs random programs on it and on the running kernel and compares.
 //!
-//! Not simulated: multishot operations and provided buffers, datagrams, directories, links between SQEs. An opcode
+//! Not simulated: multishot polls and timeouts, datagrams, directories, links between SQEs. An opcode
 //! that is not simulated fails with `EINVAL`, as on a kernel that does not have it.
 //!
 //! It is always compiled, not hidden behind a feature: it costs a user nothing but a second of compilation, is
@@ -34,6 +35,7 @@ mod fault;
 mod file;
 mod memory;
 mod names;
+mod provided;
 mod ring;
 mod stream;
 mod transfer;
@@ -46,6 +48,8 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 
 pub use fault::Faults;
+#[cfg(test)]
+pub(crate) use provided::Provided;
 pub use ring::SimRing;
 
 use crate::{Ring, SetupOptions};
@@ -102,7 +106,7 @@ impl SimKernel {
     /// A ring on this machine. Of the options the sizes and features count.
     #[must_use]
     pub fn ring(&self, options: &SetupOptions) -> Ring<SimRing> {
-        Ring::with_backend(SimRing::new(self.clone(), options), options.max_operations)
+        Ring::with_backend(SimRing::new(self.clone(), options), options)
     }
 
     /// From now on other things go wrong: [`Faults::NONE`] to see whether everything recovers.

@@ -121,7 +121,10 @@ impl World {
                     None => self.files.get(&path).cloned().ok_or(libc::ENOENT)?,
                 };
                 let writes = vec![(sqe.off, statx_image(file.borrow().length()))];
-                Ok(Some(Outcome { result: 0, writes }))
+                Ok(Some(Outcome {
+                    writes,
+                    ..Outcome::default()
+                }))
             }
             _ => {
                 let Object::File(open) = &*op.object() else {

@@ -11,7 +11,8 @@ use std::os::fd::RawFd;
 
 use super::SimKernel;
 use super::execute::OPCODES;
-use super::memory::{self, RawSqe};
+use super::provided::Provided;
+use crate::op::raw::{self, RawSqe};
 use crate::{
     Backend, Capabilities, Cqe, Doorbell, Feature, Features, SetupOptions, SqFull, Sqe, Wait,
 };
@@ -48,7 +49,14 @@ impl SimRing {
             capabilities.opcodes[usize::from(code) / 64] |= 1 << (code % 64);
         }
         // What is decided by opcode, as far as it needs nothing beyond the opcode.
-        for feature in [Feature::MsgRing, Feature::Ftruncate] {
+        for feature in [
+            Feature::MsgRing,
+            Feature::MultishotAccept,
+            Feature::MultishotRecv,
+            Feature::BufferRing,
+            Feature::SendZc,
+            Feature::Ftruncate,
+        ] {
             if options.features.has(feature) {
                 capabilities.features = capabilities.features.with(feature);
             }
@@ -95,7 +103,7 @@ impl Backend for SimRing {
         if self.is_full() {
             return Err(SqFull);
         }
-        self.sq.push_back(memory::decode(sqe));
+        self.sq.push_back(raw::decode(sqe));
         Ok(())
     }
 
@@ -168,6 +176,33 @@ impl Backend for SimRing {
 
     fn doorbell(&self) -> &Doorbell {
         &self.doorbell
+    }
+
+    unsafe fn close(&mut self, fd: RawFd) {
+        let closed = self.kernel.world().close(fd);
+        closed.expect("a descriptor that came with a completion is open");
+    }
+
+    unsafe fn provide_buffers(&mut self, address: u64, entries: u16, group: u16) -> io::Result<()> {
+        let mut world = self.kernel.world();
+        let provided = Provided::new(address, entries);
+        let before = world.ring(self.fd).provided.insert(group, provided);
+        assert!(before.is_none(), "a group is named once");
+        Ok(())
+    }
+
+    unsafe fn register_buffers(&mut self, buffers: &[libc::iovec]) -> io::Result<()> {
+        let mut world = self.kernel.world();
+        let registered = &mut world.ring(self.fd).registered;
+        if !registered.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        let pieces = buffers.iter().map(|buffer| {
+            let address = buffer.iov_base.expose_provenance() as u64;
+            (address, buffer.iov_len)
+        });
+        registered.extend(pieces);
+        Ok(())
     }
 }
 

@@ -4,13 +4,17 @@
 //! goes on. What it has moved stays with the operation, so that an end, an error or a cancel in the middle reports
 //! the bytes and not the trouble.
 
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
-use super::execute::{AT_POSITION, Attempt, RECV, SEND, done};
+use super::execute::{AT_POSITION, Attempt, RECV, SEND, SEND_ZC, done};
 use super::file::OpenFile;
-use super::memory::{Lent, RawSqe};
+use super::memory::Lent;
+use super::provided::{Picked, Provided};
 use super::stream::{Endpoint, Kind, Transfer};
-use super::world::{Object, Op, World};
+use super::world::{Object, Op, Outcome, World};
+use crate::CQE_F_MORE;
+use crate::op::raw::RawSqe;
 
 impl World {
     pub(super) fn try_receive(&mut self, op: &mut Op) -> Attempt {
@@ -73,6 +77,76 @@ impl World {
         }
     }
 
+    /// The buffer that a receive from a group would get.
+    pub(super) fn first_provided(&mut self, ring: RawFd, sqe: &RawSqe) -> Result<Picked, i32> {
+        let provided = self.ring(ring).provided.get(&sqe.buf_index);
+        provided.and_then(Provided::first).ok_or(libc::ENOBUFS)
+    }
+
+    /// A receive into a buffer of a group, which is taken when there is something to put into it.
+    pub(super) fn try_receive_pooled(&mut self, ring: RawFd, op: &mut Op) -> Attempt {
+        let handle = Rc::clone(op.target.as_ref().ok_or(libc::EBADF)?);
+        let object = handle.borrow();
+        let Object::Stream(end) = &*object else {
+            return Err(match &*object {
+                Object::Socket | Object::Listener(_) => libc::ENOTCONN,
+                _ => libc::ENOTSOCK,
+            });
+        };
+        if end.kind == Kind::Pipe {
+            return Err(libc::ENOTSOCK);
+        }
+        if end.kind == Kind::Tcp && self.strikes(|faults| faults.reset) {
+            end.reset();
+        }
+        if matches!(end.receive(1, true), Transfer::Blocked) {
+            return Ok(None);
+        }
+        let buffer = self.first_provided(ring, &op.sqe)?;
+        let asked = match op.sqe.len as usize {
+            0 => buffer.length,
+            length => length.min(buffer.length),
+        };
+        let most = self.shortened(asked);
+        match end.receive(most, socket_flags(&op.sqe) & libc::MSG_PEEK != 0) {
+            Transfer::Blocked => Ok(None),
+            Transfer::Failed(errno) => Err(errno),
+            Transfer::Done(bytes) if bytes.is_empty() => done(0),
+            Transfer::Done(bytes) => {
+                let provided = self.ring(ring).provided.get_mut(&op.sqe.buf_index);
+                provided.expect("a buffer of it was found").take();
+                Ok(Some(Outcome {
+                    result: i32::try_from(bytes.len()).expect("a transfer is below 2 GiB"),
+                    flags: buffer.flags() | if op.shoots { CQE_F_MORE } else { 0 },
+                    writes: vec![(buffer.address, bytes)],
+                }))
+            }
+        }
+    }
+
+    /// A send whose buffer stays lent until a second completion. Over loopback, which is all there is here, that
+    /// comes as soon as it can.
+    pub(super) fn try_send_zc(&mut self, op: &mut Op) -> Attempt {
+        if op.told_ns != 0 {
+            return Ok(Some(Outcome::notification()));
+        }
+        let supported = match &*op.object() {
+            Object::Stream(end) => end.kind == Kind::Tcp,
+            Object::Socket => true,
+            _ => return Err(libc::ENOTSOCK),
+        };
+        let sent = if supported {
+            self.try_send(op)
+        } else {
+            Err(libc::EOPNOTSUPP)
+        };
+        let sent = sent.unwrap_or_else(|errno| Some(Outcome::from(-errno)));
+        Ok(sent.map(|outcome| Outcome {
+            flags: CQE_F_MORE,
+            ..outcome
+        }))
+    }
+
     /// `MSG_WAITALL` with bytes still missing: takes what else is there, else waits.
     fn try_receive_rest(&mut self, op: &mut Op, end: &Endpoint) -> Attempt {
         let wanted = op.lent.as_ref().map_or(0, Lent::length);
@@ -96,7 +170,7 @@ impl World {
         let handle = Rc::clone(op.target.as_ref().ok_or(libc::EBADF)?);
         match &mut *handle.borrow_mut() {
             Object::Stream(end) => {
-                if op.sqe.opcode == SEND && end.kind == Kind::Pipe {
+                if matches!(op.sqe.opcode, SEND | SEND_ZC) && end.kind == Kind::Pipe {
                     return Err(libc::ENOTSOCK);
                 }
                 if end.kind == Kind::Tcp && self.strikes(|faults| faults.reset) {
@@ -120,7 +194,7 @@ impl World {
                 }
             }
             Object::File(open) => {
-                if op.sqe.opcode == SEND {
+                if matches!(op.sqe.opcode, SEND | SEND_ZC) {
                     return Err(libc::ENOTSOCK);
                 }
                 if !open.writable {
@@ -150,7 +224,9 @@ impl World {
                 *count += u64::from_ne_bytes(bytes);
                 done(8)
             }
-            Object::Socket | Object::Listener(_) if op.sqe.opcode == SEND => Err(libc::EPIPE),
+            Object::Socket | Object::Listener(_) if matches!(op.sqe.opcode, SEND | SEND_ZC) => {
+                Err(libc::EPIPE)
+            }
             Object::Socket | Object::Listener(_) => Err(libc::ENOTCONN),
         }
     }
@@ -171,7 +247,7 @@ impl World {
 
 /// The flags of a send or recv; reads and writes have other flags at their place.
 fn socket_flags(sqe: &RawSqe) -> i32 {
-    if matches!(sqe.opcode, SEND | RECV) {
+    if matches!(sqe.opcode, SEND | SEND_ZC | RECV) {
         sqe.op_flags.cast_signed()
     } else {
         0

@@ -18,6 +18,9 @@
 //! CQE is posted, so a cancel in between is too late and the read succeeds: the race that loses bytes in programs
 //! that believe their cancel.
 //!
+//! A multishot operation stays in waiting while it sends out shots: finished operations that are nothing but their
+//! completion. They keep their order: a shot is never told before an earlier one, whatever is held back or reordered.
+//!
 //! Invariant: each submitted operation is in exactly one of waiting, finished, ready, and leaves by exactly one CQE
 //! (or silently with `SKIP_SUCCESS`).
 
@@ -26,11 +29,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 
+use super::execute::SEND_ZC;
 use super::fault::{Chance, Faults};
 use super::file::{File, OpenFile};
-use super::memory::{self, Lent, RawSqe};
+use super::memory::{self, Lent};
+use super::provided::Provided;
 use super::stream::Endpoint;
-use crate::{Cqe, Doorbell};
+use crate::op::raw::{self, RawSqe};
+use crate::{CQE_F_MORE, CQE_F_NOTIF, Cqe, Doorbell};
 
 /// Descriptors are numbered from here, far from real ones, so that a mix-up is `EBADF` and no accident.
 pub(super) const FIRST_FD: RawFd = 1 << 20;
@@ -75,12 +81,33 @@ pub(super) struct Op {
     pub(super) received: Vec<u8>,
     /// When a timer fires.
     pub(super) due_ns: Option<u64>,
+    /// Whether it completes more than once, and when the last of its completions so far is told.
+    pub(super) shoots: bool,
+    pub(super) told_ns: u64,
+}
+
+impl Op {
+    fn new(sequence: u64, sqe: RawSqe) -> Op {
+        Op {
+            sequence,
+            sqe,
+            target: None,
+            lent: None,
+            moved: 0,
+            received: Vec::new(),
+            due_ns: None,
+            shoots: false,
+            told_ns: 0,
+        }
+    }
 }
 
 /// How an operation ends.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) result: i32,
+    /// With `F_MORE` the operation goes on.
+    pub(super) flags: u32,
     /// What else the kernel writes: address and bytes.
     pub(super) writes: Vec<(u64, Vec<u8>)>,
 }
@@ -89,7 +116,18 @@ impl From<i32> for Outcome {
     fn from(result: i32) -> Outcome {
         Outcome {
             result,
+            flags: 0,
             writes: Vec::new(),
+        }
+    }
+}
+
+impl Outcome {
+    /// The second completion of a zero-copy send.
+    pub(super) fn notification() -> Outcome {
+        Outcome {
+            flags: CQE_F_NOTIF,
+            ..Outcome::default()
         }
     }
 }
@@ -109,6 +147,9 @@ pub(super) struct RingState {
     pub(super) cq: VecDeque<Cqe>,
     overflow: VecDeque<Cqe>,
     cq_entries: usize,
+    /// Rings of buffers by group; address and length of each registered buffer.
+    pub(super) provided: BTreeMap<u16, Provided>,
+    pub(super) registered: Vec<(u64, usize)>,
     pub(super) overflows: u64,
     pub(super) doorbell: Doorbell,
 }
@@ -167,6 +208,8 @@ impl World {
                 cq: VecDeque::new(),
                 overflow: VecDeque::new(),
                 cq_entries: cq_entries as usize,
+                provided: BTreeMap::new(),
+                registered: Vec::new(),
                 overflows: 0,
                 doorbell: Doorbell::by_flag(fd),
             },
@@ -203,24 +246,36 @@ impl World {
         self.sequence += 1;
         self.note([1, u64::from(sqe.opcode), sqe.user_data, self.clock_ns]);
         let mut op = Op {
-            sequence: self.sequence,
-            sqe,
             target: self.descriptors.get(&sqe.fd).cloned(),
-            lent: None,
-            moved: 0,
-            received: Vec::new(),
-            due_ns: None,
+            ..Op::new(self.sequence, sqe)
         };
-        let outcome = match self.prepare(ring, &mut op) {
-            Ok(()) => self.attempt(&mut op),
-            Err(errno) => Some(Outcome::from(-errno)),
-        };
-        match outcome {
-            Some(outcome) => self.finish(ring, op, outcome),
-            None => {
-                self.ring(ring).waiting.insert(op.sequence, op);
-            }
+        match self.prepare(ring, &mut op) {
+            Ok(()) => _ = self.pursue(ring, op),
+            Err(errno) => self.finish(ring, op, Outcome::from(-errno)),
         }
+    }
+
+    /// Attempts an operation, which then waits or is finished, perhaps after some shots. Whether anything moved.
+    fn pursue(&mut self, ring: RawFd, mut op: Op) -> bool {
+        let mut moved = false;
+        while let Some(outcome) = self.attempt(ring, &mut op) {
+            moved = true;
+            if outcome.flags & CQE_F_MORE == 0 {
+                self.finish(ring, op, outcome);
+                return moved;
+            }
+            self.shoot(ring, &mut op, outcome);
+        }
+        self.ring(ring).waiting.insert(op.sequence, op);
+        moved
+    }
+
+    /// A completion of an operation that goes on.
+    fn shoot(&mut self, ring: RawFd, op: &mut Op, outcome: Outcome) {
+        self.sequence += 1;
+        let mut shot = Op::new(self.sequence, op.sqe);
+        (shot.shoots, shot.told_ns) = (true, op.told_ns);
+        op.told_ns = self.finish_at(ring, shot, outcome);
     }
 
     /// Attempts what waits, until nothing moves any more. Mostly in order of submission; but which of two operations
@@ -234,16 +289,8 @@ impl World {
                 if self.strikes(|faults| faults.reorder) {
                     waiting.reverse();
                 }
-                for (sequence, mut op) in waiting {
-                    match self.attempt(&mut op) {
-                        Some(outcome) => {
-                            moved = true;
-                            self.finish(ring, op, outcome);
-                        }
-                        None => {
-                            self.ring(ring).waiting.insert(sequence, op);
-                        }
-                    }
+                for (_, op) in waiting {
+                    moved |= self.pursue(ring, op);
                 }
             }
             if !moved {
@@ -254,16 +301,27 @@ impl World {
     }
 
     /// An operation's end is decided; chance decides when it is told.
-    fn finish(&mut self, ring: RawFd, op: Op, outcome: Outcome) {
+    fn finish(&mut self, ring: RawFd, mut op: Op, outcome: Outcome) {
+        if op.shoots {
+            // After its shots.
+            self.sequence += 1;
+            op.sequence = self.sequence;
+        }
+        self.finish_at(ring, op, outcome);
+    }
+
+    fn finish_at(&mut self, ring: RawFd, op: Op, outcome: Outcome) -> u64 {
         let held_back = if self.strikes(|faults| faults.delay) {
             1 + self.chance.below(LONGEST_DELAY_NS)
         } else {
             0
         };
-        let key = (self.clock_ns + held_back, op.sequence);
+        let told_ns = op.told_ns.max(self.clock_ns + held_back);
+        let key = (told_ns, op.sequence);
         self.ring(ring)
             .finished
             .insert(key, Finished { op, outcome });
+        told_ns
     }
 
     /// Makes ready what has been held back long enough.
@@ -273,11 +331,21 @@ impl World {
             let later = self.ring(ring).finished.split_off(&(now + 1, 0));
             for finished in std::mem::replace(&mut self.ring(ring).finished, later).into_values() {
                 let reorder = self.strikes(|faults| faults.reorder);
-                let length = self.rings[&ring].ready.len();
+                let ready = &self.rings[&ring].ready;
+                let is_earlier = |other: &Finished| {
+                    finished.op.shoots && other.op.sqe.user_data == finished.op.sqe.user_data
+                };
+                let (first, last) = (
+                    ready
+                        .iter()
+                        .rposition(is_earlier)
+                        .map_or(0, |place| place + 1),
+                    ready.len(),
+                );
                 let place = if reorder {
-                    self.chance.index(length + 1)
+                    first + self.chance.index(last - first + 1)
                 } else {
-                    length
+                    last
                 };
                 self.ring(ring).ready.insert(place, finished);
             }
@@ -315,7 +383,7 @@ impl World {
                 self.ring(ring).push(Cqe {
                     user_data: op.sqe.user_data,
                     result: outcome.result,
-                    flags: 0,
+                    flags: outcome.flags,
                 });
             }
         }
@@ -330,17 +398,9 @@ impl World {
             return -libc::EBADFD;
         };
         // A finished operation of the target, with nothing to it but its CQE.
-        let mut sqe = memory::decode(&crate::op::msg::nop());
+        let mut sqe = raw::decode(&crate::op::msg::nop());
         sqe.user_data = user_data;
-        let op = Op {
-            sequence,
-            sqe,
-            target: None,
-            lent: None,
-            moved: 0,
-            received: Vec::new(),
-            due_ns: None,
-        };
+        let op = Op::new(sequence, sqe);
         let outcome = Outcome::from(result);
         state
             .finished
@@ -372,7 +432,7 @@ impl World {
             picked.truncate(1);
         }
         for sequence in &picked {
-            let op = self
+            let mut op = self
                 .ring(ring)
                 .waiting
                 .remove(sequence)
@@ -382,7 +442,14 @@ impl World {
                 0 => -libc::ECANCELED,
                 moved => moved,
             };
-            self.finish(ring, op, Outcome::from(result));
+            let mut outcome = Outcome::from(result);
+            if op.sqe.opcode == SEND_ZC {
+                // Also of a send that came to nothing it is told when its buffer is free.
+                outcome.flags = CQE_F_MORE;
+                self.shoot(ring, &mut op, outcome);
+                outcome = Outcome::notification();
+            }
+            self.finish(ring, op, outcome);
         }
         (
             i32::try_from(picked.len()).expect("fewer operations than that"),

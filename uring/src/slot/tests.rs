@@ -2,6 +2,7 @@
 //! about it. The model has no generations, so it fails as soon as ours let one operation pass for another.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
 
@@ -21,7 +22,7 @@ fn cqe(op: OpId, result: i32, flags: u32) -> Cqe {
 
 #[test]
 fn an_operation_completes_once_and_is_taken_once() {
-    let mut slots = Slots::with_limit(2);
+    let mut slots = Slots::with_limits(2, 8);
     let op = slots.insert(token(5)).unwrap();
     assert_eq!(slots.take(op), None, "still in flight");
     assert_eq!(slots.complete(cqe(op, 42, 0)), Completed::Wake(token(5)));
@@ -39,7 +40,7 @@ fn an_operation_completes_once_and_is_taken_once() {
 
 #[test]
 fn the_limit_is_an_error_and_a_freed_slot_is_reused() {
-    let mut slots = Slots::with_limit(1);
+    let mut slots = Slots::with_limits(1, 8);
     let first = slots.insert(token(1)).unwrap();
     assert_eq!(slots.insert(token(2)), Err(SlotsFull { limit: 1 }));
     slots.complete(cqe(first, 0, 0));
@@ -56,7 +57,7 @@ fn the_limit_is_an_error_and_a_freed_slot_is_reused() {
 
 #[test]
 fn a_zero_copy_send_is_one_completion() {
-    let mut slots = Slots::with_limit(1);
+    let mut slots = Slots::with_limits(1, 8);
     let op = slots.insert(token(1)).unwrap();
     assert_eq!(slots.complete(cqe(op, 100, CQE_F_MORE)), Completed::Quiet);
     assert_eq!(slots.take(op), None, "the kernel may still read the buffer");
@@ -69,7 +70,7 @@ fn a_zero_copy_send_is_one_completion() {
 
 #[test]
 fn a_detached_operation_frees_itself() {
-    let mut slots = Slots::with_limit(1);
+    let mut slots = Slots::with_limits(1, 8);
     let op = slots.insert_detached().unwrap();
     assert!(slots.is_in_flight(op));
     assert_eq!(slots.complete(cqe(op, -9, 0)), Completed::Quiet);
@@ -123,7 +124,7 @@ proptest! {
 
     #[test]
     fn slots_behave_like_a_map(steps in steps(), limit in 1u32..8, first_generation in prop_oneof![Just(0), Just(u32::MAX - 3)]) {
-        let mut slots = Slots { first_generation, ..Slots::with_limit(limit) };
+        let mut slots = Slots { first_generation, ..Slots::with_limits(limit, 8) };
         let mut ids: Vec<OpId> = Vec::new();
         let mut model: HashMap<OpId, Known> = HashMap::new();
         let mut stale = 0;
