@@ -35,10 +35,12 @@
 //! | sockets, files | [`net`], [`fs`] |
 //! | logging | [`logging`], [`logger`] |
 //! | other cores | [`mailbox()`], [`spawn_on`], [`call`], [`call_all`], [`map_reduce`] |
+//! | a value on each core; locks between cores | [`Sharded`]; [`sync`] |
 //! | futures | [`block_on`] |
 //! | calls that would block a core | [`blocking()`] |
 //! | cancelled I/O; pipes, stdin, foreign descriptors | [`io::is_cancelled`]; [`io`] |
 //! | child processes, signals | [`process`], [`signal`] |
+//! | what the cores are doing | [`stats_all`], [`dump_all`] |
 //! | kernel features, what a ring can do | [`uring`] |
 //!
 //! Inside, imports go one way: `runtime` -> `builder` -> `process`, `signal` -> `net`, `fs` -> `io` -> `per_core` <->
@@ -56,7 +58,9 @@ mod panic_report;
 mod per_core;
 pub mod process;
 mod runtime;
+mod sharded;
 pub mod signal;
+pub mod sync;
 
 pub use coring_coro as coro;
 pub use coring_logger as logger;
@@ -74,6 +78,7 @@ pub use mailbox::{
 };
 pub use per_core::CoreStats;
 pub use runtime::{Runtime, StartError};
+pub use sharded::Sharded;
 
 /// The number of the core that the caller runs on; `None` outside a runtime.
 #[must_use]
@@ -105,6 +110,65 @@ pub fn cores() -> usize {
 #[must_use]
 pub fn stats() -> Option<CoreStats> {
     per_core::current().map(per_core::Engine::stats)
+}
+
+/// What every core of the caller's runtime has counted, in the order of the cores.
+///
+/// Each core is asked with a [`call`], so that counting costs the cores nothing but plain additions of their own.
+///
+/// # Parks
+///
+/// Until all have answered. A core that does not turn does not answer: bound the wait with
+/// [`coro::timeout`].
+///
+/// # Errors
+///
+/// As [`call_all`].
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// coring::Runtime::builder().cores(2).build()?.run(|| {
+///     let stats = coring::stats_all().unwrap();
+///     assert_eq!(stats.len(), 2);
+///     assert!(stats.iter().all(|core| core.scheduler.live > 0));
+/// });
+/// # Ok::<(), coring::StartError>(())
+/// ```
+pub fn stats_all() -> Result<Vec<CoreStats>, RemoteError> {
+    call_all(|_| per_core::require_current("stats_all").stats())
+}
+
+/// What every coroutine of every core is doing: [`coro::dump`] of each, in the order of the cores.
+///
+/// # Parks
+///
+/// As [`stats_all`].
+///
+/// # Errors
+///
+/// As [`call_all`].
+///
+/// # Panics
+///
+/// Outside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// coring::Runtime::builder().cores(2).build()?.run(|| {
+///     for (core, coroutines) in coring::dump_all().unwrap().iter().enumerate() {
+///         coroutines.iter().for_each(|coroutine| println!("core {core}: {coroutine}"));
+///     }
+/// });
+/// # Ok::<(), coring::StartError>(())
+/// ```
+pub fn dump_all() -> Result<Vec<Vec<coro::CoroutineInfo>>, RemoteError> {
+    call_all(|_| coro::dump())
 }
 
 /// A broken invariant of the runtime: says so and ends the process, rather than limp on.

@@ -309,7 +309,7 @@ fn topics_reach_all_and_slow_subscribers_choose() {
             let seen: Vec<_> = (0..100).map(|_| patient.recv().unwrap()).collect();
             assert_eq!(seen, (0..100).collect::<Vec<_>>());
             let reached = publishing.join().unwrap();
-            let missed = lossy.missed() as usize;
+            let missed = usize::try_from(lossy.missed()).unwrap();
             assert_eq!(reached, 200 - missed);
             drop(news);
             let rest: Vec<_> = std::iter::from_fn(|| lossy.recv().ok()).collect();

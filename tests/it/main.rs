@@ -21,6 +21,7 @@ mod process;
 mod races;
 mod remote;
 mod scale;
+mod shared;
 mod shutdown;
 mod tcp;
 mod time;

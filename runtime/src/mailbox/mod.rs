@@ -53,7 +53,7 @@ pub(crate) use waiter::{Stop, Waiter, block};
 
 use crate::blocking::{Pool, PoolConfig};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What the cores of one runtime share: their ports, the offload pool, and whether it is time to stop.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ pub(crate) struct Cluster {
     ports: Box<[Port]>,
     pool: Arc<Pool>,
     stopping: AtomicBool,
+    shards: AtomicU64,
 }
 
 impl Cluster {
@@ -72,11 +73,17 @@ impl Cluster {
             ports,
             pool: Pool::new(pool),
             stopping: AtomicBool::new(false),
+            shards: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn cores(&self) -> usize {
         self.ports.len()
+    }
+
+    /// A number for values that are one a core, never given twice.
+    pub(crate) fn next_shard(&self) -> u64 {
+        self.shards.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The threads for calls that block.

@@ -189,6 +189,11 @@ impl Port {
     pub(crate) fn close_wakes(&self) {
         self.wakes.close();
     }
+
+    /// Closures that wait to be started, and the rings they wait in.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        (self.inbox.len(), self.inbox.used())
+    }
 }
 
 #[cfg(all(test, loom))]

@@ -22,11 +22,14 @@
 use super::idle::Window;
 use crate::mailbox::{Cluster, Round, Waiter};
 use coring_coro::wait;
-use coring_coro::{Builder, Driver, Scheduler};
+use coring_coro::{Builder, Driver, Scheduler, SchedulerStats};
 use coring_uring::{Ring, RingStats, Token, Wait, monotonic_ns};
+use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::hint::spin_loop;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,14 +49,26 @@ pub(crate) struct Engine {
     wake_at_ns: Cell<u64>,
     parks: Cell<u64>,
     spins: Cell<u64>,
+    /// The scheduler whose turn was on last; a core may have been moved since then.
+    scheduler: Cell<Option<NonNull<Scheduler>>>,
     inbox_round: RefCell<Round>,
     waiters: RefCell<Vec<Arc<Waiter>>>,
+    /// The core's values of each [`Sharded`](crate::Sharded).
+    shards: RefCell<HashMap<u64, Rc<dyn Any>>>,
 }
 
 /// Counters of one core since its start.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CoreStats {
+    /// The core's number.
+    pub core: usize,
+    /// What the core's scheduler has counted.
+    pub scheduler: SchedulerStats,
+    /// Closures of other cores that wait to be started here.
+    pub inbox_depth: usize,
+    /// Cores, with foreign threads as one more, that have sent closures here. Each has a ring of its own.
+    pub inbox_lanes: usize,
     /// What the core's ring has counted.
     pub ring: RingStats,
     /// Operations whose memory the kernel may still use.
@@ -105,9 +120,17 @@ impl Engine {
             wake_at_ns: Cell::new(u64::MAX),
             parks: Cell::new(0),
             spins: Cell::new(0),
+            scheduler: Cell::new(None),
             inbox_round: RefCell::default(),
             waiters: RefCell::default(),
+            shards: RefCell::default(),
         }
+    }
+
+    /// Makes it current for the length of a turn of `scheduler`.
+    pub(super) fn enter_turn(&self, scheduler: &Scheduler) -> Entered {
+        self.scheduler.set(Some(NonNull::from(scheduler)));
+        self.enter()
     }
 
     pub(super) fn enter(&self) -> Entered {
@@ -129,9 +152,22 @@ impl Engine {
     }
 
     /// What the core's ring and its idle moments have counted.
+    ///
+    /// Called by a coroutine, so inside a turn.
     pub(crate) fn stats(&self) -> CoreStats {
         let ring = self.ring.borrow();
+        let scheduler = self
+            .scheduler
+            .get()
+            .expect("a coroutine runs inside a turn");
+        // SAFETY: `enter_turn` borrowed it for the length of the turn that is on.
+        let scheduler = unsafe { scheduler.as_ref() };
+        let (inbox_depth, inbox_lanes) = self.cluster.port(self.index).depth();
         CoreStats {
+            core: self.index,
+            scheduler: scheduler.stats(),
+            inbox_depth,
+            inbox_lanes,
             ring: ring.stats(),
             in_flight: ring.in_flight(),
             sleeps: self.parks.get(),
@@ -151,6 +187,26 @@ impl Engine {
         if spare.len() < SPARE_WAITERS {
             spare.push(Arc::clone(waiter));
         }
+    }
+
+    pub(crate) fn put_shard(&self, number: u64, value: Rc<dyn Any>) {
+        let before = self.shards.borrow_mut().insert(number, value);
+        debug_assert!(before.is_none(), "a number is given once");
+    }
+
+    pub(crate) fn shard(&self, number: u64) -> Option<Rc<dyn Any>> {
+        self.shards.borrow().get(&number).cloned()
+    }
+
+    pub(crate) fn take_shard(&self, number: u64) -> Option<Rc<dyn Any>> {
+        self.shards.borrow_mut().remove(&number)
+    }
+
+    /// Drops what is left of the core's values, when no coroutine is left to use them.
+    pub(crate) fn drop_shards(&self) {
+        let _current = self.enter();
+        let shards = self.shards.take();
+        drop(shards);
     }
 
     /// From now on sleeps end at this time at the latest.

@@ -85,7 +85,7 @@ impl Core {
 
     /// One turn: timers, ready coroutines, messages, ring. Never blocks.
     pub(crate) fn turn(&self) -> Turn {
-        let _current = self.engine.enter();
+        let _current = self.engine.enter_turn(&self.scheduler);
         let _log = self.log.as_ref().map(CoreRing::enter);
         let turn = self.scheduler.turn(&*self.engine);
         if let Some(log) = &self.log {
@@ -96,7 +96,7 @@ impl Core {
 
     /// Sleeps until a timer, a completion or a message.
     pub(crate) fn park(&self) {
-        let _current = self.engine.enter();
+        let _current = self.engine.enter_turn(&self.scheduler);
         self.scheduler.park(&*self.engine);
     }
 

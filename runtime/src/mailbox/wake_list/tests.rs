@@ -64,7 +64,9 @@ fn loom_a_wake_that_finds_the_node_queued_is_not_lost() {
         });
         let mut seen = 0;
         list.drain(|node| seen = node.condition.load(Ordering::Relaxed));
-        threads.map(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         list.drain(|node| seen = node.condition.load(Ordering::Relaxed));
         assert_eq!(seen, 2);
         assert_eq!(Arc::strong_count(&node), 1);
@@ -83,7 +85,9 @@ fn loom_the_end_keeps_nothing() {
             loom::thread::spawn(move || list.push(&node))
         });
         list.close();
-        threads.map(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert!(nodes.iter().all(|node| Arc::strong_count(node) == 1));
         assert!(list.is_empty());
     });

@@ -1,0 +1,101 @@
+//! [`SharedBarrier`]: a place where so many meet before any goes on. It can be used again and again.
+
+use super::refusal;
+use crate::mailbox::WaitQueue;
+use coring_coro::wait::Refusal;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug, Default)]
+struct State {
+    here: usize,
+    meeting: u64,
+}
+
+/// A meeting place of a fixed number of coroutines and threads.
+///
+/// # Examples
+///
+/// ```
+/// use coring::sync::SharedBarrier;
+/// use std::sync::Arc;
+///
+/// coring::Runtime::builder().cores(2).build()?.run(|| {
+///     let barrier = Arc::new(SharedBarrier::new(2));
+///     let last = coring::call_all(move |_| barrier.wait().unwrap()).unwrap();
+///     assert_eq!(last.iter().filter(|last| **last).count(), 1);
+/// });
+/// # Ok::<(), coring::StartError>(())
+/// ```
+#[derive(Debug)]
+pub struct SharedBarrier {
+    size: usize,
+    state: Mutex<State>,
+    queue: WaitQueue,
+}
+
+impl SharedBarrier {
+    /// A barrier for `size` of them.
+    #[must_use]
+    pub fn new(size: usize) -> Self {
+        Self {
+            size,
+            state: Mutex::default(),
+            queue: WaitQueue::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all are here. `true` for the one that came last.
+    ///
+    /// # Parks
+    ///
+    /// Until then.
+    ///
+    /// # Cancellation
+    ///
+    /// Who is cancelled while it waits has not come.
+    ///
+    /// # Errors
+    ///
+    /// When the caller may not wait: it was cancelled, or is unwinding.
+    pub fn wait(&self) -> Result<bool, Refusal> {
+        let meeting = {
+            let mut state = self.lock();
+            state.here += 1;
+            if state.here >= self.size {
+                state.here = 0;
+                state.meeting += 1;
+                drop(state);
+                self.queue.notify_all();
+                return Ok(true);
+            }
+            state.meeting
+        };
+        let _place = Place {
+            barrier: self,
+            meeting,
+        };
+        let is_over = || (self.lock().meeting != meeting).then_some(false);
+        self.queue
+            .wait("a shared barrier", None, is_over)
+            .map_err(refusal)
+    }
+}
+
+/// Who waits; leaves again, also by unwinding, when the meeting has not taken place.
+struct Place<'a> {
+    barrier: &'a SharedBarrier,
+    meeting: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.barrier.lock();
+        if state.meeting == self.meeting {
+            state.here -= 1;
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! [`SharedMutex`]: a flag that says whether it is held, the value, and a queue of who waits.
+//!
+//! The flag is taken with Acquire and given back with Release, which pair: who holds it sees what the holder before did.
+//! There is no poison: a panic in the critical section unlocks, as with locks outside std.
+#![expect(
+    unsafe_code,
+    reason = "a value that only the holder of the flag touches"
+)]
+
+use super::refusal;
+use crate::mailbox::WaitQueue;
+use coring_coro::wait::Refusal;
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A value for one at a time, on any core or thread.
+///
+/// # Examples
+///
+/// ```
+/// use coring::sync::SharedMutex;
+/// use std::sync::Arc;
+///
+/// coring::Runtime::builder().cores(2).build()?.run(|| {
+///     let count = Arc::new(SharedMutex::new(0));
+///     let there = Arc::clone(&count);
+///     coring::call_all(move |_| *there.lock().unwrap() += 1).unwrap();
+///     assert_eq!(*count.lock().unwrap(), 2);
+/// });
+/// # Ok::<(), coring::StartError>(())
+/// ```
+pub struct SharedMutex<T> {
+    held: AtomicBool,
+    queue: WaitQueue,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached by one holder at a time, who may be on any thread: `T: Send`.
+unsafe impl<T: Send> Sync for SharedMutex<T> {}
+
+impl<T: fmt::Debug> fmt::Debug for SharedMutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.try_lock() {
+            Some(value) => f.debug_tuple("SharedMutex").field(&*value).finish(),
+            None => f.write_str("SharedMutex(held)"),
+        }
+    }
+}
+
+impl<T> SharedMutex<T> {
+    /// A mutex that nobody holds.
+    pub fn new(value: T) -> Self {
+        Self {
+            held: AtomicBool::new(false),
+            queue: WaitQueue::default(),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Takes it if nobody holds it.
+    pub fn try_lock(&self) -> Option<SharedMutexGuard<'_, T>> {
+        // Acquire: pairs with the Release in the guard's drop.
+        let free = !self.held.load(Ordering::Relaxed) && !self.held.swap(true, Ordering::Acquire);
+        // Lazily: a guard that is made and dropped would unlock.
+        free.then(|| SharedMutexGuard {
+            mutex: self,
+            stays: PhantomData,
+        })
+    }
+
+    /// Takes it, and waits while somebody holds it.
+    ///
+    /// # Parks
+    ///
+    /// While it is held.
+    ///
+    /// # Errors
+    ///
+    /// When the caller may not wait: it was cancelled, or is unwinding.
+    pub fn lock(&self) -> Result<SharedMutexGuard<'_, T>, Refusal> {
+        let taken = self.queue.wait("a shared mutex", None, || self.try_lock());
+        taken.map_err(refusal)
+    }
+
+    /// The value, when nobody else has the mutex.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+
+    /// The value, when nobody else has the mutex.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+/// The right to the value. Dropping it unlocks. It may be held across waits.
+pub struct SharedMutexGuard<'a, T> {
+    mutex: &'a SharedMutex<T>,
+    /// Not `Send`, so that a value that is not `Sync` is not lent to another thread.
+    stays: PhantomData<*const ()>,
+}
+
+impl<T> Deref for SharedMutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: we hold the flag, so nobody else reaches the value.
+        unsafe { &*self.mutex.value.get() }
+    }
+}
+
+impl<T> DerefMut for SharedMutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: we hold the flag, and are borrowed uniquely.
+        unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<T> Drop for SharedMutexGuard<'_, T> {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire in `try_lock`.
+        self.mutex.held.store(false, Ordering::Release);
+        self.mutex.queue.notify_one();
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for SharedMutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}

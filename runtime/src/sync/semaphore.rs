@@ -1,0 +1,96 @@
+//! [`SharedSemaphore`]: a count of permits and a queue of who waits for one.
+
+use super::refusal;
+use crate::mailbox::WaitQueue;
+use coring_coro::wait::Refusal;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A number of permits, for cores and threads to take and give back.
+///
+/// # Examples
+///
+/// ```
+/// let two = coring::sync::SharedSemaphore::new(2);
+/// let (one, _other) = (two.try_acquire().unwrap(), two.try_acquire().unwrap());
+/// assert!(two.try_acquire().is_none());
+/// drop(one);
+/// assert_eq!(two.available(), 1);
+/// ```
+#[derive(Debug)]
+pub struct SharedSemaphore {
+    permits: AtomicUsize,
+    queue: WaitQueue,
+}
+
+impl SharedSemaphore {
+    /// A semaphore with so many permits.
+    #[must_use]
+    pub fn new(permits: usize) -> Self {
+        Self {
+            permits: AtomicUsize::new(permits),
+            queue: WaitQueue::default(),
+        }
+    }
+
+    /// How many permits nobody has now.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.permits.load(Ordering::Relaxed)
+    }
+
+    /// Takes a permit if there is one.
+    pub fn try_acquire(&self) -> Option<SharedPermit<'_>> {
+        // Acquire: pairs with the Release in `add`: what was done under a permit is seen under the next.
+        let taken = self
+            .permits
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |permits| {
+                permits.checked_sub(1)
+            });
+        // Lazily: a permit that is made and dropped would be given back.
+        taken.is_ok().then(|| SharedPermit(self))
+    }
+
+    /// Takes a permit, and waits for one.
+    ///
+    /// # Parks
+    ///
+    /// While there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the caller may not wait: it was cancelled, or is unwinding.
+    pub fn acquire(&self) -> Result<SharedPermit<'_>, Refusal> {
+        let taken = self
+            .queue
+            .wait("a shared semaphore", None, || self.try_acquire());
+        taken.map_err(refusal)
+    }
+
+    /// Adds permits.
+    pub fn add(&self, permits: usize) {
+        self.permits.fetch_add(permits, Ordering::Release);
+        for _ in 0..permits {
+            if !self.queue.notify_one() {
+                break;
+            }
+        }
+    }
+}
+
+/// A permit, given back when dropped.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped is given back"]
+pub struct SharedPermit<'a>(&'a SharedSemaphore);
+
+impl SharedPermit<'_> {
+    /// Keeps the permit for good: the semaphore has one less.
+    pub fn forget(self) {
+        let _ = std::mem::ManuallyDrop::new(self);
+    }
+}
+
+impl Drop for SharedPermit<'_> {
+    fn drop(&mut self) {
+        self.0.add(1);
+    }
+}

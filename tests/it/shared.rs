@@ -1,0 +1,265 @@
+//! Locks between cores and threads, values of each core, and what can be seen of all cores from one.
+
+use coring::sync::{
+    OneshotError, SharedBarrier, SharedEvent, SharedMutex, SharedSemaphore, SharedWatch,
+    shared_oneshot,
+};
+use coring::{Sharded, call_all, coro, spawn_on};
+use coring_tests::random::Random;
+use coring_tests::{check, rounds, runtime};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn a_shared_mutex_lets_one_in_at_a_time() {
+    // Goal: no update is lost and nobody waits for ever, with cores, threads and waiters that are cancelled.
+    // Method: a count that is read, held over a switch, and written; some waiters are cancelled at random.
+    check(|| {
+        let each = rounds(500, 50_000);
+        let count = Arc::new(SharedMutex::new(0));
+        let counted = Arc::clone(&count);
+        let threads = runtime(2).run(move || {
+            let work = move |count: &SharedMutex<usize>, pause: fn()| {
+                for _ in 0..each {
+                    let mut value = count.lock().unwrap();
+                    let before = *value;
+                    pause();
+                    *value = before + 1;
+                }
+            };
+            let thread = {
+                let count = Arc::clone(&counted);
+                thread::spawn(move || work(&count, thread::yield_now))
+            };
+            let there = Arc::clone(&counted);
+            let done = call_all(move |_| {
+                let mut random = Random::new();
+                let workers: Vec<_> = (0..2)
+                    .map(|_| {
+                        let count = Arc::clone(&there);
+                        coro::spawn(move || work(&count, coro::yield_now))
+                    })
+                    .collect();
+                for _ in 0..each {
+                    let count = Arc::clone(&there);
+                    let impatient = coro::spawn(move || drop(count.lock()));
+                    (0..random.below(4)).for_each(|_| coro::yield_now());
+                    impatient.cancel();
+                    drop(impatient.join());
+                }
+                workers
+                    .into_iter()
+                    .for_each(|worker| worker.join().unwrap());
+            });
+            done.unwrap();
+            thread
+        });
+        threads.join().unwrap();
+        assert_eq!(*count.try_lock().unwrap(), 5 * each);
+    });
+}
+
+#[test]
+fn permits_are_never_more_than_there_are() {
+    // Goal: at most three are inside, all come through, and every permit is back in the end.
+    // Method: coroutines on two cores and a thread count who is inside.
+    check(|| {
+        let (semaphore, inside) = (
+            Arc::new(SharedSemaphore::new(3)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let enter = {
+            let (semaphore, inside) = (Arc::clone(&semaphore), Arc::clone(&inside));
+            move |pause: fn()| {
+                for _ in 0..rounds(200, 20_000) {
+                    let _permit = semaphore.acquire().unwrap();
+                    assert!(inside.fetch_add(1, Ordering::Relaxed) < 3);
+                    pause();
+                    inside.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        };
+        let outside = enter.clone();
+        let thread = thread::spawn(move || outside(thread::yield_now));
+        runtime(2).run(move || {
+            let done = call_all(move |_| {
+                let workers: Vec<_> = (0..4)
+                    .map(|_| {
+                        let enter = enter.clone();
+                        coro::spawn(move || enter(coro::yield_now))
+                    })
+                    .collect();
+                workers
+                    .into_iter()
+                    .for_each(|worker| worker.join().unwrap());
+            });
+            done.unwrap();
+        });
+        thread.join().unwrap();
+        assert_eq!(semaphore.available(), 3);
+    });
+}
+
+#[test]
+fn events_oneshots_watches_and_barriers_wake_everyone() {
+    // Goal: each tells all who wait, wherever they wait. Method: rounds of all four between two cores and a thread.
+    check(|| {
+        runtime(2).run(|| {
+            for round in 0..rounds(200, 10_000) {
+                let event = Arc::new(SharedEvent::default());
+                let (one, other) = (Arc::clone(&event), Arc::clone(&event));
+                let there = spawn_on(1, move || one.wait().unwrap());
+                let outside = thread::spawn(move || other.wait().unwrap());
+                assert!(
+                    !event
+                        .wait_timeout(Duration::from_micros(round as u64 % 50))
+                        .unwrap()
+                );
+                event.set();
+                event.wait().unwrap();
+                there.join().unwrap();
+                coring_tests::until("the thread was woken", || outside.is_finished());
+
+                let (sender, receiver) = shared_oneshot();
+                drop(spawn_on(1, move || sender.send(round)));
+                assert_eq!(receiver.recv(), Ok(round));
+                let (sender, receiver) = shared_oneshot::<()>();
+                drop(spawn_on(1, move || drop(sender)));
+                assert_eq!(receiver.recv(), Err(OneshotError::Disconnected));
+
+                let watch = SharedWatch::new(0);
+                let mut reader = watch.subscribe();
+                let seen = spawn_on(1, move || {
+                    let mut last = 0;
+                    while last < 10 {
+                        reader.changed().unwrap();
+                        let now = reader.get();
+                        assert!(now > last);
+                        last = now;
+                    }
+                });
+                for value in 1..=10 {
+                    assert_eq!(watch.set(value), value - 1);
+                    coro::yield_now();
+                }
+                seen.join().unwrap();
+
+                let barrier = Arc::new(SharedBarrier::new(4));
+                let here = Arc::clone(&barrier);
+                let late = coro::spawn(move || here.wait());
+                coro::yield_now();
+                late.cancel();
+                assert!(late.join().unwrap().is_err(), "it has not come");
+                let meet = move |_| {
+                    let barrier = Arc::clone(&barrier);
+                    let two = coro::spawn({
+                        let barrier = Arc::clone(&barrier);
+                        move || usize::from(barrier.wait().unwrap())
+                    });
+                    usize::from(barrier.wait().unwrap()) + two.join().unwrap()
+                };
+                assert_eq!(
+                    call_all(meet).unwrap().iter().sum::<usize>(),
+                    1,
+                    "one is the last"
+                );
+            }
+        });
+    });
+}
+
+/// A value that must stay on its thread, and counts its drop there.
+struct Local {
+    thread: thread::ThreadId,
+    items: Rc<RefCell<Vec<usize>>>,
+    drops: Arc<AtomicUsize>,
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        assert_eq!(thread::current().id(), self.thread);
+        self.drops.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn shards_live_and_die_on_their_core() {
+    // Goal: each core has its own value, made and used and dropped there: by `stop`, or at the end of the runtime.
+    // Method: values that check their thread; both endings.
+    check(|| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&drops);
+        runtime(3).run(move || {
+            let make = move || {
+                let drops = Arc::clone(&counted);
+                Sharded::new(move |_| Local {
+                    thread: thread::current().id(),
+                    items: Rc::default(),
+                    drops: Arc::clone(&drops),
+                })
+                .unwrap()
+            };
+            let (stopped, left) = (make(), make());
+            for shards in [&stopped, &left] {
+                for core in 0..3 {
+                    for item in 0..core {
+                        shards
+                            .on(core, move |local| local.items.borrow_mut().push(item))
+                            .unwrap();
+                    }
+                }
+                let sizes = shards.map_reduce(
+                    |local| local.items.borrow().len(),
+                    Vec::new(),
+                    |mut all, one| {
+                        all.push(one);
+                        all
+                    },
+                );
+                assert_eq!(sizes.unwrap(), [0, 1, 2]);
+                assert!(shards.local().items.borrow().is_empty());
+            }
+            stopped.stop().unwrap();
+            assert_eq!(left.local().drops.load(Ordering::Relaxed), 3);
+        });
+        assert_eq!(drops.load(Ordering::Relaxed), 6);
+    });
+}
+
+#[test]
+fn one_core_sees_what_all_are_doing() {
+    // Goal: counters and coroutines of every core, by name, from one. Method: a named sleeper on core 1.
+    check(|| {
+        runtime(2).run(|| {
+            spawn_on(1, || {
+                let sleeper = coro::Builder::new().name("sleeper");
+                drop(sleeper.spawn(|| coro::sleep(Duration::MAX)).unwrap());
+            })
+            .join()
+            .unwrap();
+            coring_tests::until("it sleeps", || {
+                let dump = coring::dump_all().unwrap();
+                let waits = |info: &coro::CoroutineInfo| {
+                    info.name.as_deref() == Some("sleeper")
+                        && matches!(
+                            info.activity,
+                            coro::Activity::Waiting {
+                                what_for: "sleep",
+                                ..
+                            }
+                        )
+                };
+                assert_eq!(dump.len(), 2);
+                dump[1].iter().any(waits) && !dump[0].iter().any(waits)
+            });
+            let stats = coring::stats_all().unwrap();
+            assert_eq!((stats[0].core, stats[1].core), (0, 1));
+            assert!(stats[1].scheduler.live >= 2 && stats[1].scheduler.turns > 0);
+            assert_eq!(stats[1].inbox_lanes, 1, "only core 0 has sent to it");
+        });
+    });
+}
