@@ -68,7 +68,7 @@ fn thousands_of_connections_from_threads() {
     // in the same runtime: what the second time leaves behind is a leak.
     alone(|| {
         let (threads, each) = (4, 500);
-        let before = proc::fds();
+        let (before, start) = (proc::fds(), proc::rss_kib());
         let (send, addresses) = mpsc::channel();
         let (done, closed) = mpsc::channel();
         let clients = thread::spawn(move || {
@@ -98,6 +98,11 @@ fn thousands_of_connections_from_threads() {
             let (first, last) = (after[0], after[2]);
             assert_eq!(first.0, last.0, "descriptors stay the same: {after:?}");
             assert!(last.1 < first.1 + 4096, "memory stays the same: {after:?}");
+            // 2,000 stacks that were used for 32 KiB and more, each.
+            assert!(
+                last.1 < start + 16 * 1024,
+                "memory is given back: {start}, {after:?}"
+            );
         });
         clients.join().unwrap();
         assert_eq!(proc::fds(), before, "every descriptor is closed");
