@@ -7,11 +7,12 @@
 
 #![expect(unsafe_code, reason = "submits operations")]
 
+use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Output};
 
-use coring_uring::{Ring, SetupOptions, Token, Wait, op};
+use coring_uring::{Carries, RegisteredBuffers, Ring, SetupOptions, Token, Wait, op};
 
 /// What a child prints first: before it, the wrapper failed and not the child.
 const STARTED: &str = "the child runs";
@@ -76,6 +77,57 @@ fn child_drops_a_busy_ring() {
     );
     // SAFETY: the process ends before the buffer does.
     unsafe { ring.submit(read, Token::from_number(NonZeroUsize::MIN)) }.expect("there is room");
+}
+
+#[test]
+#[ignore = "a child of the other tests"]
+fn child_accepts_beyond_its_descriptors() {
+    println!("{STARTED}");
+    let mut ring = Ring::open(&SetupOptions::default()).expect("this test needs io_uring");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are descriptors");
+    let address = listener.local_addr().expect("it is bound");
+    let arm = |ring: &mut Ring| {
+        let sqe = op::net::accept_multishot(listener.as_raw_fd(), 0);
+        // SAFETY: an accept points at nothing, and its results are descriptors.
+        unsafe { ring.submit_multishot(sqe, Carries::Descriptors) }.expect("there is room")
+    };
+    let next = |ring: &mut Ring, op| loop {
+        if let Some(event) = ring.next_or_watch(op, Token::from_number(NonZeroUsize::MIN)) {
+            break event.completion.into_result();
+        }
+        ring.turn(Wait::Until(None), &mut |_| ()).expect("a turn");
+    };
+    let mut clients = vec![TcpStream::connect(address).expect("the first connects")];
+    let mut filler: Vec<_> = std::iter::from_fn(|| listener.try_clone().ok()).collect();
+    // One for another client and one for the first accept; none for the second.
+    filler.truncate(filler.len() - 2);
+    clients.push(TcpStream::connect(address).expect("the second connects"));
+    let op = arm(&mut ring);
+    let first = next(&mut ring, op);
+    let second = next(&mut ring, op).expect_err("no descriptor is left");
+    println!("first {}, second {second}", first.is_ok());
+    // The connection has stayed in the queue.
+    filler.clear();
+    let op = arm(&mut ring);
+    println!("then {}", next(&mut ring, op).is_ok());
+    ring.abandon(op);
+    ring.drain(u64::MAX, &mut |_| ())
+        .expect("an accept can be cancelled");
+}
+
+#[test]
+#[ignore = "a child of the other tests"]
+fn child_registers_buffers() {
+    println!("{STARTED}");
+    let mut ring = Ring::open(&SetupOptions::default()).expect("a ring fits");
+    match ring.register_buffers(64, 64 * 1024) {
+        Ok(_) => println!("registered 4 MiB"),
+        Err(error) => println!("refused: {error}"),
+    }
+    let fewer = ring.register_buffers(4, 4096);
+    println!("fewer {}", fewer.is_ok());
+    let buffers = RegisteredBuffers::unregistered(64, 64 * 1024).expect("there is memory");
+    println!("unregistered {}", buffers.available());
 }
 
 /// Runs a child with `wrapper` in front, and gives what it printed, on both streams; `None` if the wrapper cannot be
@@ -202,11 +254,36 @@ fn dropping_a_ring_with_operations_in_flight_ends_the_process() {
     );
 }
 
+#[test]
+fn an_accept_without_descriptors_ends_and_loses_no_connection() {
+    let child = "child_accepts_beyond_its_descriptors";
+    if let Some(text) = run(child, &["prlimit", "--nofile=64"]) {
+        assert!(text.contains("first true, second"), "{text}");
+        assert!(text.contains("(os error 24)"), "EMFILE: {text}");
+        assert!(text.contains("then true"), "{text}");
+    }
+}
+
+#[test]
+fn buffers_beyond_the_locked_memory_name_need_and_limit() {
+    // A ring fits into 1 MiB, and so do a few buffers.
+    if let Some(text) = with_locked_memory("child_registers_buffers", "1048576") {
+        assert!(
+            text.contains("4096 KiB") && text.contains("1024 KiB") && text.contains("ulimit -l"),
+            "{text}"
+        );
+        assert!(
+            text.contains("fewer true") && text.contains("unregistered 64"),
+            "{text}"
+        );
+    }
+}
+
 /// Rings are charged to the user unless one has CAP_IPC_LOCK, so the child runs as nobody.
-fn with_locked_memory(limit_bytes: &str) -> Option<String> {
+fn with_locked_memory(child: &str, limit_bytes: &str) -> Option<String> {
     let limit = format!("--memlock={limit_bytes}");
     run(
-        "child_opens",
+        child,
         &[
             "setpriv",
             "--reuid=65534",
@@ -220,7 +297,7 @@ fn with_locked_memory(limit_bytes: &str) -> Option<String> {
 
 #[test]
 fn a_tight_limit_on_locked_memory_gives_a_smaller_ring() {
-    if let Some(text) = with_locked_memory("32768") {
+    if let Some(text) = with_locked_memory("child_opens", "32768") {
         assert!(
             text.contains(OPENED) && !text.contains("256 and 2048"),
             "{text}"
@@ -230,7 +307,7 @@ fn a_tight_limit_on_locked_memory_gives_a_smaller_ring() {
 
 #[test]
 fn no_locked_memory_at_all_names_need_and_limit() {
-    if let Some(text) = with_locked_memory("4096") {
+    if let Some(text) = with_locked_memory("child_opens", "4096") {
         assert!(
             text.contains("8 KiB") && text.contains("4 KiB") && text.contains("ulimit -l"),
             "{text}"

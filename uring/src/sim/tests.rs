@@ -4,6 +4,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "patterns of bytes")]
 
 mod differential;
+mod multishot;
 
 use std::num::NonZeroUsize;
 
