@@ -24,6 +24,7 @@
 use crate::mailbox::{Completer, RemoteError, RemoteHandle, Stop, WaitQueue, packet};
 use crate::per_core;
 use crate::per_core::affinity;
+use crate::report;
 use coring_coro::wait::Refusal;
 use std::collections::VecDeque;
 use std::fmt;
@@ -279,8 +280,8 @@ fn run<T>(f: impl FnOnce() -> T, completer: Completer<T>) -> bool {
     let outcome = catch_unwind(AssertUnwindSafe(f));
     let panicked = outcome.is_err();
     // A result that nobody waits for is dropped here, and its drop may panic too.
-    let told = AssertUnwindSafe(|| completer.complete(outcome.map_err(RemoteError::Panicked)));
-    panicked | catch_unwind(told).is_err()
+    let told = report::contain(|| completer.complete(outcome.map_err(RemoteError::Panicked)));
+    panicked | !told
 }
 
 /// Why a job was not queued.
@@ -439,9 +440,9 @@ impl Pool {
             });
             if left.is_zero() {
                 let left_behind = state.stats.threads;
-                eprintln!(
-                    "coring: {left_behind} blocking calls did not return in time; their threads are abandoned"
-                );
+                report::say(format_args!(
+                    "{left_behind} blocking calls did not return in time; their threads are abandoned"
+                ));
                 return;
             }
             let woken = self.ended.wait_timeout(state, left);

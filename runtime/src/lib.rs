@@ -54,9 +54,9 @@ pub mod io;
 pub mod logging;
 pub mod mailbox;
 pub mod net;
-mod panic_report;
 mod per_core;
 pub mod process;
+mod report;
 mod runtime;
 mod sharded;
 pub mod signal;
@@ -169,11 +169,4 @@ pub fn stats_all() -> Result<Vec<CoreStats>, RemoteError> {
 /// ```
 pub fn dump_all() -> Result<Vec<Vec<coro::CoroutineInfo>>, RemoteError> {
     call_all(|_| coro::dump())
-}
-
-/// A broken invariant of the runtime: says so and ends the process, rather than limp on.
-#[cold]
-fn fatal(what: std::fmt::Arguments<'_>) -> ! {
-    eprintln!("coring: fatal: {what}");
-    std::process::abort()
 }

@@ -174,7 +174,7 @@ fn write_through(ring: &mut Ring, file: &File, block: &[u8]) -> io::Result<usize
     let op = unsafe { ring.submit(sqe, Token::from_number(NonZeroUsize::MIN)) }?;
     loop {
         if let Err(error) = ring.turn(Wait::Until(None), &mut |_token| {}) {
-            crate::fatal(format_args!("the log's ring cannot be entered: {error}"));
+            crate::report::fatal(format_args!("the log's ring cannot be entered: {error}"));
         }
         if let Some(completion) = ring.take(op) {
             return completion.into_result().map(|written| written as usize);

@@ -28,6 +28,7 @@ use crate::blocking::PoolConfig;
 use crate::mailbox::Cluster;
 use crate::per_core::affinity::Pinned;
 use crate::per_core::{Core, CoreConfig};
+use crate::report;
 use coring_coro as coro;
 use coring_uring::{SetupError, UnknownFeature, monotonic_ns};
 use std::fmt;
@@ -177,7 +178,7 @@ impl Runtime {
     }
 
     pub(crate) fn start(plan: Plan) -> Result<Self, StartError> {
-        crate::panic_report::install();
+        report::install_panic_hook();
         let cluster = Cluster::new(plan.cores, plan.inbox_capacity, plan.pool.clone());
         let core = Core::open(0, &cluster, &plan.core)
             .map_err(|source| StartError::Ring { core: 0, source })?;
@@ -351,9 +352,9 @@ impl Others {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     for (core, _thread) in self.threads.drain(..) {
-                        eprintln!(
-                            "coring: core {core} did not stop in time: a coroutine on it does not wait; abandoned"
-                        );
+                        report::say(format_args!(
+                            "core {core} did not stop in time: a coroutine on it does not wait; abandoned"
+                        ));
                     }
                 }
             }
@@ -374,7 +375,7 @@ impl AbortOnUnwind {
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        crate::fatal(format_args!(
+        report::fatal(format_args!(
             "the loop of core {} panicked: this is a bug in coring",
             self.0
         ));
@@ -428,10 +429,10 @@ fn abandon(core: Core, survivors: &[String]) {
         core.engine().index(),
         core.engine().ring().borrow().in_flight(),
     );
-    eprintln!(
-        "coring: core {index} did not stop in time; abandoned with {operations} operations in flight and:"
-    );
+    report::say(format_args!(
+        "core {index} did not stop in time; abandoned with {operations} operations in flight and:"
+    ));
     survivors
         .iter()
-        .for_each(|name| eprintln!("coring:   coroutine {name}"));
+        .for_each(|name| report::say(format_args!("  coroutine {name}")));
 }

@@ -367,3 +367,20 @@ fn files_travel() {
         drop(File::from(stds));
     });
 }
+
+#[test]
+fn a_dropped_pipe_is_closed_at_once() {
+    // Goal: whoever reads the other end of a pipe sees its end when ours is dropped, not when the core next submits.
+    // Method: the same coroutine drops the writing end and then reads with std, which blocks the core.
+    check(|| {
+        runtime(1).run(|| {
+            let (mut reader, writer) = io::pipe().unwrap();
+            let mut ours = File::from(OwnedFd::from(writer));
+            ours.write_all(b"last words").unwrap();
+            drop(ours);
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "last words");
+        });
+    });
+}

@@ -9,7 +9,8 @@ fn impossible_limits_are_named() {
     // Goal: a limit that would abort, wrap around or never run anything is refused by name, before anything starts.
     // Method: one wrong value at a time.
     check(|| {
-        let wrong: [(&str, fn(Builder) -> Builder); 9] = [
+        type Spoil = fn(Builder) -> Builder;
+        let wrong: [(&str, Spoil); 9] = [
             ("cores", |builder| builder.cores(0)),
             ("cores", |builder| builder.cores(usize::MAX)),
             ("guard_bytes", |builder| builder.guard_bytes(usize::MAX)),

@@ -228,3 +228,22 @@ fn mains_panic_comes_out_after_all_has_stopped() {
         }
     });
 }
+
+#[test]
+#[expect(unsafe_code, reason = "puts a broken pipe in the place of stderr")]
+fn a_panic_while_stderr_is_broken() {
+    // Goal: the report of a panic that nobody can read is no second panic: the coroutine ends, the process goes on.
+    // Method: stderr is a pipe whose reader has gone, in a process of its own.
+    use std::os::fd::AsRawFd;
+    alone(|| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        // SAFETY: both are open, and nobody owns descriptor 2.
+        let outcome = unsafe { libc::dup2(writer.as_raw_fd(), 2) };
+        assert_eq!(outcome, 2);
+        runtime(1).run(|| {
+            let handle = coro::spawn(|| panic!("unheard"));
+            assert!(matches!(handle.join(), Err(JoinError::Panicked(_))));
+        });
+    });
+}

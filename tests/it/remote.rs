@@ -1,7 +1,7 @@
 //! Work on other cores: it arrives in order, once, with its result or its panic; and when it cannot, that is told.
 
 use coring::{RemoteError, RemoteHandle, TrySpawnOnError, coro, spawn_on, try_spawn_on};
-use coring_tests::{builder, check, rounds, runtime};
+use coring_tests::{builder, check, note, rounds, runtime};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -408,6 +408,45 @@ fn bad_news_finds_a_full_inbox() {
             assert_eq!(refused.count(), 4, "each of them is told");
             finished.join().unwrap();
             blocker.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_sender_that_computes_holds_nobody_asleep() {
+    // Goal: who sends to a sleeping core wakes it at once, even if the sender's coroutine never gives its core back.
+    // Method: core 0 sends to core 1 and blocks its thread until core 1 has answered by way of std.
+    check(|| {
+        runtime(2).run(|| {
+            for round in 0..rounds(200, 5000) {
+                note(format!("round {round}"));
+                let (sender, receiver) = std::sync::mpsc::channel();
+                drop(coring::spawn_on(1, move || sender.send(round)));
+                assert_eq!(receiver.recv_timeout(Duration::from_secs(5)), Ok(round));
+            }
+        });
+    });
+}
+
+#[test]
+fn a_destructor_that_panics_where_it_cannot_be_started() {
+    // Goal: a closure that the other core cannot start is dropped there, outside of any coroutine; a panic in its
+    // destructor is the user's and ends neither that core nor the process.
+    // Method: a capture that panics when dropped, sent to a core that has all the coroutines it may; it works on.
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a destructor's panic, on purpose");
+        }
+    }
+    check(|| {
+        builder(2).max_coroutines(1).build().unwrap().run(|| {
+            let stays = coring::spawn_on(1, || coro::sleep(Duration::from_millis(50)));
+            let bomb = Bomb;
+            let failed = coring::spawn_on(1, move || drop(bomb));
+            assert!(failed.join().is_err());
+            stays.join().unwrap();
+            assert_eq!(coring::spawn_on(1, || 7).join().unwrap(), 7);
         });
     });
 }

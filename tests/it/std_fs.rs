@@ -154,7 +154,7 @@ fn metadata_is_stds() {
         with_scratch(|scratch| {
             let file = scratch.join("file");
             fs::write(&file, vec![1; 12_345]).unwrap();
-            std::fs::set_permissions(&file, PermissionsExt::from_mode(0)).unwrap();
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o0)).unwrap();
             for path in [
                 &*file,
                 scratch,

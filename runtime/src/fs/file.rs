@@ -15,7 +15,7 @@ use crate::per_core;
 use coring_uring::op;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -295,13 +295,26 @@ fn count<T>(buffers: &[T]) -> u32 {
     u32::try_from(buffers.len().min(1024)).expect("at most 1,024")
 }
 
-/// Closing may flush, which may wait for a device or a server: on a core the ring does it, in order with what was
-/// submitted before. An error is lost, as with std; `sync_all` tells.
+fn is_regular(fd: BorrowedFd<'_>) -> bool {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the place is writable and large enough.
+    let outcome = unsafe { libc::fstat(fd.as_raw_fd(), status.as_mut_ptr()) };
+    if outcome != 0 {
+        return false;
+    }
+    // SAFETY: fstat succeeded, so it has filled it.
+    let status = unsafe { status.assume_init() };
+    status.st_mode & libc::S_IFMT == libc::S_IFREG
+}
+
+/// Closing a file may flush, which may wait for a device or a server: on a core the ring does it, in order with what
+/// was submitted before. An error is lost, as with std; `sync_all` tells. What is no regular file - a pipe, say, whose
+/// reader waits for our end to go - is closed at once.
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: this is the drop: the descriptor is taken once.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-        let Some(engine) = per_core::current() else {
+        let Some(engine) = per_core::current().filter(|_| is_regular(fd.as_fd())) else {
             return drop(fd);
         };
         let sqe = op::fs::close(fd.as_raw_fd());

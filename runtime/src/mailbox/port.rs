@@ -24,6 +24,7 @@ use super::lanes::{Lanes, Round};
 use super::remote::Start;
 use super::waiter::Waiter;
 use super::wake_list::WakeList;
+use crate::report;
 use coring_uring::Doorbell;
 use std::sync::OnceLock;
 
@@ -123,12 +124,9 @@ impl Port {
         let Some(doorbell) = self.doorbell.get() else {
             return;
         };
-        // A core rings with what it submits at the end of its turn. Its ring is borrowed only while completions are
-        // handed out, which wakes nobody on another core but may free something that does.
-        match crate::per_core::current().map(|engine| engine.ring().try_borrow_mut()) {
-            Some(Ok(mut ring)) => ring.ring_doorbell(doorbell),
-            _ => doorbell.ring(),
-        }
+        // At once, and not with what this core submits at the end of its turn: whoever took the flag is the only one
+        // to ring, and a coroutine that computes on would keep a core asleep that others have sent to as well.
+        doorbell.ring();
     }
 
     /// Step 1 and 2 of the receiver.
@@ -169,7 +167,8 @@ impl Port {
             let Some(message) = (unsafe { self.inbox.pop(round) }) else {
                 break;
             };
-            deliver(message);
+            // What cannot be started, or is dropped unsent, drops its captures here; their panic must not end the loop.
+            report::contain(|| deliver(message));
         }
     }
 

@@ -219,13 +219,6 @@ impl Engine {
         settled.unwrap_or(false)
     }
 
-    /// Submits what the last turn has queued. A core that leaves its loop must: a ring of another core's bell that
-    /// stays behind in our queue is a wake-up lost.
-    pub(crate) fn flush(&self) {
-        let _current = self.enter();
-        self.turn_ring(Wait::Submit);
-    }
-
     fn drain_inbox(&self, scheduler: &Scheduler) {
         let port = self.cluster.port(self.index);
         port.take_alert();
@@ -237,7 +230,7 @@ impl Engine {
         let outcome = self.ring.borrow_mut().turn(wait, &mut wake);
         if let Err(error) = outcome {
             // A ring that cannot be entered has operations in flight that will never be reaped.
-            crate::fatal(format_args!(
+            crate::report::fatal(format_args!(
                 "core {} cannot enter its ring: {error}",
                 self.index
             ));
