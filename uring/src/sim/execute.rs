@@ -144,7 +144,9 @@ impl World {
                 self.first_provided(ring, &sqe)?;
             }
             RECV if is_multishot => return Err(libc::EINVAL),
-            ACCEPT if is_multishot => op.shoots = true,
+            // The descriptor is looked for before the connection.
+            ACCEPT if self.descriptors.len() >= self.descriptor_limit => return Err(libc::EMFILE),
+            ACCEPT => op.shoots = is_multishot,
             POLL_ADD if sqe.len & raw::POLL_MULTISHOT != 0 => return Err(libc::EINVAL),
             READ_FIXED | WRITE_FIXED => {
                 let (address, length) = (sqe.addr, sqe.len as usize);

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Backend, BufferRing, CQE_F_NOTIF, Carries, Event, PooledBuffer};
 
-const BUFFERS: u16 = 4;
+const BUFFERS: u16 = 2;
 const BUFFER_BYTES: usize = 16;
 
 fn submit_multishot<B: Backend>(ring: &mut Ring<B>, sqe: Sqe, carries: Carries) -> OpId {
@@ -215,7 +215,7 @@ fn compare(steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn simulated_receives_agree_with_the_running_kernel(steps in steps()) {
