@@ -34,7 +34,7 @@ use coring_uring::{SetupError, UnknownFeature, monotonic_ns};
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -404,14 +404,13 @@ fn retire(core: Core, grace: Duration) {
     });
     let survivors = core.scheduler().survivors();
     if survivors.is_empty() {
-        let dropped = catch_unwind(AssertUnwindSafe(|| core.engine().drop_shards()));
-        if dropped.is_err() {
-            eprintln!(
-                "coring: a value of a `Sharded` panicked while it was dropped at the end of its core"
-            );
+        let dropped = report::contain(|| core.engine().drop_shards());
+        if !dropped {
+            report::say(format_args!(
+                "a value of a `Sharded` panicked while it was dropped at the end of its core"
+            ));
         }
     }
-    core.engine().flush();
     // What is left in flight belongs to nobody who waits: closes and cancels. It ends at once or not at all.
     let drained = survivors.is_empty()
         && core.drain_ring(deadline_ns.max(monotonic_ns().saturating_add(CANCEL_AGAIN_NS)));
