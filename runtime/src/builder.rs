@@ -29,6 +29,7 @@ const MOST_STACK_BYTES: usize = 1 << 30;
 /// | [`inbox_capacity`](Self::inbox_capacity) a pair of cores | 256 | `spawn_on` waits, `try_spawn_on` gives the closure back |
 /// | [`sq_entries`](Self::sq_entries) a core | 256 | the batch is submitted early |
 /// | [`cq_entries`](Self::cq_entries) a core | 2,048 | completions wait in the kernel |
+/// | [`receive_pool`](Self::receive_pool) a core | 256 of 4 KiB | a receive takes memory from the heap |
 /// | [`io_workers`](Self::io_workers) a core | 4 and 16 | operations queue in the kernel |
 /// | [`blocking_threads`](Self::blocking_threads) | 64 | calls queue |
 /// | [`blocking_queue`](Self::blocking_queue) | 1,024 | `blocking` waits, `try_spawn_blocking` gives the closure back |
@@ -56,6 +57,7 @@ pub struct Builder {
     spin: Option<Duration>,
     inbox_capacity: usize,
     io_workers: (u32, u32),
+    receive_pool: (u16, usize),
     shutdown_grace: Duration,
     blocking: (usize, usize, Duration),
     time_slice: Duration,
@@ -77,6 +79,7 @@ impl Builder {
             spin: None,
             inbox_capacity: 256,
             io_workers: (4, 16),
+            receive_pool: (256, 4096),
             shutdown_grace: Duration::from_secs(10),
             blocking: (64, 1024, Duration::from_secs(10)),
             time_slice: Duration::from_micros(200),
@@ -114,6 +117,13 @@ impl Builder {
     /// first one.
     pub fn inbox_capacity(mut self, messages: usize) -> Self {
         self.inbox_capacity = messages;
+        self
+    }
+
+    /// Buffers that pooled receives (`TcpStream::recv_buffer`) share on one core, and the bytes of each. Default 256 of
+    /// 4 KiB. Made when the first such receive asks for them.
+    pub fn receive_pool(mut self, buffers: u16, bytes: usize) -> Self {
+        self.receive_pool = (buffers, bytes);
         self
     }
 
@@ -246,6 +256,13 @@ impl Builder {
                 "at least 1 (the main closure is one) and at most 268,435,456",
             );
         }
+        let (buffers, bytes) = self.receive_pool;
+        if !buffers.is_power_of_two() || buffers > 1 << 15 || !(1..=1 << 24).contains(&bytes) {
+            return invalid(
+                "receive_pool",
+                "a power of two up to 32,768, of 1 byte to 16 MiB each",
+            );
+        }
         if self.stack.guard_bytes > MOST_STACK_BYTES {
             return invalid("guard_bytes", "at most 1 GiB");
         }
@@ -301,6 +318,7 @@ impl Builder {
             ring,
             spin,
             io_workers: self.io_workers,
+            receive_pool: self.receive_pool,
             worker_cpus: cpus,
         };
         let (inbox_capacity, grace) = (self.inbox_capacity, self.shutdown_grace);

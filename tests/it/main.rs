@@ -26,6 +26,7 @@ mod shutdown;
 mod tcp;
 mod time;
 
+mod net_races;
 mod std_fs;
 mod std_process;
 mod std_tcp;

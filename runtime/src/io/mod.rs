@@ -26,16 +26,19 @@
 pub(crate) mod net;
 mod pipe;
 mod poll;
+mod pooled;
 mod stdio;
 pub(crate) mod stream;
 
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use poll::{Interest, Readiness, poll_fd};
+pub use pooled::RecvBuffer;
+pub(crate) use pooled::recv_pooled;
 pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 
 use crate::per_core;
 use coring_coro::wait::{self, Alarm, Interrupt, Refusal};
-use coring_uring::{Sqe, Token};
+use coring_uring::{Completion, Sqe, Token};
 use std::fmt;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -205,6 +208,22 @@ pub(crate) unsafe fn perform_open(
 /// As [`perform_within`].
 #[inline]
 unsafe fn perform_once(sqe: Sqe, what_for: &'static str, limit: Limit<'_>) -> io::Result<u32> {
+    // SAFETY: passed on to the caller.
+    let (completion, cancelling) = unsafe { complete_once(sqe, what_for, limit) }?;
+    result_of(completion, cancelling)
+}
+
+/// Does an operation once, and gives back all that its completion says, and whether we asked it to end.
+///
+/// # Safety
+///
+/// As [`perform_within`].
+#[inline]
+unsafe fn complete_once(
+    sqe: Sqe,
+    what_for: &'static str,
+    limit: Limit<'_>,
+) -> io::Result<(Completion, bool)> {
     let Some(engine) = per_core::current() else {
         return Err(refused(Refusal::Outside));
     };
@@ -224,6 +243,11 @@ unsafe fn perform_once(sqe: Sqe, what_for: &'static str, limit: Limit<'_>) -> io
             ring.cancel(op);
         }
     };
+    Ok((completion, cancelling))
+}
+
+#[inline]
+fn result_of(completion: Completion, cancelling: bool) -> io::Result<u32> {
     match u32::try_from(completion.result) {
         Ok(result) => Ok(result),
         Err(_) => Err(failed(-completion.result, cancelling)),

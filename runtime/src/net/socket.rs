@@ -5,7 +5,7 @@
 //! socket and not to the handle: clones made by `try_clone` share them. A socket without limits pays one load.
 
 use crate::io::net as operations;
-use crate::io::within;
+use crate::io::{RecvBuffer, recv_pooled, within};
 use socket2::{SockAddr, SockRef};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
@@ -117,6 +117,12 @@ impl Socket {
     pub(crate) fn recv(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
         within(self.read_timeout(), |limit| {
             operations::recv(self.fd.as_fd(), buffer, flags, limit)
+        })
+    }
+
+    pub(crate) fn recv_pooled(&self) -> io::Result<RecvBuffer> {
+        within(self.read_timeout(), |limit| {
+            recv_pooled(self.fd.as_fd(), limit)
         })
     }
 
@@ -362,6 +368,34 @@ macro_rules! descriptor {
 /// `Read` and `Write` of a stream and of a reference to it.
 macro_rules! stream_traits {
     ($type:ident) => {
+        impl $type {
+            /// Receives into a buffer of the core's pool, which is picked when bytes arrive: a connection that waits
+            /// holds none. Empty at the end of the stream.
+            ///
+            /// For many connections that are mostly idle. A busy one is served as well by a `read` into a buffer of
+            /// its own. The pool is bounded (`Builder::receive_pool`); when it is empty the bytes come in memory of
+            /// their own.
+            ///
+            /// # Parks
+            ///
+            /// Until at least one byte is there, or the peer has ended its side. The read timeout counts.
+            ///
+            /// # Cancellation
+            ///
+            /// As for a read: bytes that were received at that very moment are returned, others stay in the socket.
+            ///
+            /// # Errors
+            ///
+            /// As recv(2).
+            ///
+            /// # Source
+            ///
+            /// `IORING_OP_RECV` with a provided buffer ring, Linux 5.19.
+            pub fn recv_buffer(&self) -> io::Result<crate::io::RecvBuffer> {
+                self.socket.recv_pooled()
+            }
+        }
+
         /// Parks until at least one byte is there; 0 means that the peer has ended its side. Errors as recv(2). When
         /// cancelled, the error is one for which [`is_cancelled`](crate::io::is_cancelled) holds; bytes stay in the
         /// socket. `IORING_OP_RECV`, Linux 5.6.

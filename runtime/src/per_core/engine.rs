@@ -23,9 +23,9 @@ use super::idle::Window;
 use crate::mailbox::{Cluster, Round, Waiter};
 use coring_coro::wait;
 use coring_coro::{Builder, Driver, Scheduler, SchedulerStats};
-use coring_uring::{Ring, RingStats, Token, Wait, monotonic_ns};
+use coring_uring::{BufferRing, Ring, RingStats, Token, Wait, monotonic_ns};
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::hint::spin_loop;
 use std::ptr::NonNull;
@@ -52,6 +52,9 @@ pub(crate) struct Engine {
     /// The scheduler whose turn was on last; a core may have been moved since then.
     scheduler: Cell<Option<NonNull<Scheduler>>>,
     inbox_round: RefCell<Round>,
+    /// What pooled receives pick from: `None` inside when the kernel has none to give. Made when first asked for.
+    receive_buffers: OnceCell<Option<BufferRing>>,
+    receive_pool: (u16, usize),
     waiters: RefCell<Vec<Arc<Waiter>>>,
     /// The core's values of each [`Sharded`](crate::Sharded).
     shards: RefCell<HashMap<u64, Rc<dyn Any>>>,
@@ -111,7 +114,13 @@ impl Drop for Entered {
 }
 
 impl Engine {
-    pub(super) fn new(index: usize, ring: Ring, cluster: Arc<Cluster>, spin: Duration) -> Self {
+    pub(super) fn new(
+        index: usize,
+        ring: Ring,
+        cluster: Arc<Cluster>,
+        spin: Duration,
+        receive_pool: (u16, usize),
+    ) -> Self {
         Self {
             index,
             ring: RefCell::new(ring),
@@ -122,6 +131,8 @@ impl Engine {
             spins: Cell::new(0),
             scheduler: Cell::new(None),
             inbox_round: RefCell::default(),
+            receive_buffers: OnceCell::new(),
+            receive_pool,
             waiters: RefCell::default(),
             shards: RefCell::default(),
         }
@@ -149,6 +160,21 @@ impl Engine {
     #[inline(always)]
     pub(crate) fn ring(&self) -> &RefCell<Ring> {
         &self.ring
+    }
+
+    /// The core's pool of receive buffers, if it can have one.
+    pub(crate) fn receive_buffers(&self) -> Option<&BufferRing> {
+        let make = || {
+            let (buffers, bytes) = self.receive_pool;
+            let made = self.ring.borrow_mut().provide_buffers(buffers, bytes);
+            made.ok()
+        };
+        self.receive_buffers.get_or_init(make).as_ref()
+    }
+
+    /// Bytes of one receive buffer.
+    pub(crate) fn receive_bytes(&self) -> usize {
+        self.receive_pool.1
     }
 
     /// What the core's ring and its idle moments have counted.

@@ -34,6 +34,8 @@ pub(crate) struct CoreConfig {
     pub(crate) ring: SetupOptions,
     pub(crate) spin: Duration,
     pub(crate) io_workers: (u32, u32),
+    /// Receive buffers, and the bytes of each.
+    pub(crate) receive_pool: (u16, usize),
     /// The CPUs for the kernel's I/O worker threads: all allowed ones, not only the one the core is pinned to.
     pub(crate) worker_cpus: Vec<usize>,
 }
@@ -64,7 +66,13 @@ impl Core {
             let _ = ring.set_worker_affinity(&config.worker_cpus);
         }
         cluster.port(index).connect(ring.doorbell());
-        let engine = Box::new(Engine::new(index, ring, Arc::clone(cluster), config.spin));
+        let engine = Box::new(Engine::new(
+            index,
+            ring,
+            Arc::clone(cluster),
+            config.spin,
+            config.receive_pool,
+        ));
         let log = u32::try_from(index)
             .ok()
             .and_then(|index| coring_logger::register_core(index).ok());
