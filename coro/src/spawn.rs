@@ -307,6 +307,7 @@ where
         Some(group) if group.scheduler == this.id => group.index,
         Some(_) => return Err(SpawnError::UnknownGroup),
     };
+    let queue = &this.groups.get(group).ready;
     let (slot, sampled) = this.slab.borrow_mut().acquire(builder.stack_bytes)?;
     let control = slot.control;
     let bytes = size_of::<Packet<F, T>>();
@@ -322,7 +323,6 @@ where
             closure: ManuallyDrop::new(f),
         })
     };
-    let queue = &this.groups.get(group).ready;
     let id = this.next_id();
     let place_in_group = (NonNull::from(queue), group);
     let block = ControlBlock::new(

@@ -28,6 +28,7 @@ use super::ReadyQueue;
 use crate::spawn::SpawnError;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 /// How far a latency group may be ahead of its fair share and still run first.
@@ -47,11 +48,13 @@ pub struct GroupConfig {
     pub latency: bool,
 }
 
-/// Names a scheduling group of one scheduler; given to [`Builder::group`](crate::Builder::group).
+/// Names a scheduling group of one scheduler; given to [`Builder::group`](crate::Builder::group). `!Send`: the number
+/// of a scheduler is unique on its thread only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     pub(crate) scheduler: u64,
     pub(crate) index: u8,
+    pub(crate) on_its_thread: PhantomData<*const ()>,
 }
 
 /// What a group has used so far.

@@ -43,6 +43,7 @@ use current::Entered;
 use group::{GroupState, Groups};
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 /// Coroutines a turn may run when fewer were ready at its start: keeps the cost of a turn (a clock reading, a
@@ -299,7 +300,8 @@ impl Scheduler {
             panicked: Cell::new(0),
             turns: Cell::new(0),
             switches: Cell::new(0),
-            time_slice_ns: config.time_slice_ns,
+            // A slice of nothing would let nobody run.
+            time_slice_ns: config.time_slice_ns.max(1),
             turn_started_ns: Cell::new(0),
             pace: Pace::default(),
             select_turn: Cell::new(0),
@@ -376,6 +378,7 @@ impl Scheduler {
                 let urgent = || shared.groups.is_urgent();
                 self.run_batch(driver, &group.ready, batch, started_ns, entered, urgent)
             };
+            entered.clear_coroutine();
             let before_ns = std::mem::replace(&mut now_ns, driver.now());
             let run_ns = now_ns.saturating_sub(before_ns);
             shared.groups.charge(group, run_ns, batch_ran);
@@ -455,10 +458,14 @@ impl Scheduler {
             let outcome = switch.resume(());
             ran += 1;
             if let corosensei::CoroutineResult::Return(()) = outcome {
+                entered.clear_coroutine();
                 self.finish(control);
             }
-            let slice_is_over =
-                || driver.now().saturating_sub(started_ns) >= self.shared().time_slice_ns;
+            let slice_is_over = || {
+                // The driver may ask who is current: that is nobody, here on the loop's own stack.
+                entered.clear_coroutine();
+                driver.now().saturating_sub(started_ns) >= self.shared().time_slice_ns
+            };
             if urgent() || (ran & SLICE_CHECK_MASK == 0 && slice_is_over()) {
                 break;
             }
@@ -566,6 +573,7 @@ impl Shared {
         Ok(Group {
             scheduler: self.id,
             index,
+            on_its_thread: PhantomData,
         })
     }
 

@@ -156,3 +156,40 @@ fn groups_are_bounded_and_belong_to_one_scheduler() {
     let foreign = other.spawn(Builder::new().group(last.unwrap()), || ());
     assert!(matches!(foreign, Err(coro::SpawnError::UnknownGroup)));
 }
+
+/// Goal: a group cannot be named on another thread, where its scheduler's number may be somebody else's.
+#[test]
+fn a_group_stays_on_its_thread() {
+    use std::marker::PhantomData;
+    trait OrNot {
+        const IS_SEND: bool = false;
+    }
+    impl<T> OrNot for T {}
+    struct Probe<T>(PhantomData<T>);
+    // Found before the trait's, where it applies.
+    impl<T: Send> Probe<T> {
+        const IS_SEND: bool = true;
+    }
+    const { assert!(Probe::<u8>::IS_SEND) };
+    const { assert!(!Probe::<coro::Group>::IS_SEND) };
+}
+
+/// Goal: a time slice of nothing still runs something, with one group and with several.
+#[test]
+fn a_time_slice_of_nothing_makes_progress() {
+    for groups in [0, 2] {
+        let scheduler = Scheduler::new(SchedulerConfig {
+            time_slice_ns: 0,
+            ..SchedulerConfig::default()
+        });
+        for _ in 0..groups {
+            scheduler.add_group(config("more", 100, false)).unwrap();
+        }
+        let handle = scheduler.spawn(Builder::new(), || 1).unwrap();
+        let driver = WorkClock::default();
+        for _ in 0..10 {
+            scheduler.turn(&driver);
+        }
+        assert!(handle.is_finished(), "with {groups} more groups");
+    }
+}

@@ -238,3 +238,37 @@ fn now_comes_from_the_driver() {
     scheduler.run(&Fixed, |_| handle.is_finished());
     assert_eq!(handle.join().unwrap().as_ns(), 77);
 }
+
+/// Goal: the clock, which a driver reads on the loop's own stack between two switches, is outside of all
+/// coroutines: the one that has just run may have ended. Method: a driver that asks who is current.
+#[test]
+fn the_loop_itself_is_no_coroutine() {
+    #[derive(Default)]
+    struct Curious(Cell<u64>, Cell<u64>);
+    impl Driver for Curious {
+        fn now(&self) -> u64 {
+            self.0.set(self.0.get() + 1);
+            self.1
+                .set(self.1.get() + u64::from(coro::current_id().is_some()));
+            self.0.get()
+        }
+        fn poll(&self, _: &Scheduler) {}
+        fn park(&self, _: &Scheduler, _: Option<u64>) {}
+    }
+    let (single, several) = (scheduler(), scheduler());
+    let group = coro::GroupConfig {
+        name: "other".into(),
+        shares: 100,
+        latency: false,
+    };
+    several.add_group(group).unwrap();
+    for scheduler in [single, several] {
+        let driver = Curious::default();
+        for _ in 0..100 {
+            drop(scheduler.spawn(Builder::new(), coro::yield_now).unwrap());
+        }
+        scheduler.run(&driver, |scheduler| scheduler.live() == 0);
+        assert!(driver.0.get() > 10, "the clock was read between switches");
+        assert_eq!(driver.1.get(), 0, "readings that had a current coroutine");
+    }
+}
