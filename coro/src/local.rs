@@ -1,10 +1,11 @@
 //! Coroutine-locals: what `thread_local!` is to a thread.
 //!
-//! A key is a static; its address is its name. A coroutine's values hang in a list from its control block, newest
+//! A key is a static; its address is its name, together with the type of its values: a linker may merge constants
+//! that look alike, and what is found by a key must have its type. A coroutine's values hang in a list from its control block, newest
 //! first, one heap allocation each, made at first use:
 //!
 //! ```text
-//!   control block --> Entry { key, value } --> Entry { key, value } --> nothing
+//!   control block --> Entry { name, value } --> Entry { name, value } --> nothing
 //! ```
 //!
 //! A lookup walks the list: for the handful of keys a program has, that beats a map. The values are dropped when
@@ -17,6 +18,7 @@
 
 use crate::coroutine::ControlBlock;
 use crate::scheduler::current;
+use std::any::TypeId;
 use std::cell::Cell;
 use std::fmt;
 use std::ptr::NonNull;
@@ -74,9 +76,12 @@ struct Entry<T> {
     value: T,
 }
 
+/// What tells keys apart: the address of the key and the type of its values.
+type Name = (*const (), TypeId);
+
 /// The part of an entry that does not depend on its type. First in it, so that a pointer to one is one to the other.
 pub(crate) struct Header {
-    key: *const (),
+    name: Name,
     next: Option<NonNull<Header>>,
     drop: unsafe fn(NonNull<Header>),
 }
@@ -98,12 +103,12 @@ impl Locals {
         self.first.get().is_none()
     }
 
-    fn find(&self, key: *const ()) -> Option<NonNull<Header>> {
+    fn find(&self, name: Name) -> Option<NonNull<Header>> {
         let mut next = self.first.get();
         while let Some(entry) = next {
             // SAFETY: entries on the list are alive; only this coroutine uses them.
             let header = unsafe { entry.as_ref() };
-            if header.key == key {
+            if header.name == name {
                 return Some(entry);
             }
             next = header.next;
@@ -167,15 +172,15 @@ impl<T: 'static> LocalKey<T> {
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, LocalAccessError> {
         let block = current().ok_or(LocalAccessError)?;
         let locals = &block.locals;
-        let key = std::ptr::from_ref(self).cast();
-        let header = match locals.find(key) {
+        let name = (std::ptr::from_ref(self).cast(), TypeId::of::<T>());
+        let header = match locals.find(name) {
             Some(header) => header,
             None if block.locals_closed.get() => return Err(LocalAccessError),
             None => {
                 // Before it is linked: the initialiser may use other keys, and itself at its own peril.
                 let value = (self.init)();
                 let header = Header {
-                    key,
+                    name,
                     next: locals.first.get(),
                     drop: drop_entry::<T>,
                 };
@@ -184,7 +189,7 @@ impl<T: 'static> LocalKey<T> {
                 entry.cast()
             }
         };
-        // SAFETY: an entry with our key was made by us, with our type.
+        // SAFETY: an entry of that name was made here, with the type that is part of the name.
         let value = unsafe { &raw const (*header.cast::<Entry<T>>().as_ptr()).value };
         // SAFETY: the entry lives until the coroutine's closure has ended, and `f` runs inside it; values are only
         // handed out as shared references.

@@ -43,7 +43,7 @@ const FRESH_SAMPLE_INTERVAL: u32 = 64;
 pub struct StackConfig {
     /// Usable bytes of a stack by default, rounded up to pages. Committed lazily.
     pub stack_bytes: usize,
-    /// Bytes of the guard below each stack, at least 64 KiB, rounded up to pages.
+    /// Bytes of the guard below each stack, 64 KiB to 1 GiB, rounded up to pages.
     pub guard_bytes: usize,
     /// How many coroutines may exist at once, over all sizes.
     pub max_coroutines: usize,
@@ -67,6 +67,8 @@ impl Default for StackConfig {
 
 /// Smallest and largest stack that may be asked for.
 const STACK_BYTES_RANGE: std::ops::RangeInclusive<usize> = 16 * 1024..=1 << 30;
+/// Smallest and largest guard: below, C frames step over it (guard.rs); above, sizes of chunks could wrap.
+const GUARD_BYTES_RANGE: std::ops::RangeInclusive<usize> = 64 * 1024..=1 << 30;
 
 #[derive(Debug)]
 struct Class {
@@ -106,7 +108,7 @@ impl Slab {
         let page_bytes = usize::try_from(page_bytes).expect("the page size is always known");
         let guard_bytes = config
             .guard_bytes
-            .max(64 * 1024)
+            .clamp(*GUARD_BYTES_RANGE.start(), *GUARD_BYTES_RANGE.end())
             .next_multiple_of(page_bytes);
         let stack_bytes = clamp_stack_bytes(config.stack_bytes).next_multiple_of(page_bytes);
         Self {

@@ -1,4 +1,5 @@
 //! Goal: coroutine-locals are one per coroutine, made late, dropped at its end on its own stack.
+#![expect(unsafe_code, reason = "does by hand what a linker may do to constants")]
 
 use crate::every_order;
 use coring_coro as coro;
@@ -76,4 +77,21 @@ fn a_destructor_that_panics_is_the_coroutines_panic() {
 #[test]
 fn outside_there_is_none() {
     assert_eq!(COUNT.try_with(Cell::get), Err(coro::LocalAccessError));
+}
+
+/// Goal: keys of two types are two keys, even at one address: a linker may merge constants that look alike.
+/// Method: the merge, done by hand.
+#[test]
+fn keys_of_two_types_never_share_a_value() {
+    #[repr(transparent)]
+    struct Other(Cell<u32>);
+    every_order(|| {
+        COUNT.with(|count| count.set(7));
+        let merged: *const coro::LocalKey<Other> = (&raw const COUNT).cast();
+        // SAFETY: a key holds its initialiser and nothing else, and the ABI of `fn() -> Other` is that of
+        // `fn() -> Cell<u32>`, because `Other` is transparent.
+        let merged: &'static coro::LocalKey<Other> = unsafe { &*merged };
+        assert_eq!(merged.with(|other| other.0.get()), 10);
+        assert_eq!(COUNT.with(Cell::get), 7);
+    });
 }

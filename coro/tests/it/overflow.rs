@@ -87,6 +87,16 @@ fn child() {
         }
         #[cfg(target_arch = "x86_64")]
         "c" => in_coroutine(recurse_like_c),
+        "endless guard" => {
+            let mut config = coro::SchedulerConfig::default();
+            config.stack.guard_bytes = usize::MAX;
+            coro::testing::run_with(config, || {
+                let deep = coro::Builder::new()
+                    .name("deep")
+                    .spawn(|| recurse::<1024>(0));
+                deep.unwrap().join().unwrap();
+            });
+        }
         size => {
             let frame = FRAMES.iter().find(|(name, _)| *name == size);
             in_coroutine(frame.expect("a known size").1);
@@ -116,6 +126,7 @@ fn is_named_at_every_frame_size() {
     if cfg!(target_arch = "x86_64") {
         cases.extend(["c", "far"]);
     }
+    cases.push("endless guard");
     for case in cases {
         let (output, text) = run_child(case);
         assert_eq!(
