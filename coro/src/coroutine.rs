@@ -59,6 +59,17 @@ pub(crate) enum Pending {
     Elapsed,
 }
 
+/// What became of the last wish for a backtrace (dump.rs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Inspect {
+    /// There was none, or it was granted. Zero, so that a trimmed stack reads as this.
+    No = 0,
+    Asked,
+    /// Too little of the stack is left to take it.
+    Refused,
+}
+
 /// The control block. The first cache line is what a switch touches, the second what a wait touches.
 #[repr(C, align(64))]
 #[derive(Debug)]
@@ -70,8 +81,8 @@ pub(crate) struct ControlBlock {
     pub(crate) notified: Cell<bool>,
     /// What blocking calls are refused for now. Derived from `cancelled`, `deadlines` and `shields`.
     pub(crate) pending: Cell<Pending>,
-    /// Somebody wants a backtrace: the next resume captures it (dump.rs).
-    pub(crate) inspect: Cell<bool>,
+    /// Whether somebody wants a backtrace: the next resume captures it (dump.rs).
+    pub(crate) inspect: Cell<Inspect>,
     /// Depth of `shield` calls.
     pub(crate) shields: Cell<u32>,
     /// The ready queue of its scheduling group.
@@ -144,7 +155,7 @@ impl ControlBlock {
             state: Cell::new(State::Ready),
             notified: Cell::new(false),
             pending: Cell::new(Pending::Nothing),
-            inspect: Cell::new(false),
+            inspect: Cell::new(Inspect::No),
             shields: Cell::new(0),
             queue,
             scheduler,

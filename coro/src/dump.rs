@@ -8,9 +8,12 @@
 //! its own stack where it was parked, and returns from the park as if woken for no reason, which every wait allows:
 //!
 //! ```text
-//!   dump: inspect = true, wake ----> park returns from its switch, captures, clears inspect
+//!   dump: inspect = Asked, wake ---> park returns from its switch, captures, inspect = No
 //!   dump: yield, collect     <------ the wait looks at its condition and parks again
 //! ```
+//!
+//! A capture takes stack where it happens. A coroutine that has less than [`CAPTURE_BYTES`] left says `Refused` instead:
+//! to be looked at must not make it overflow.
 //!
 //! A coroutine that waits inside a call which must not return early, such as I/O, goes on waiting there: those loop
 //! by the rules of [`wait`](crate::wait).
@@ -19,12 +22,13 @@
     reason = "looks at control blocks of coroutines that may have ended"
 )]
 
-use crate::coroutine::{ControlBlock, State};
+use crate::coroutine::{ControlBlock, Inspect, State};
 use crate::scheduler::{Scheduler, Shared, require_current};
 use crate::stack::usage::SiteUsage;
 use crate::suspend;
 use crate::wait;
 use std::backtrace::Backtrace;
+use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::NonNull;
@@ -34,6 +38,9 @@ use std::time::Duration;
 const PORTION: usize = 64;
 /// Backtraces taken in one go: unwinding costs tens of microseconds a stack.
 const TRACE_PORTION: usize = 4;
+/// Stack that has to be left where a backtrace is captured. libgcc's unwinder was measured to take 5 KiB; the
+/// rest is for the allocator, which may be anyone's, and for signal handlers.
+const CAPTURE_BYTES: usize = 16 * 1024;
 
 /// What one coroutine is doing. See [`dump`].
 #[derive(Debug)]
@@ -59,6 +66,9 @@ pub struct CoroutineInfo {
     /// Its stack, where it was asked for and the coroutine was parked. Formatting it reads debug information and
     /// is slow.
     pub backtrace: Option<Backtrace>,
+    /// A backtrace was asked for and not taken: it is taken on the coroutine's own stack, of which too little is
+    /// left.
+    pub stack_too_full_to_trace: bool,
 }
 
 /// What a coroutine is doing.
@@ -93,6 +103,9 @@ impl fmt::Display for CoroutineInfo {
         write!(f, ", stack {resident} of {bytes} KiB")?;
         if let Some(backtrace) = &self.backtrace {
             write!(f, "\n{backtrace}")?;
+        }
+        if self.stack_too_full_to_trace {
+            f.write_str(", no backtrace: too little of the stack is left to take it")?;
         }
         Ok(())
     }
@@ -134,7 +147,17 @@ pub fn dump() -> Vec<CoroutineInfo> {
 
 /// As [`dump`], with the backtrace of every coroutine that is parked.
 ///
-/// The parked coroutines are run for it, a few at a time, and wait on.
+/// The parked coroutines are run for it, a few at a time, and wait on. One that has less than 16 KiB of its stack left
+/// is left alone ([`CoroutineInfo::stack_too_full_to_trace`]). While the caller unwinds nobody else can run, so there
+/// are no backtraces then: this may be called from a panic hook.
+///
+/// # Parks
+///
+/// Yields, so coroutines may come and go while it works.
+///
+/// # Cancellation
+///
+/// A cancelled coroutine is unwound from its yields; where it cannot be, backtraces are missing.
 ///
 /// # Panics
 ///
@@ -173,11 +196,13 @@ impl Scheduler {
     }
 }
 
-fn collect(with_backtraces: bool) -> Vec<CoroutineInfo> {
+fn collect(mut with_backtraces: bool) -> Vec<CoroutineInfo> {
     let block = require_current("coro::dump");
     let shared = wait::scheduler_of(block);
     let controls = shared.live_controls();
     let mut infos = Vec::with_capacity(controls.len());
+    // Those who are asked have to run to answer.
+    with_backtraces &= !std::thread::panicking();
     let portion = if with_backtraces {
         TRACE_PORTION
     } else {
@@ -190,7 +215,11 @@ fn collect(with_backtraces: bool) -> Vec<CoroutineInfo> {
                 .for_each(|control| ask_for_backtrace(*control));
             // One round as a rule; more when they are in another group, or when the order is shuffled.
             while portion.iter().any(|control| is_asked(*control)) {
-                suspend::yield_now();
+                // Cancelled, and `panic = "abort"`: nobody will run, neither for this portion nor for the next.
+                if !suspend::yield_block(block) {
+                    portion.iter().for_each(|control| withdraw(*control));
+                    with_backtraces = false;
+                }
             }
         }
         let mut traces = std::mem::take(&mut *shared.inspected.borrow_mut());
@@ -200,6 +229,7 @@ fn collect(with_backtraces: bool) -> Vec<CoroutineInfo> {
             };
             let trace = traces.iter().position(|(id, _)| *id == info.id);
             info.backtrace = trace.map(|index| traces.swap_remove(index).1);
+            info.stack_too_full_to_trace = with_backtraces && is_refused(*control);
             infos.push(info);
         }
         suspend::checkpoint();
@@ -211,24 +241,50 @@ fn ask_for_backtrace(control: NonNull<ControlBlock>) {
     // SAFETY: slots stay mapped as long as the scheduler; only the state is looked at, and zeroes read as vacant.
     let state = unsafe { &(*control.as_ptr()).state };
     if state.get() != State::Parked {
-        return;
+        return withdraw(control);
     }
     // SAFETY: parked, hence initialised.
     let block = unsafe { control.as_ref() };
-    block.inspect.set(true);
+    block.inspect.set(Inspect::Asked);
     wait::scheduler_of(block).wake(control);
 }
 
 /// Whether a backtrace was asked for and is not there yet.
 fn is_asked(control: NonNull<ControlBlock>) -> bool {
-    // SAFETY: slots stay mapped as long as the scheduler; zeroes are a valid `false`.
-    unsafe { &(*control.as_ptr()).inspect }.get()
+    inspect(control).get() == Inspect::Asked
 }
 
-/// The running coroutine was woken to show its stack.
+/// Whether the coroutine had too little stack left for the backtrace that it was asked for.
+fn is_refused(control: NonNull<ControlBlock>) -> bool {
+    inspect(control).get() == Inspect::Refused
+}
+
+/// No backtrace is wanted, and none was.
+fn withdraw(control: NonNull<ControlBlock>) {
+    inspect(control).set(Inspect::No);
+}
+
+fn inspect<'a>(control: NonNull<ControlBlock>) -> &'a Cell<Inspect> {
+    // SAFETY: slots stay mapped as long as the scheduler of the caller; zeroes are a valid `No`.
+    unsafe { &(*control.as_ptr()).inspect }
+}
+
+/// The running coroutine was woken to show its stack. No more than a comparison, unless there is room for more.
 #[cold]
+#[inline(never)]
 pub(crate) fn capture(block: &ControlBlock) {
-    block.inspect.set(false);
+    // The address of a local is where the stack ends, to within this frame.
+    let here = 0u8;
+    let left = (&raw const here).addr().saturating_sub(block.slot.limit);
+    if left < CAPTURE_BYTES {
+        return block.inspect.set(Inspect::Refused);
+    }
+    block.inspect.set(Inspect::No);
+    take_trace(block);
+}
+
+#[inline(never)]
+fn take_trace(block: &ControlBlock) {
     let trace = Backtrace::force_capture();
     let mut inspected = wait::scheduler_of(block).inspected.borrow_mut();
     inspected.push((block.id.get(), trace));
@@ -264,5 +320,6 @@ fn describe(shared: &Shared, control: NonNull<ControlBlock>) -> Option<Coroutine
         stack_bytes: block.slot.top - block.slot.limit,
         stack_resident_bytes: shared.slab.borrow().resident_bytes(block.slot),
         backtrace: None,
+        stack_too_full_to_trace: false,
     })
 }

@@ -28,14 +28,20 @@ use std::time::Duration;
 /// Outside a coroutine.
 #[inline(always)]
 pub fn yield_now() {
-    let block = require_current("coro::yield_now");
+    yield_block(require_current("coro::yield_now"));
+}
+
+/// As [`yield_now`]; whether anybody else could run: not while unwinding, nor when cancelled without unwinding.
+#[inline(always)]
+pub(crate) fn yield_block(block: &ControlBlock) -> bool {
     if !may_switch(block) {
-        return;
+        return false;
     }
     wait::requeue(block);
     if cancel::is_interrupted(block) {
         cancel::unwind(block);
     }
+    true
 }
 
 /// Waits until [`Coroutine::unpark`] is called on this coroutine; returns at once when it was called before.

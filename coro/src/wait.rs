@@ -20,7 +20,7 @@
 )]
 
 use crate::cancel;
-use crate::coroutine::{ControlBlock, State};
+use crate::coroutine::{ControlBlock, Inspect, State};
 use crate::instant::nanoseconds;
 use crate::scheduler::{Shared, TimerAction, current, require_current};
 use crate::timer::TimerKey;
@@ -191,7 +191,7 @@ pub(crate) fn park_block(block: &ControlBlock, what_for: &'static str) {
         .set(scheduler_of(block).turn_started_ns());
     block.state.set(State::Parked);
     switch_out(block);
-    if block.inspect.get() {
+    if block.inspect.get() == Inspect::Asked {
         crate::dump::capture(block);
     }
 }

@@ -137,3 +137,32 @@ fn stack_usage_knows_the_deep_site() {
         "{deep:?}"
     );
 }
+
+/// Goal: a dump while a panic unwinds, when nobody else can run, ends; and so does one from the panic hook.
+#[test]
+fn with_backtraces_ends_while_a_panic_unwinds() {
+    struct Dumps(Rc<Cell<usize>>);
+    impl Drop for Dumps {
+        fn drop(&mut self) {
+            let infos = coro::dump_with_backtraces();
+            assert!(infos.iter().all(|info| info.backtrace.is_none()));
+            self.0.set(infos.len());
+        }
+    }
+    every_order(|| {
+        let sleeper = coro::spawn(|| coro::sleep(MS));
+        coro::sleep(MS / 2);
+        let seen = Rc::new(Cell::new(0));
+        let dumper = coro::spawn({
+            let dumps = Dumps(seen.clone());
+            move || {
+                let _dumps = dumps;
+                panic!("on purpose");
+            }
+        });
+        assert!(dumper.join().is_err());
+        assert_eq!(seen.get(), 3);
+        sleeper.join().unwrap();
+        assert_eq!(coro::Instant::now().as_ns(), 1_000_000);
+    });
+}

@@ -9,6 +9,7 @@ use coring_coro as coro;
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 fn recurse<const BYTES: usize>(depth: usize) -> usize {
     let mut frame = [0u8; BYTES];
@@ -97,11 +98,57 @@ fn child() {
                 deep.unwrap().join().unwrap();
             });
         }
+        "dump" => dump_of_nearly_full_stacks(),
         size => {
             let frame = FRAMES.iter().find(|(name, _)| *name == size);
             in_coroutine(frame.expect("a known size").1);
         }
     }
+}
+
+/// Waits on a stack that is in use down to the address `low`.
+#[inline(never)]
+fn wait_at(low: usize) {
+    let frame = black_box([1u8; 400]);
+    if frame.as_ptr().addr() < low {
+        coro::sleep(Duration::from_millis(1));
+    } else {
+        wait_at(low);
+    }
+    black_box(frame);
+}
+
+/// Looks at coroutines that have from 3 to 60 of their 64 KiB left.
+fn dump_of_nearly_full_stacks() {
+    const STACK_BYTES: usize = 64 * 1024;
+    coro::testing::run(|| {
+        let builder = coro::Builder::new().stack_bytes(STACK_BYTES);
+        let spawn = |left_kib: usize| {
+            builder.clone().spawn(move || {
+                let top = (&raw const left_kib).addr().next_multiple_of(4096);
+                wait_at(top - STACK_BYTES + left_kib * 1024);
+            })
+        };
+        let waiting: Vec<_> = (3..60).map(|kib| spawn(kib).unwrap()).collect();
+        coro::yield_now();
+        let infos = coro::dump_with_backtraces();
+        let count =
+            |what: fn(&coro::CoroutineInfo) -> bool| infos.iter().filter(|&i| what(i)).count();
+        let refused = count(|info| info.stack_too_full_to_trace);
+        let said = count(|info| info.to_string().contains("too little of the stack is left"));
+        let traced = count(|info| info.backtrace.is_some());
+        assert!(refused >= 13 && traced >= 40, "{refused} {traced}");
+        assert_eq!((refused + traced, said), (waiting.len(), refused));
+        let ended = waiting.into_iter().map(coro::JoinHandle::join);
+        assert!(ended.into_iter().all(|outcome| outcome.is_ok()));
+    });
+}
+
+/// Goal: looking at a healthy coroutine does not kill it, however full its stack is.
+#[test]
+fn a_dump_overflows_no_stack() {
+    let (output, text) = run_child("dump");
+    assert!(output.status.success(), "{text}");
 }
 
 fn run_child(case: &str) -> (Output, String) {
