@@ -229,8 +229,8 @@ fn mains_panic_comes_out_after_all_has_stopped() {
     });
 }
 
-#[test]
 #[expect(unsafe_code, reason = "puts a broken pipe in the place of stderr")]
+#[test]
 fn a_panic_while_stderr_is_broken() {
     // Goal: the report of a panic that nobody can read is no second panic: the coroutine ends, the process goes on.
     // Method: stderr is a pipe whose reader has gone, in a process of its own.
