@@ -38,8 +38,7 @@ pub struct TcpListener {
 impl TcpListener {
     /// Listens on the first of `addresses` that can be bound, with `SO_REUSEADDR` as std sets it.
     ///
-    /// Resolves names as std does, on the calling core: give it an address where that matters. For other options
-    /// before the bind there is [`TcpSocket`].
+    /// Names are looked up in the offload pool. For other options before the bind there is [`TcpSocket`].
     ///
     /// # Errors
     ///

@@ -43,7 +43,7 @@ pub struct TcpStream {
 impl TcpStream {
     /// Connects to the first of `addresses` that answers.
     ///
-    /// Resolves names as std does, on the calling core: give it an address where that matters.
+    /// Names are looked up in the offload pool.
     ///
     /// # Parks
     ///
