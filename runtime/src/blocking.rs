@@ -422,9 +422,9 @@ impl Pool {
         }
     }
 
-    /// Takes no more jobs, drops those that wait, and lets the threads end; waits for them up to `deadline`, if any. Says on
-    /// stderr how many it has to leave.
-    pub(crate) fn stop(&self, deadline: Option<Instant>) {
+    /// Takes no more jobs, drops those that wait, and lets the threads end; waits for them up to `deadline`, if any. Says how many it
+    /// has to leave.
+    pub(crate) fn stop(&self, deadline: Option<Instant>) -> Option<String> {
         let mut state = self.lock();
         state.stopping = true;
         let dropped = std::mem::take(&mut state.queue);
@@ -440,13 +440,13 @@ impl Pool {
             });
             if left.is_zero() {
                 let left_behind = state.stats.threads;
-                report::say(format_args!(
+                return Some(format!(
                     "{left_behind} blocking calls did not return in time; their threads are abandoned"
                 ));
-                return;
             }
             let woken = self.ended.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+        None
     }
 }

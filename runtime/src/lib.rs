@@ -31,6 +31,7 @@
 //! | for | look at |
 //! |---|---|
 //! | starting, limits | [`Runtime`], [`Builder`] |
+//! | ending in good order | [`shutdown()`], [`shutdown_on_signals`], [`Runtime::run_to_end`] |
 //! | coroutines: spawn, join, cancel, sleep | [`coro`] |
 //! | sockets, files | [`net`], [`fs`] |
 //! | logging | [`logging`], [`logger`] |
@@ -59,6 +60,7 @@ pub mod process;
 mod report;
 mod runtime;
 mod sharded;
+mod shutdown;
 pub mod signal;
 pub mod sync;
 
@@ -79,6 +81,9 @@ pub use mailbox::{
 pub use per_core::CoreStats;
 pub use runtime::{Runtime, StartError};
 pub use sharded::Sharded;
+pub use shutdown::{
+    Ended, ShutdownHandle, is_shutting_down, shutdown, shutdown_on_signals, shutdown_requested,
+};
 
 /// The number of the core that the caller runs on; `None` outside a runtime.
 #[must_use]

@@ -29,6 +29,7 @@ use crate::mailbox::Cluster;
 use crate::per_core::affinity::Pinned;
 use crate::per_core::{Core, CoreConfig};
 use crate::report;
+use crate::shutdown::{Ended, Shutdown, ShutdownHandle};
 use coring_coro as coro;
 use coring_uring::{SetupError, UnknownFeature, monotonic_ns};
 use std::fmt;
@@ -253,7 +254,8 @@ impl Runtime {
     ///
     /// # Panics
     ///
-    /// With the panic of `main`, after everything has stopped. When called inside a coroutine, or from a destructor
+    /// With the panic of `main`, after everything has stopped; when `main` was cancelled by a
+    /// [`shutdown`](crate::shutdown()), which [`run_to_end`](Self::run_to_end) returns instead. When called inside a coroutine, or from a destructor
     /// while a panic unwinds.
     ///
     /// # Examples
@@ -264,8 +266,43 @@ impl Runtime {
     /// assert_eq!(greeting, "hello, world");
     /// # Ok::<(), coring::StartError>(())
     /// ```
+    pub fn run<F, T>(self, main: F) -> T
+    where
+        F: FnOnce() -> T,
+    {
+        match self.run_to_end(main).outcome {
+            Ok(value) => value,
+            Err(coro::JoinError::Panicked(payload)) => resume_unwind(payload),
+            Err(error) => panic!(
+                "the main coroutine has no value: {error}; `run_to_end` returns where `run` panics"
+            ),
+        }
+    }
+
+    /// As [`run`](Self::run), and tells how it ended: also by a [`shutdown`](crate::shutdown()), which may cancel
+    /// `main`, and with what was abandoned.
+    ///
+    /// # Panics
+    ///
+    /// When called inside a coroutine, or from a destructor while a panic unwinds.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::process::ExitCode;
+    /// use std::time::Duration;
+    ///
+    /// fn main() -> ExitCode {
+    ///     let runtime = coring::Runtime::new().expect("it starts");
+    ///     let ended = runtime.run_to_end(|| {
+    ///         coring::shutdown_on_signals(Duration::from_secs(30)).expect("signals can be caught");
+    ///         // .. serve until `shutdown_requested`
+    ///     });
+    ///     ExitCode::from(ended.exit_code())
+    /// }
+    /// ```
     #[expect(unsafe_code, reason = "main may borrow from the caller's frame")]
-    pub fn run<F, T>(mut self, main: F) -> T
+    pub fn run_to_end<F, T>(mut self, main: F) -> Ended<T>
     where
         F: FnOnce() -> T,
     {
@@ -289,15 +326,29 @@ impl Runtime {
         let main =
             spawned.unwrap_or_else(|error| panic!("the main coroutine cannot be started: {error}"));
         let abort = AbortOnUnwind(0);
-        core.run(|_| main.is_finished());
+        core.run(|core| {
+            if let Some(at_ns) = core.engine().cluster().shutdown().force_at_ns() {
+                let is_due = monotonic_ns() >= at_ns;
+                if is_due {
+                    main.cancel();
+                }
+                core.engine().wake_at(if is_due { u64::MAX } else { at_ns });
+            }
+            main.is_finished()
+        });
         abort.disarm();
         let outcome = main.join();
         self.stop();
-        match outcome {
-            Ok(value) => value,
-            Err(coro::JoinError::Panicked(payload)) => resume_unwind(payload),
-            Err(error) => panic!("the main coroutine has no value: {error}"),
+        Ended {
+            outcome,
+            abandoned: self.cluster.shutdown().take_abandoned(),
         }
+    }
+
+    /// What asks this runtime to end, from any thread.
+    #[must_use]
+    pub fn shutdown_handle(&self) -> ShutdownHandle {
+        ShutdownHandle::new(&self.cluster)
     }
 
     /// The stop of the module's head, on all cores.
@@ -308,12 +359,14 @@ impl Runtime {
         let grace = self.plan.grace.saturating_add(THREAD_SLACK);
         let deadline = Instant::now().checked_add(grace);
         retire(core, self.plan.grace);
-        let stopped = self.others.join(deadline);
+        let stopped = self.others.join(deadline, self.cluster.shutdown());
         // Messages that were on their way when their core emptied its inbox. A core that was abandoned is still the
         // receiver of its own.
         let stopped = std::iter::once(0).chain(stopped);
         stopped.for_each(|core| self.cluster.port(core).discard());
-        self.cluster.pool().stop(deadline);
+        if let Some(left_behind) = self.cluster.pool().stop(deadline) {
+            self.cluster.shutdown().abandon(left_behind);
+        }
     }
 }
 
@@ -325,7 +378,7 @@ impl Drop for Runtime {
 
 impl Others {
     /// Joins the threads that stop in time, and says which; names and leaves the others.
-    fn join(&mut self, deadline: Option<Instant>) -> Vec<usize> {
+    fn join(&mut self, deadline: Option<Instant>, shutdown: &Shutdown) -> Vec<usize> {
         let mut joined = Vec::new();
         while !self.threads.is_empty() {
             let stopped = match deadline {
@@ -352,7 +405,7 @@ impl Others {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     for (core, _thread) in self.threads.drain(..) {
-                        report::say(format_args!(
+                        shutdown.abandon(format!(
                             "core {core} did not stop in time: a coroutine on it does not wait; abandoned"
                         ));
                     }
@@ -428,10 +481,11 @@ fn abandon(core: Core, survivors: &[String]) {
         core.engine().index(),
         core.engine().ring().borrow().in_flight(),
     );
-    report::say(format_args!(
+    let shutdown = core.engine().cluster().shutdown();
+    shutdown.abandon(format!(
         "core {index} did not stop in time; abandoned with {operations} operations in flight and:"
     ));
     survivors
         .iter()
-        .for_each(|name| report::say(format_args!("  coroutine {name}")));
+        .for_each(|name| shutdown.abandon(format!("  coroutine {name}")));
 }

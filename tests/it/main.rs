@@ -23,6 +23,7 @@ mod remote;
 mod scale;
 mod shared;
 mod shutdown;
+mod stop;
 mod tcp;
 mod time;
 

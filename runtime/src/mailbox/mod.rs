@@ -52,6 +52,7 @@ pub(crate) use wait_queue::WaitQueue;
 pub(crate) use waiter::{Stop, Waiter, block};
 
 use crate::blocking::{Pool, PoolConfig};
+use crate::shutdown::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -60,6 +61,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) struct Cluster {
     ports: Box<[Port]>,
     pool: Arc<Pool>,
+    shutdown: Shutdown,
     stopping: AtomicBool,
     shards: AtomicU64,
 }
@@ -72,6 +74,7 @@ impl Cluster {
         Arc::new(Self {
             ports,
             pool: Pool::new(pool),
+            shutdown: Shutdown::new(),
             stopping: AtomicBool::new(false),
             shards: AtomicU64::new(0),
         })
@@ -84,6 +87,11 @@ impl Cluster {
     /// A number for values that are one a core, never given twice.
     pub(crate) fn next_shard(&self) -> u64 {
         self.shards.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Who has asked for the end, and how it went.
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
     }
 
     /// The threads for calls that block.

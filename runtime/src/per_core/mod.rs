@@ -111,7 +111,8 @@ impl Core {
     /// Turns until `done`, asleep while nothing is ready.
     pub(crate) fn run(&self, mut done: impl FnMut(&Self) -> bool) {
         while !done(self) {
-            if self.turn().ready == 0 && !done(self) {
+            // `done` may have made a coroutine ready, by cancelling it.
+            if self.turn().ready == 0 && !done(self) && self.scheduler.ready() == 0 {
                 self.park();
             }
         }
