@@ -10,10 +10,12 @@
 //! A deadline lives on the level of the highest six-bit group in which its tick differs from the wheel's
 //! position, so insertion is one `leading_zeros` and one push to a list; cancellation unlinks in O(1); an entry
 //! moves down at most once a level, and not at all when time jumps past it. Entries sit in one slab and are
-//! linked by index: nothing is allocated once the slab has grown to the peak number of live timers.
+//! linked by index: nothing is allocated once the slab has grown to the peak number of live timers. Free entries are
+//! not linked but stacked in a list of their own: after many timers have fired they lie in no order, and a chain
+//! through them would cost a miss of the cache an insertion, each waiting for the one before.
 //!
 //! Invariants:
-//! - An entry is on exactly one list, or on the free list with its generation advanced.
+//! - An entry is on exactly one list, or among the free ones with its generation advanced.
 //! - An entry never fires before its deadline: a slot only says "perhaps", the stored deadline decides.
 //! - On every level but 0, occupied slots lie strictly above the wheel's position, so nothing wraps around.
 //!
@@ -51,7 +53,8 @@ struct Entry<T> {
 #[derive(Debug)]
 pub struct Wheel<T> {
     entries: Vec<Entry<T>>,
-    free: u32,
+    /// Entries to use again, as a stack: those that are not live, and then whatever was there. As long as `entries`.
+    free: Vec<u32>,
     live: usize,
     /// Position: every tick before it has been processed.
     position: u64,
@@ -73,7 +76,7 @@ impl<T> Wheel<T> {
     pub fn new(now_ns: u64) -> Self {
         Self {
             entries: Vec::new(),
-            free: NIL,
+            free: Vec::new(),
             live: 0,
             position: now_ns >> TICK_SHIFT,
             occupied: [0; LEVELS],
@@ -181,11 +184,13 @@ impl<T> Wheel<T> {
     }
 
     fn vacant(&mut self) -> u32 {
-        if self.free != NIL {
-            let index = self.free;
-            self.free = self.entries[index as usize].next;
-            return index;
+        match self.entries.len() - self.live {
+            0 => self.grow(),
+            free => self.free[free - 1],
         }
+    }
+
+    fn grow(&mut self) -> u32 {
         let index =
             u32::try_from(self.entries.len()).expect("fewer than 2^32 timers fit in memory");
         self.entries.push(Entry {
@@ -196,17 +201,17 @@ impl<T> Wheel<T> {
             home: 0,
             payload: None,
         });
+        self.free.push(index);
         index
     }
 
     fn release(&mut self, index: u32) -> Option<T> {
-        let free = self.free;
         let entry = &mut self.entries[index as usize];
         entry.generation = entry.generation.wrapping_add(1);
-        entry.next = free;
-        self.free = index;
+        let payload = entry.payload.take();
+        self.free[self.entries.len() - self.live] = index;
         self.live -= 1;
-        entry.payload.take()
+        payload
     }
 
     fn link(&mut self, index: u32, deadline_ns: u64) {
