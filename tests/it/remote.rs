@@ -386,12 +386,14 @@ fn bad_news_finds_a_full_inbox() {
                 (0..500).for_each(|_| coro::yield_now());
             });
             let finisher = spawn_on(1, move || {
+                of_finisher.fetch_max(1, Ordering::AcqRel);
                 while of_finisher.load(Ordering::Acquire) < 5 {
                     coro::yield_now();
                 }
             });
             let finished = coro::spawn(move || finisher.join().unwrap());
-            coro::yield_now();
+            let begun = || stage.load(Ordering::Acquire) == 1;
+            coring_tests::until("the finisher has its place", begun);
             stage.fetch_max(3, Ordering::AcqRel);
             coring_tests::until("core 1 is kept busy", || stage.load(Ordering::Acquire) == 4);
             let joiners: Vec<_> = (0..4)
