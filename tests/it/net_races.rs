@@ -2,6 +2,11 @@
 //!
 //! Each test counts descriptors and operations before and after, in a process of its own.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a round is marked by its lowest byte"
+)]
+
 use coring::coro;
 use coring::io::RecvBuffer;
 use coring::net::{Shutdown, TcpListener, TcpStream, UnixStream};
