@@ -1,4 +1,4 @@
-//! Who is current: the two thread-locals of the crate.
+//! Who is current: the two thread-locals of the crate, and the clock of the turn that is on.
 //!
 //! They are set by [`Entered`] on entry to a turn and put back on leaving it, so that several schedulers can take
 //! turns on one thread. A coroutine never changes its thread, so it may hold what it read here across a switch.
@@ -7,8 +7,9 @@
     reason = "the thread-locals hold pointers that `Entered` keeps valid"
 )]
 
-use super::{Clock, Shared};
+use super::Shared;
 use crate::coroutine::ControlBlock;
+use crate::driver::Driver;
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -22,6 +23,27 @@ thread_local! {
     // `const` and without a destructor: one load relative to the thread pointer, valid until the thread's end.
     static CURRENT: Current =
         const { Current { scheduler: Cell::new(None), coroutine: Cell::new(None), last_unique: Cell::new(0) } };
+}
+
+/// A driver's `now`, with the driver's type erased: `sleep` reads the clock from inside a coroutine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) driver: *const (),
+    pub(super) now: unsafe fn(*const ()) -> u64,
+}
+
+impl Clock {
+    pub(super) fn of<D: Driver>(driver: &D) -> Self {
+        unsafe fn now<D: Driver>(driver: *const ()) -> u64 {
+            // SAFETY: `driver` is the `&D` of the turn that is on (see `Clock::of` and `Entered`).
+            let driver = unsafe { &*driver.cast::<D>() };
+            driver.now()
+        }
+        Self {
+            driver: std::ptr::from_ref(driver).cast(),
+            now: now::<D>,
+        }
+    }
 }
 
 /// A turn is on, on this thread. Dropping it restores what was current before.

@@ -39,7 +39,7 @@ use crate::scope::Family;
 use crate::spawn::SpawnError;
 use crate::stack::slab::{Slab, StackConfig};
 use crate::timer::{TimerKey, Wheel};
-use current::Entered;
+use current::{Clock, Entered};
 use group::{GroupState, Groups};
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
@@ -148,27 +148,6 @@ struct Pace {
     left: Cell<u64>,
     skip: Cell<u64>,
     read_ns: Cell<u64>,
-}
-
-/// A driver's `now`, with the driver's type erased: `sleep` reads the clock from inside a coroutine.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    driver: *const (),
-    now: unsafe fn(*const ()) -> u64,
-}
-
-impl Clock {
-    fn of<D: Driver>(driver: &D) -> Self {
-        unsafe fn now<D: Driver>(driver: *const ()) -> u64 {
-            // SAFETY: `driver` is the `&D` of the turn that is on (see `Clock::of` and `Entered`).
-            let driver = unsafe { &*driver.cast::<D>() };
-            driver.now()
-        }
-        Self {
-            driver: std::ptr::from_ref(driver).cast(),
-            now: now::<D>,
-        }
-    }
 }
 
 impl Shared {
