@@ -361,8 +361,8 @@ fn a_handle_is_joined_in_another_runtime() {
 fn bad_news_finds_a_full_inbox() {
     // Goal: a core that cannot start a closure tells who waits for it, even when the waiter's inbox is full just then:
     // the news waits for room, and nothing breaks.
-    // Method: core 1 is at its bound of coroutines and delivers four closures in one go, while four news, all that
-    // core 0's inbox takes, and one more are due there; core 0 is kept from draining for a while.
+    // Method: core 1 is at its bound of coroutines and delivers four closures in one go, all that its inbox takes;
+    // core 0 is kept from draining for a while.
     check(|| {
         let runtime = builder(2)
             .inbox_capacity(4)
@@ -376,18 +376,18 @@ fn bad_news_finds_a_full_inbox() {
                 while of_blocker.load(Ordering::Acquire) < 3 {
                     coro::yield_now();
                 }
+                while coro::try_spawn(|| coro::sleep(Duration::MAX)).is_ok() {}
                 of_blocker.store(4, Ordering::Release);
                 while of_blocker.load(Ordering::Acquire) < 5 {
                     thread::yield_now(); // keeps the core, while its inbox fills
                 }
-                // The finisher ends; its place is taken.
-                coro::yield_now();
-                while coro::try_spawn(|| coro::sleep(Duration::MAX)).is_ok() {}
-                (0..500).for_each(|_| coro::yield_now());
+                while of_blocker.load(Ordering::Acquire) < 6 {
+                    coro::yield_now();
+                }
             });
             let finisher = spawn_on(1, move || {
                 of_finisher.fetch_max(1, Ordering::AcqRel);
-                while of_finisher.load(Ordering::Acquire) < 5 {
+                while of_finisher.load(Ordering::Acquire) < 6 {
                     coro::yield_now();
                 }
             });
@@ -408,6 +408,7 @@ fn bad_news_finds_a_full_inbox() {
             let told = joiners.into_iter().map(|joiner| joiner.join().unwrap());
             let refused = told.filter(|told| matches!(told, Err(RemoteError::NotSpawned(_))));
             assert_eq!(refused.count(), 4, "each of them is told");
+            stage.store(6, Ordering::Release);
             finished.join().unwrap();
             blocker.join().unwrap();
         });
