@@ -1,6 +1,6 @@
 //! Operations: the only pairing of a ring slot with a waiting coroutine.
 //!
-//! [`perform`] is the whole life of a one-shot operation, on the stack of the coroutine that wants it:
+//! `perform` is the whole life of a one-shot operation, on the stack of the coroutine that wants it:
 //!
 //! ```text
 //!   begin ----> submit ----> park ----> take ----> result
@@ -16,7 +16,7 @@
 //!
 //! An operation that completed although it was being cancelled returns its result: nothing that happened is lost.
 //!
-//! A call with a time limit of its own ([`within`]) sets an alarm in the core's timer wheel. The alarm is one more
+//! A call with a time limit of its own (`within`) sets an alarm in the core's timer wheel. The alarm is one more
 //! hint: who is woken by it cancels the operation and waits on, as above. The kernel keeps no timer for it.
 #![expect(
     unsafe_code,

@@ -1,7 +1,7 @@
 //! Messages between cores: the only traffic that crosses them.
 //!
 //! [`mailbox()`] is a bounded channel from any core or thread to one receiver, [`mesh`] one from every core to every core,
-//! [`Topic`] one from any to all who subscribe. Work goes to another core with [`spawn_on`](crate::spawn_on) and
+//! [`Topic`] one from any to all who subscribe. Work goes to another core with [`spawn_on`] and
 //! [`call`](crate::call).
 //!
 //! # Inside
