@@ -106,7 +106,7 @@ fn what_is_abandoned_is_named() {
             });
             drop(coring::try_spawn_blocking(move || {
                 while !here.load(Ordering::Acquire) {
-                    thread::sleep(Duration::from_millis(1));
+                    thread::yield_now(); // a call that does not come back
                 }
             }));
             coring_tests::until("core 1 is stuck", || busy.load(Ordering::Acquire));
