@@ -26,8 +26,8 @@ fn a_cancelled_read_never_touches_its_old_stack() {
     // Goal: after a coroutine that was blocked in `read` has ended, its peer's bytes go nowhere near its old stack,
     // and they are not lost: the next reader of the socket gets them.
     // Method: victims lend buffers on their stacks and are cancelled. Painters on the same, recycled stacks fill
-    // them with a pattern; that they cover every lent buffer is checked. Only then do the peers write, and when the
-    // bytes have been read from the sockets, the painters look at their pattern.
+    // them with a pattern; that they cover every lent buffer is checked. Only then do the peers write, the core enters
+    // the kernel a few times, and the painters look at their pattern. Then the bytes are read from the sockets.
     check(|| {
         let runtime = builder(1).max_coroutines(VICTIMS + 1).build().unwrap();
         runtime.run(|| {
@@ -80,11 +80,12 @@ fn poison_round(round: usize) {
             "the test sees every old buffer"
         );
     }
-    for (index, peer) in theirs.iter().enumerate() {
+    for peer in &theirs {
         (&*peer).write_all(&[0xee; LENT]).unwrap();
-        let mut arrived = vec![0; LENT];
-        (&ours[index]).read_exact(&mut arrived).unwrap();
-        assert!(arrived.iter().all(|byte| *byte == 0xee), "no byte is lost");
+    }
+    // Turns that enter the kernel: a read that were still in flight would take the bytes now, before the readers below.
+    for _ in 0..3 {
+        coro::sleep(Duration::from_micros(200));
     }
     go.set(true);
     for painter in painters {
@@ -93,6 +94,11 @@ fn poison_round(round: usize) {
             0,
             "bytes changed on a recycled stack"
         );
+    }
+    for mut stream in &*ours {
+        let mut arrived = vec![0; LENT];
+        stream.read_exact(&mut arrived).unwrap();
+        assert!(arrived.iter().all(|byte| *byte == 0xee), "no byte is lost");
     }
 }
 
