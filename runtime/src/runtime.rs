@@ -266,6 +266,7 @@ impl Runtime {
     /// assert_eq!(greeting, "hello, world");
     /// # Ok::<(), coring::StartError>(())
     /// ```
+    #[track_caller]
     pub fn run<F, T>(self, main: F) -> T
     where
         F: FnOnce() -> T,
@@ -301,6 +302,7 @@ impl Runtime {
     ///     ExitCode::from(ended.exit_code())
     /// }
     /// ```
+    #[track_caller]
     #[expect(unsafe_code, reason = "main may borrow from the caller's frame")]
     pub fn run_to_end<F, T>(mut self, main: F) -> Ended<T>
     where
