@@ -5,7 +5,7 @@
 //! ```text
 //!   begin ----> submit ----> park ----> take ----> result
 //!     |           |            |  ^       |
-//!   refused     refused        |  +-------+  not done: a hint only. Cancelled? ask the kernel to end it, once,
+//!   refused     refused        |  +-------+  not done: a hint only. Cancelled? ask the kernel to end it,
 //!   (no SQE)    (no SQE)       |             and wait on: its completion still comes
 //!                          scheduler
 //! ```
@@ -238,7 +238,8 @@ unsafe fn complete_once(
         if let Some(completion) = ring.take(op) {
             break completion;
         }
-        if !cancelling && (wait::interrupted().is_some() || limit.passed()) {
+        // Asked again at each wake: a cancel may meet the operation between two states and find nothing.
+        if wait::interrupted().is_some() || limit.passed() {
             cancelling = true;
             ring.cancel(op);
         }
