@@ -3,7 +3,7 @@
 //! A sleep costs the CPU some microseconds of its own (leaving and entering the kernel, halting, being woken), and
 //! whoever woke us waits for it: 20 to 30 us in a virtual machine. A core that still looks sees a completion at
 //! once. So an idle core first looks for about as long as a sleep would cost, and while that pays, a lone request
-//! is answered in a third of the time for the same CPU.
+//! is answered in half the time or less, for about the same CPU.
 //!
 //! It pays only when work nearly always comes back within the window: at 80,000 requests/s, with 8 us between
 //! them, a window of 50 us fills the CPU with looking (1.86 times the CPU for a request), and a shorter one looks
