@@ -12,6 +12,7 @@
 //! one runtime away from the next, and turns a crash into a line in the report. A child can neither hang
 //! nor be left behind: an alarm ends it after its time, and the kernel ends it with its parent.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
@@ -48,6 +49,15 @@ pub(crate) struct Child {
     lines: io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
+/// Bytes of a process that are in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// All of them.
+    pub(crate) resident: u64,
+    /// Those that are not as they are on disk: without the program, which holds every subject here.
+    pub(crate) own: u64,
+}
+
 impl Child {
     /// Starts `subject` on `bench`, pinned to `cpu`.
     pub(crate) fn start(
@@ -73,6 +83,25 @@ impl Child {
     /// The clock of the CPU time the child uses.
     pub(crate) fn cpu_clock(&self) -> io::Result<sys::CpuClock> {
         sys::CpuClock::of(self.process.id())
+    }
+
+    /// How much memory the child uses now.
+    pub(crate) fn memory(&self) -> io::Result<Memory> {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.id()))?;
+        let bytes = |field: &str| -> Option<u64> {
+            let rest = rollup.lines().find_map(|line| line.strip_prefix(field))?;
+            let kibibytes: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            Some(kibibytes * 1024)
+        };
+        let memory = || {
+            let resident = bytes("Rss:")?;
+            let clean = bytes("Shared_Clean:")? + bytes("Private_Clean:")?;
+            Some(Memory {
+                resident,
+                own: resident.saturating_sub(clean),
+            })
+        };
+        memory().ok_or_else(|| io::Error::other("the kernel tells no memory of the child"))
     }
 
     /// Waits until the server listens.

@@ -40,7 +40,7 @@ pub(crate) fn usage() -> String {
 suites: {}
 
 options:
-  --quick         finish in about a minute: fewer rounds, shorter samples
+  --quick         finish in some minutes: fewer rounds, shorter samples
   --only NAMES    only these benches or subjects, separated by commas; may be repeated
   --runs N        rounds; each takes one sample of every bench and subject
   --json FILE     also write one JSON object a line for each figure; `-` for standard output

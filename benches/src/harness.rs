@@ -19,7 +19,7 @@ use crate::{subjects, sys};
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Finish in about a minute.
+    /// Finish in some minutes.
     pub(crate) quick: bool,
     /// Names of benches and subjects to keep; empty for all.
     pub(crate) only: Vec<String>,

@@ -1,7 +1,7 @@
 //! The load generator: one thread that spins over non-blocking sockets.
 //!
 //! ```text
-//! connect -> check the bytes echoed (blocking, untimed) -> warm-up phase -> measured phase
+//! connect -> check the answers (blocking, untimed) -> warm-up phase -> measured phase
 //! a turn: open loop: send what is due -> epoll_wait(0) -> for each answer: discard, record, send the next
 //! ```
 //!
@@ -19,21 +19,26 @@
 //! and not the other way round; a generator that is too slow finds most connections waiting for it.
 //! The time spent in turns that found nothing, and the time during which the thread was not running, are told as well.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use crate::sys::{self, CpuClock, Epoll, Interest};
+use exchange::Wire;
+
+pub(crate) use exchange::{Exchange, HELLO};
+
+mod exchange;
 
 /// What to send, and when.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    /// How many connections, each with one request under way at most.
+    /// How many connections, each with one message under way at most.
     pub(crate) connections: usize,
-    /// The size of a request, and of its answer.
-    pub(crate) message_bytes: usize,
+    /// What goes to and fro.
+    pub(crate) exchange: Exchange,
     /// When a connection sends.
     pub(crate) pace: Pace,
 }
@@ -92,13 +97,6 @@ struct Connection {
     next_due_ns: u64,
 }
 
-/// What all connections send from and receive into.
-#[derive(Debug)]
-struct Wire {
-    message: Vec<u8>,
-    scratch: Vec<u8>,
-}
-
 /// The open loop's clock; in the closed loop nothing is ever due.
 #[derive(Debug)]
 struct Schedule {
@@ -108,8 +106,6 @@ struct Schedule {
     connections: u64,
 }
 
-/// How long the server may take to answer a connection and a check.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers taken in one turn at most.
 const BATCH: usize = 256;
 /// Latencies above are recorded as this.
@@ -121,15 +117,12 @@ impl Load {
         let mut load = Load {
             epoll: Epoll::new(BATCH)?,
             connections: Vec::with_capacity(plan.connections),
-            wire: Wire {
-                message: vec![0; plan.message_bytes],
-                scratch: vec![0; plan.message_bytes],
-            },
+            wire: Wire::new(plan.exchange),
             schedule: Schedule::new(plan),
             begin: Instant::now(),
         };
         for token in 0..plan.connections {
-            let stream = checked_connection(server, &mut load.wire).map_err(|error| {
+            let stream = load.wire.connect(server).map_err(|error| {
                 io::Error::new(error.kind(), format!("connection {token}: {error}"))
             })?;
             load.epoll.add(&stream, token, Interest::Edge)?;
@@ -176,10 +169,11 @@ impl Load {
             now_ns = next_ns;
         }
         let elapsed = Duration::from_nanos(now_ns - begin_ns);
+        let messages = latency.len() as f64 / self.wire.requests() as f64;
         Ok(Tally {
             requests: latency.len(),
             elapsed,
-            queued: latency.len() as f64 / (turns * self.schedule.connections) as f64,
+            queued: messages / (turns * self.schedule.connections) as f64,
             latency,
             idle: Duration::from_nanos(idle_ns).as_secs_f64() / elapsed.as_secs_f64(),
             starved: (self.connections.iter()).any(|it| it.busy && it.due_ns < begin_ns),
@@ -197,7 +191,8 @@ impl Load {
                 continue;
             }
             let now_ns = nanoseconds(self.begin.elapsed());
-            latency.saturating_record(now_ns.saturating_sub(connection.due_ns));
+            let waited_ns = now_ns.saturating_sub(connection.due_ns);
+            latency.saturating_record_n(waited_ns, self.wire.requests());
             match self.schedule.pace {
                 Pace::Closed => connection.send(now_ns, &self.wire)?,
                 Pace::Open { .. } if connection.next_due_ns <= now_ns => {
@@ -262,7 +257,7 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        if self.received < wire.message.len() {
+        if self.received < wire.scratch.len() {
             return Ok(false);
         }
         self.received = 0;
@@ -306,25 +301,6 @@ impl Schedule {
         self.slot += 1;
         usize::try_from(connection).ok()
     }
-}
-
-/// Connects, and sees that the server returns what it is sent: twice, with other bytes each time.
-fn checked_connection(server: SocketAddr, wire: &mut Wire) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    sys::reset_on_close(&stream)?;
-    for _ in 0..2 {
-        fastrand::fill(&mut wire.message);
-        stream.write_all(&wire.message)?;
-        stream.read_exact(&mut wire.scratch)?;
-        if wire.scratch != wire.message {
-            return Err(io::Error::other(
-                "the server echoed other bytes than it was sent",
-            ));
-        }
-    }
-    Ok(stream)
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -212,25 +212,38 @@ fn against_best_peer(
 
 /// Who could not do what, grouped by reason.
 fn skipped(results: &Results, output: &mut dyn Write) -> io::Result<()> {
-    let mut reasons: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    let mut reasons: BTreeMap<(&str, &str), Vec<&Bench>> = BTreeMap::new();
     for (bench, cells) in &results.tables {
         for cell in cells {
             if let Some(reason) = &cell.skipped {
                 let benches = reasons.entry((cell.subject.name(), reason)).or_default();
-                benches.push(bench.key());
+                benches.push(bench);
             }
         }
     }
     for ((subject, reason), benches) in reasons {
-        let all = benches.len() == results.tables.len();
-        let benches = if all {
-            "all".to_owned()
-        } else {
-            benches.join(" ")
-        };
-        writeln!(output, "skipped: {subject} ({benches}): {reason}")?;
+        let names = skipped_names(results, &benches).join(" ");
+        writeln!(output, "skipped: {subject} ({names}): {reason}")?;
     }
     Ok(())
+}
+
+/// The benches in few words: a name alone stands for all benches of that name.
+fn skipped_names(results: &Results, skipped: &[&Bench]) -> Vec<String> {
+    if skipped.len() == results.tables.len() {
+        return vec!["all".to_owned()];
+    }
+    let all_of = |name| results.tables.iter().filter(move |(it, _)| it.name == name);
+    let whole = |name| all_of(name).count() == skipped.iter().filter(|it| it.name == name).count();
+    let mut names: Vec<String> = skipped
+        .iter()
+        .map(|bench| match whole(bench.name) {
+            true => bench.name.to_owned(),
+            false => bench.key(),
+        })
+        .collect();
+    names.dedup();
+    names
 }
 
 /// Position by the first headline figure: smaller is better.

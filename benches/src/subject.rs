@@ -55,6 +55,8 @@ pub(crate) enum Work {
     },
     /// Accept TCP connections on a free port of the loopback and send back every byte received.
     Echo,
+    /// Accept TCP connections as for `Echo`, and answer HTTP/1.1 requests with [`HELLO`](crate::load::HELLO).
+    Hello,
 }
 
 /// Why a subject does not do a piece of work.
@@ -106,6 +108,7 @@ impl Job {
         let what = match self.work {
             Work::Yield { .. } | Work::SpawnJoin { .. } => "tasks",
             Work::Echo => "sockets",
+            Work::Hello => "HTTP",
         };
         Err(Skip(format!("offers no {what}")))
     }

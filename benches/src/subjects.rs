@@ -7,7 +7,9 @@ mod coring;
 mod corosensei;
 mod epoll;
 mod glommio;
+mod hyper;
 mod may;
+mod may_minihttp;
 mod monoio;
 mod smol;
 mod threads;
@@ -20,6 +22,7 @@ const ALL: &[&dyn Subject] = &[
     &coring::AS_IT_COMES,
     &coring::NO_SPIN,
     &coring::SPIN,
+    &coring::POOLED,
     &corosensei::FIRST,
     &corosensei::AGAIN,
     &uring::FIRST,
@@ -28,10 +31,12 @@ const ALL: &[&dyn Subject] = &[
     &epoll::Epoll,
     &tokio::Tokio,
     &tokio::TokioLocal,
+    &hyper::Hyper,
     &monoio::AS_IT_COMES,
     &monoio::TUNED,
     &glommio::Glommio,
     &may::May,
+    &may_minihttp::MayMinihttp,
     &smol::Smol,
     &compio::AS_IT_COMES,
     &compio::TUNED,

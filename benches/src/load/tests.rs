@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use super::{Load, Pace, Plan};
+use super::{Exchange, Load, Pace, Plan};
 
 /// An echo server of one thread a connection, which ends with the test process. `pause` says how long to wait
 /// before an answer, by the number of the request.
@@ -44,7 +44,7 @@ fn echo(mut stream: TcpStream, pause: fn(usize) -> Duration) {
 
 const CLOSED: Plan = Plan {
     connections: 3,
-    message_bytes: 64,
+    exchange: Exchange::Echo { bytes: 64, deep: 1 },
     pace: Pace::Closed,
 };
 

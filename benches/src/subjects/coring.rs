@@ -1,20 +1,19 @@
 //! coring, the runtime of this repository, on one core: plain closures, std's `Read` and `Write`.
 //!
-//! Three subjects: `coring` is the runtime as it comes, which looks at memory for about as long as a sleep costs while
-//! that pays; `coring-spin` looks for up to 50 us; `coring-nospin` never looks, as all the others here. The difference
-//! is latency bought with CPU time.
+//! Four subjects: `coring` is the runtime as it comes, which looks at memory for about as long as a sleep costs while
+//! that pays; `coring-spin` looks for up to 50 us; `coring-nospin` never looks, as all the others here: latency bought
+//! with CPU time. `coring-pooled` receives into buffers of the core's pool instead of one for each connection.
 
-use std::convert::Infallible;
 use std::hint::black_box;
-use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use coring::coro;
-use coring::net::{TcpListener, TcpStream};
 
 use crate::machine;
-use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
+use crate::subject::{Job, Role, Skip, Subject, Work};
 use crate::work::{Turns, batches_a_lap};
+
+mod net;
 
 /// The subject.
 #[derive(Debug)]
@@ -22,24 +21,36 @@ pub(crate) struct Coring {
     name: &'static str,
     /// How long to look before a sleep, where it is not the default.
     spin: Option<Duration>,
+    /// Whether who waits to receive holds no buffer.
+    pooled: bool,
 }
 
 /// Without any option but the number of cores.
 pub(crate) static AS_IT_COMES: Coring = Coring {
     name: "coring",
     spin: None,
+    pooled: false,
 };
 
 /// Without spinning.
 pub(crate) static NO_SPIN: Coring = Coring {
     name: "coring-nospin",
     spin: Some(Duration::ZERO),
+    pooled: false,
 };
 
 /// Spinning for latency.
 pub(crate) static SPIN: Coring = Coring {
     name: "coring-spin",
     spin: Some(Duration::from_micros(50)),
+    pooled: false,
+};
+
+/// Receiving into pooled buffers.
+pub(crate) static POOLED: Coring = Coring {
+    name: "coring-pooled",
+    spin: None,
+    pooled: true,
 };
 
 impl Subject for Coring {
@@ -64,10 +75,12 @@ impl Subject for Coring {
         let runtime = builder.build();
         let runtime = runtime.map_err(|error| Skip::because(error.to_string()))?;
         runtime.run(move || match job.work {
-            Work::Echo => match serve(&job)? {},
-            _ if self.spin.is_some() => Err(Skip::because(
-                "differs from coring only where a core sleeps",
-            )),
+            Work::Echo if self.pooled => match net::serve(&job, net::echo_pooled)? {},
+            Work::Echo => match net::serve(&job, net::echo)? {},
+            _ if self.pooled || self.spin.is_some() => {
+                Err(Skip::because("differs from coring in echo and idle only"))
+            }
+            Work::Hello => match net::serve(&job, net::hello)? {},
             Work::Yield { tasks } => yields(&job, tasks),
             Work::SpawnJoin { batch } => spawns(&job, batch),
         })
@@ -110,25 +123,4 @@ fn spawns(job: &Job, batch: usize) -> Result<(), Skip> {
     }
     meter.finish();
     Ok(())
-}
-
-fn serve(job: &Job) -> io::Result<Infallible> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    job.listening(listener.local_addr()?);
-    loop {
-        let (stream, _) = listener.accept()?;
-        stream.set_nodelay(true)?;
-        coro::spawn(move || echo(stream));
-    }
-}
-
-fn echo(mut stream: TcpStream) -> io::Result<()> {
-    let mut buffer = vec![0; ECHO_BUFFER_BYTES];
-    loop {
-        let count = stream.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(());
-        }
-        stream.write_all(&buffer[..count])?;
-    }
 }

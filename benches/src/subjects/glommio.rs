@@ -37,6 +37,7 @@ impl Subject for Glommio {
                 Work::Yield { tasks } => yields(job, tasks).await,
                 Work::SpawnJoin { batch } => spawns(job, batch).await,
                 Work::Echo => match serve(job).await? {},
+                _ => job.not_offered(),
             }
         })
     }

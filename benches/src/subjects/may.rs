@@ -39,6 +39,7 @@ impl Subject for May {
             Work::Yield { tasks } => yields(&job, tasks),
             Work::SpawnJoin { batch } => spawns(&job, batch),
             Work::Echo => match serve(&job)? {},
+            _ => job.not_offered(),
         });
         main.join().expect("no task panics")
     }

@@ -36,6 +36,7 @@ impl Subject for Smol {
                 Work::Yield { tasks } => yields(job, &executor, tasks).await,
                 Work::SpawnJoin { batch } => spawns(job, &executor, batch).await,
                 Work::Echo => match serve(job, &executor).await? {},
+                _ => job.not_offered(),
             }
         }))
     }

@@ -44,6 +44,7 @@ impl Subject for Threads {
             }
             Work::SpawnJoin { batch } => spawns(job, batch),
             Work::Echo => match serve(job)? {},
+            _ => job.not_offered(),
         }
     }
 }

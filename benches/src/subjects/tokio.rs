@@ -101,6 +101,7 @@ async fn work(job: &Job, tasks: impl Spawn) -> Result<(), Skip> {
         Work::Yield { tasks: count } => yields(job, tasks, count).await,
         Work::SpawnJoin { batch } => spawns(job, tasks, batch).await,
         Work::Echo => match serve(job, tasks).await? {},
+        _ => job.not_offered(),
     }
 }
 

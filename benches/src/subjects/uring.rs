@@ -1,4 +1,4 @@
-//! The limit of `net`: a hand-written echo loop over io_uring, one receive and one send for each answer.
+//! The limit of `net`: a hand-written server over io_uring, one receive and one send for each answer.
 //!
 //! ```text
 //! accept (multishot) -> receive into the connection's buffer -> send it back -> receive ...
@@ -7,6 +7,7 @@
 //!
 //! The state of a connection is one buffer, found by its descriptor; `user_data` is the operation and the
 //! descriptor. A request and its answer are one buffer at most, one at a time. The ring: [`crate::ring`].
+//! An HTTP request it only looks at the end of: what parsing costs belongs to the others.
 //!
 //! Listed twice: the second is the twin of the A/A pair.
 #![expect(unsafe_code, reason = "submitting to a ring is unsafe")]
@@ -46,7 +47,7 @@ impl Subject for Uring {
 
     fn run(&self, job: &Job) -> Result<(), Skip> {
         match job.work {
-            Work::Echo => match serve(job)? {},
+            Work::Echo | Work::Hello => match serve(job)? {},
             _ => job.not_offered(),
         }
     }
@@ -57,32 +58,38 @@ const ACCEPT: u64 = 0;
 const RECEIVE: u64 = 1 << 32;
 const SEND: u64 = 2 << 32;
 
+const HELLO_ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!";
+
 /// Connections by descriptor. A buffer is boxed, so that it does not move when the list grows.
-struct Echo {
+struct Server {
     ring: Ring,
     listener: TcpListener,
+    /// What is sent for each request, if not the request itself.
+    answer: Option<&'static [u8]>,
     buffers: Vec<Option<Box<[u8; ECHO_BUFFER_BYTES]>>>,
 }
 
 fn serve(job: &Job) -> io::Result<Infallible> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     job.listening(listener.local_addr()?);
-    let mut echo = Echo {
+    let mut server = Server {
         ring: Ring::new()?,
         listener,
+        answer: matches!(job.work, Work::Hello).then_some(HELLO_ANSWER),
         buffers: Vec::new(),
     };
-    echo.accept()?;
+    server.accept()?;
     let mut completions = Vec::new();
     loop {
-        echo.ring.turn(&mut completions)?;
+        server.ring.turn(&mut completions)?;
         for completion in completions.drain(..) {
-            echo.complete(&completion)?;
+            server.complete(&completion)?;
         }
     }
 }
 
-impl Echo {
+impl Server {
     fn complete(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
         let (operation, fd) = split(completion.user_data());
         match (operation, completion.result()) {
@@ -93,7 +100,7 @@ impl Echo {
                 close(fd);
                 Ok(())
             }
-            (RECEIVE, count) => self.send(fd, count.unsigned_abs()),
+            (RECEIVE, count) => self.answer(fd, count.unsigned_abs()),
             _ => self.receive(fd),
         }
     }
@@ -134,13 +141,27 @@ impl Echo {
         unsafe { self.ring.push(&entry.user_data(RECEIVE | data(fd))) }
     }
 
-    fn send(&mut self, fd: RawFd, length: u32) -> io::Result<()> {
-        let address = self.buffer(fd).as_ptr();
+    fn answer(&mut self, fd: RawFd, received: u32) -> io::Result<()> {
+        let Some(answer) = self.answer else {
+            let address = self.buffer(fd).as_ptr();
+            return self.send(fd, address, received);
+        };
+        let end = received.try_into().expect("it fits the buffer");
+        assert!(
+            self.buffer(fd)[..end].ends_with(b"\r\n\r\n"),
+            "requests come whole and one at a time"
+        );
+        let length = answer.len().try_into().expect("the answer is short");
+        self.send(fd, answer.as_ptr(), length)
+    }
+
+    /// Sends from the connection's buffer, or from a constant.
+    fn send(&mut self, fd: RawFd, address: *const u8, length: u32) -> io::Result<()> {
         // MSG_WAITALL has the kernel go on after a short send.
         let entry = opcode::Send::new(types::Fd(fd), address, length)
             .flags(libc::MSG_WAITALL)
             .build();
-        // SAFETY: the buffer is boxed and never freed; it has one operation at a time.
+        // SAFETY: the buffer is boxed and never freed; it has one operation at a time. Constants are for ever.
         unsafe { self.ring.push(&entry.user_data(SEND | data(fd))) }
     }
 }

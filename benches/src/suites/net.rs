@@ -1,25 +1,28 @@
-//! Suite `net`: TCP echo over the loopback, server on one CPU, spinning load generator on another.
+//! Suite `net`: TCP over the loopback, server on one CPU, spinning load generator on another.
 //!
-//! - `echo`, closed loop: 64 B to and fro on 1 / 64 / 512 connections, one request under way on each.
-//! - `echo_open`, open loop: 80,000 requests a second over 64 connections, about a third of what one CPU can
-//!   do; here runtimes differ more than when they are saturated.
+//! - `echo`, closed loop: 64 B on 1 / 64 / 512 / 2,000 connections, 4 KiB on 64 / 512 / 2,000, one request under way
+//!   on each. With one connection it is a ping-pong.
+//! - `echo_deep`: 64 B, 16 requests sent at once on each of 64 connections.
+//! - `echo_open`, open loop: 20,000 / 80,000 / 120,000 requests a second over 64 connections, which is well below what
+//!   one CPU can do; here runtimes differ more than when they are saturated.
+//! - `hello`: HTTP/1.1 GET on 64 / 512 connections that are kept alive.
+//! - `idle`: the memory of a server with 2,000 / 10,000 connections that have had two answers each and wait.
 //!
 //! The CPU time is that of the server's process, kernel included. Over the loopback each side's send also
 //! runs part of the other's receive, so it contains one delivery to the client.
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Duration;
 
 use crate::child::{Child, Failure};
-use crate::load::{Load, Pace, Plan, Tally};
+use crate::load::{Exchange, Load, Pace, Plan, Tally};
 use crate::subject::Work;
 use crate::suite::{Bench, Better, Metric, Sample, Suite, Timing};
 
 /// The suite.
 #[derive(Debug)]
 pub(crate) struct Net;
-
-const MESSAGE_BYTES: u64 = 64;
 
 const CLOSED: &[Metric] = &[
     metric("requests", "1/s", Better::Higher, true),
@@ -44,6 +47,12 @@ const OPEN: &[Metric] = &[
     metric("generator_queue", "%", Better::Lower, false),
 ];
 
+const MEMORY: &[Metric] = &[
+    metric("memory", "KiB/connection", Better::Lower, true),
+    metric("own", "KiB/connection", Better::Lower, true),
+    metric("growth", "KiB/connection", Better::Lower, false),
+];
+
 const fn metric(name: &'static str, unit: &'static str, better: Better, headline: bool) -> Metric {
     Metric {
         name,
@@ -63,24 +72,31 @@ impl Suite for Net {
     }
 
     fn benches(&self) -> Vec<Bench> {
-        let closed = [1, 64, 512].map(|connections| Bench {
-            name: "echo",
-            params: BTreeMap::from([("bytes", MESSAGE_BYTES), ("connections", connections)]),
-            metrics: CLOSED,
-            work: Work::Echo,
-        });
-        let load = [
-            ("bytes", MESSAGE_BYTES),
-            ("connections", 64),
-            ("rate", 80_000),
-        ];
-        let open = Bench {
-            name: "echo_open",
-            params: BTreeMap::from(load),
-            metrics: OPEN,
-            work: Work::Echo,
+        let echo = |bytes, connections| {
+            let params = [("bytes", bytes), ("connections", connections)];
+            bench("echo", &params, CLOSED, Work::Echo)
         };
-        closed.into_iter().chain([open]).collect()
+        let open = |rate| {
+            let params = [("bytes", 64), ("connections", 64), ("rate", rate)];
+            bench("echo_open", &params, OPEN, Work::Echo)
+        };
+        let hello = |connections| {
+            let params = [("connections", connections)];
+            bench("hello", &params, CLOSED, Work::Hello)
+        };
+        let idle = |connections| {
+            let params = [("connections", connections)];
+            bench("idle", &params, MEMORY, Work::Echo)
+        };
+        let deep = [("bytes", 64), ("connections", 64), ("deep", 16)];
+        let mut benches = Vec::new();
+        benches.extend([1, 64, 512, 2000].map(|connections| echo(64, connections)));
+        benches.extend([64, 512, 2000].map(|connections| echo(4096, connections)));
+        benches.push(bench("echo_deep", &deep, CLOSED, Work::Echo));
+        benches.extend([20_000, 80_000, 120_000].map(open));
+        benches.extend([64, 512].map(hello));
+        benches.extend([2000, 10_000].map(idle));
+        benches
     }
 
     fn timing(&self) -> Timing {
@@ -95,33 +111,89 @@ impl Suite for Net {
     }
 
     fn sample(&self, bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure> {
-        let size = |name| {
-            let value = bench.param(name).and_then(|value| value.try_into().ok());
-            value.expect("every bench of this suite has this parameter, and it is small")
-        };
-        let plan = Plan {
-            connections: size("connections"),
-            message_bytes: size("bytes"),
-            pace: bench
-                .param("rate")
-                .map_or(Pace::Closed, |rate| Pace::Open { rate }),
-        };
-        let server = child.address()?;
-        let clock = child.cpu_clock()?;
-        let mut load = Load::connect(server, plan)?;
-        load.start()?;
-        load.run(timing.warm_up)?;
-        let before = clock.read()?;
-        let tally = load.run(timing.measure)?;
-        let cpu = clock.read()? - before;
-        if tally.requests == 0 {
-            return Err(Failure::Broken("answered no request in time".to_owned()));
+        match bench.name {
+            "idle" => memory(bench, child),
+            _ => speed(bench, child, timing),
         }
-        Ok(Sample {
-            values: values(&tally, cpu),
-            doubt: doubt(plan, &tally),
-        })
     }
+}
+
+fn bench(
+    name: &'static str,
+    params: &[(&'static str, u64)],
+    metrics: &'static [Metric],
+    work: Work,
+) -> Bench {
+    Bench {
+        name,
+        params: BTreeMap::from_iter(params.iter().copied()),
+        metrics,
+        work,
+    }
+}
+
+/// The load that a bench asks for by its parameters.
+fn plan(bench: &Bench) -> Plan {
+    let size = |name, default| match bench.param(name) {
+        None => default,
+        Some(value) => usize::try_from(value).expect("parameters of this suite are small"),
+    };
+    Plan {
+        connections: size("connections", 1),
+        exchange: match bench.work {
+            Work::Hello => Exchange::Hello,
+            _ => Exchange::Echo {
+                bytes: size("bytes", 64),
+                deep: size("deep", 1),
+            },
+        },
+        pace: bench
+            .param("rate")
+            .map_or(Pace::Closed, |rate| Pace::Open { rate }),
+    }
+}
+
+fn speed(bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure> {
+    let plan = plan(bench);
+    let server = child.address()?;
+    let clock = child.cpu_clock()?;
+    let mut load = Load::connect(server, plan)?;
+    load.start()?;
+    load.run(timing.warm_up)?;
+    let before = clock.read()?;
+    let tally = load.run(timing.measure)?;
+    let cpu = clock.read()? - before;
+    if tally.requests == 0 {
+        return Err(Failure::Broken("answered no request in time".to_owned()));
+    }
+    Ok(Sample {
+        values: values(&tally, cpu),
+        doubt: doubt(plan, &tally),
+    })
+}
+
+/// How long a server gets to become idle after its last answer.
+const SETTLING: Duration = Duration::from_millis(50);
+
+/// Resident memory for each connection: of the whole process, without the program, and what it grew by since there
+/// were none.
+fn memory(bench: &Bench, child: &mut Child) -> Result<Sample, Failure> {
+    let plan = plan(bench);
+    let server = child.address()?;
+    let before = child.memory()?;
+    let load = Load::connect(server, plan)?;
+    thread::sleep(SETTLING);
+    let after = child.memory()?;
+    drop(load);
+    let each = |bytes: u64| bytes as f64 / 1024.0 / plan.connections as f64;
+    Ok(Sample {
+        values: vec![
+            each(after.resident),
+            each(after.own),
+            each(after.resident.saturating_sub(before.resident)),
+        ],
+        doubt: None,
+    })
 }
 
 /// In the order of the metrics.
