@@ -47,7 +47,7 @@ impl Wake for Waiter {
 ///
 /// ```
 /// coring::Runtime::builder().cores(1).build()?.run(|| {
-///     assert_eq!(coring::block_on(async { 6 * 7 }).unwrap(), 42);
+///     assert_eq!(coring::coro::block_on(async { 6 * 7 }).unwrap(), 42);
 /// });
 /// # Ok::<(), coring::StartError>(())
 /// ```

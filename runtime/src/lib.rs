@@ -37,7 +37,7 @@
 //! | logging | [`logging`], [`logger`] |
 //! | other cores | [`mailbox()`], [`spawn_on`], [`call`], [`call_all`], [`map_reduce`] |
 //! | a value on each core; locks between cores | [`Sharded`]; [`sync`] |
-//! | futures | [`block_on`] |
+//! | futures | [`coro::block_on`] |
 //! | calls that would block a core | [`blocking()`] |
 //! | cancelled I/O; pipes, stdin, foreign descriptors | [`io::is_cancelled`]; [`io`] |
 //! | child processes, signals | [`process`], [`signal`] |
@@ -64,7 +64,13 @@ mod shutdown;
 pub mod signal;
 pub mod sync;
 
-pub use coring_coro as coro;
+/// Coroutines: spawn, join, cancel, sleep, and what lets them work together on one core.
+///
+/// This is the crate `coring-coro`, which knows no other core, and [`block_on`](coro::block_on), whose wakers do.
+pub mod coro {
+    pub use crate::future::block_on;
+    pub use coring_coro::*;
+}
 pub use coring_logger as logger;
 pub use coring_uring as uring;
 
@@ -73,7 +79,6 @@ pub use blocking::{
     try_spawn_blocking,
 };
 pub use builder::Builder;
-pub use future::block_on;
 pub use mailbox::{
     RemoteError, RemoteHandle, TrySpawnOnError, call, call_all, mailbox, map_reduce, spawn_on,
     spawn_on_each, try_spawn_on,

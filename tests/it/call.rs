@@ -1,6 +1,7 @@
 //! Calls, cancellation across cores, futures: what is asked of another core or thread comes back, once.
 
-use coring::{RemoteError, block_on, call, call_all, coro, map_reduce, spawn_on};
+use coring::coro::{self, block_on};
+use coring::{RemoteError, call, call_all, map_reduce, spawn_on};
 use coring_tests::{check, rounds, runtime};
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};

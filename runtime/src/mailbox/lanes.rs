@@ -28,7 +28,7 @@ use super::ring::Ring;
 use super::wait_queue::WaitQueue;
 use crate::per_core;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Messages taken from one lane before the next one has its turn.
 const ROUND: usize = 32;
@@ -154,17 +154,16 @@ impl<T> Lanes<T> {
     ) -> usize {
         let before = into.len();
         while into.len() - before < most {
-            // SAFETY: passed on to the caller.
-            let Some((first, lane)) = (unsafe { self.take(round) }) else {
-                break;
-            };
-            let batch_from = into.len();
-            into.push(first);
-            let batch = (most - (into.len() - before)).min(ROUND - 1);
-            // SAFETY: passed on to the caller.
-            into.extend(std::iter::from_fn(|| unsafe { lane.ring.pop() }).take(batch));
-            round.taken = ROUND;
-            for _ in batch_from..into.len() {
+            let left = most - (into.len() - before);
+            let taken = self.visit(round, |ring, share| {
+                // SAFETY: passed on to the caller.
+                match unsafe { ring.pop_many(share.min(left), into) } {
+                    0 => None,
+                    taken => Some((taken, taken)),
+                }
+            });
+            let Some((taken, lane)) = taken else { break };
+            for _ in 0..taken {
                 if !lane.room.notify_one() {
                     break;
                 }
@@ -178,6 +177,20 @@ impl<T> Lanes<T> {
     /// One receiver at a time.
     #[inline]
     unsafe fn take(&self, round: &mut Round) -> Option<(T, &Lane<T>)> {
+        self.visit(round, |ring, _| {
+            // SAFETY: passed on to the caller.
+            unsafe { ring.pop() }.map(|message| (message, 1))
+        })
+    }
+
+    /// Goes round, from the lane whose turn it is, until `take` gives something. It is told how many messages the lane
+    /// may still give in its turn, and tells how many it took.
+    #[inline]
+    fn visit<R>(
+        &self,
+        round: &mut Round,
+        mut take: impl FnMut(&Ring<T>, usize) -> Option<(R, usize)>,
+    ) -> Option<(R, &Lane<T>)> {
         if round.open.len() != self.open.load(Ordering::Acquire) {
             round.open = (0..self.lanes.len())
                 .filter(|&index| self.lanes[index].get().is_some())
@@ -192,10 +205,9 @@ impl<T> Lanes<T> {
                 round.at = 0;
             }
             let lane = self.lanes[*round.open.get(round.at)?].get()?;
-            // SAFETY: the caller is the one receiver.
-            if let Some(message) = unsafe { lane.ring.pop() } {
-                round.taken += 1;
-                return Some((message, lane));
+            if let Some((what, taken)) = take(&lane.ring, ROUND - round.taken) {
+                round.taken += taken;
+                return Some((what, lane));
             }
             round.taken = ROUND;
         }
@@ -216,11 +228,22 @@ impl<T> Lane<T> {
     /// Puts a message in. `sender` came with the lane from [`Lanes::own`], in the same turn of the same core.
     #[inline]
     pub(crate) fn push(&self, sender: Sender, message: T) -> Result<(), T> {
-        let _threads = match sender {
-            Sender::Core => None,
-            Sender::Thread => Some(self.threads.lock().unwrap_or_else(PoisonError::into_inner)),
-        };
+        let _threads = self.exclude(sender);
         // SAFETY: the lane of a core is pushed to by that core's thread only, the last lane under its lock.
         unsafe { self.ring.push(message) }
+    }
+
+    /// As [`push`](Self::push), as many as there is room for, from the front. How many.
+    pub(crate) fn push_many(&self, sender: Sender, messages: &mut Vec<T>) -> usize {
+        let _threads = self.exclude(sender);
+        // SAFETY: as in `push`.
+        unsafe { self.ring.push_many(messages) }
+    }
+
+    fn exclude(&self, sender: Sender) -> Option<MutexGuard<'_, ()>> {
+        match sender {
+            Sender::Core => None,
+            Sender::Thread => Some(self.threads.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
     }
 }

@@ -107,6 +107,33 @@ impl<T> Ring<T> {
         Ok(())
     }
 
+    /// Puts in as many as there is room for, from the front, and shows them all at once. How many.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push).
+    pub(crate) unsafe fn push_many(&self, messages: &mut Vec<T>) -> usize {
+        let side = &self.producer.0;
+        let tail = side.own.load(Ordering::Relaxed);
+        let room = || self.capacity - tail.wrapping_sub(side.other_seen.get());
+        if room() < messages.len() {
+            // Pairs with the store in `pop`.
+            side.other_seen
+                .set(self.consumer.0.own.load(Ordering::Acquire));
+        }
+        let count = room().min(messages.len());
+        // Nothing but moves happens in this loop: no code of a message's type runs before `tail` is stored.
+        for (offset, message) in messages.drain(..count).enumerate() {
+            self.slot(tail.wrapping_add(offset)).with_mut(|slot| {
+                // SAFETY: as in `push`: there is room for `count`.
+                unsafe { slot.write(MaybeUninit::new(message)) }
+            });
+        }
+        // Pairs with the load in `available`.
+        side.own.store(tail.wrapping_add(count), Ordering::Release);
+        count
+    }
+
     /// Takes the oldest message out.
     ///
     /// # Safety
@@ -128,6 +155,34 @@ impl<T> Ring<T> {
         side.own.store(head.wrapping_add(1), Ordering::Release);
         // SAFETY: the producer initialised it before it moved `tail` over it.
         Some(unsafe { message.assume_init() })
+    }
+
+    /// Takes out up to `most`, the oldest first, and gives their room back at once. How many.
+    ///
+    /// # Safety
+    ///
+    /// As [`pop`](Self::pop).
+    pub(crate) unsafe fn pop_many(&self, most: usize, into: &mut Vec<T>) -> usize {
+        if most == 0 {
+            return 0;
+        }
+        // SAFETY: the caller's promise.
+        let count = unsafe { self.available() }.min(most);
+        let side = &self.consumer.0;
+        let head = side.own.load(Ordering::Relaxed);
+        // First: nothing between the first read and the store of `head` may fail.
+        into.reserve(count);
+        for offset in 0..count {
+            let message = self.slot(head.wrapping_add(offset)).with_mut(|slot| {
+                // SAFETY: as in `pop`: `count` messages are there.
+                unsafe { slot.read() }
+            });
+            // SAFETY: the producer initialised it before it moved `tail` over it.
+            into.push(unsafe { message.assume_init() });
+        }
+        // Pairs with the loads in `push` and `push_many`.
+        side.own.store(head.wrapping_add(count), Ordering::Release);
+        count
     }
 
     /// How many messages the consumer knows of; looks again when it knows of none.

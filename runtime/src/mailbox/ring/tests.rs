@@ -41,6 +41,42 @@ mod threads {
         }
     }
 
+    proptest! {
+        /// The calls that move many do what as many single ones would, in any mix with those.
+        #[test]
+        fn batches_are_as_many_single_moves(
+            capacity in 1usize..9,
+            moves in prop::collection::vec((any::<bool>(), 0usize..12), 0..200),
+        ) {
+            let ring = Ring::new(capacity);
+            let mut model = VecDeque::new();
+            let counted = Arc::new(());
+            for (number, (push, count)) in moves.into_iter().enumerate() {
+                if push {
+                    let message = |of| ((number, of), Arc::clone(&counted));
+                    let mut messages: Vec<_> = (0..count).map(message).collect();
+                    // SAFETY: one thread.
+                    let pushed = unsafe { ring.push_many(&mut messages) };
+                    prop_assert_eq!(pushed, count.min(capacity - model.len()));
+                    prop_assert_eq!(messages.len(), count - pushed);
+                    prop_assert!(messages.first().is_none_or(|left| left.0 == (number, pushed)));
+                    model.extend((0..pushed).map(|of| (number, of)));
+                } else {
+                    let mut messages = Vec::new();
+                    // SAFETY: one thread.
+                    let popped = unsafe { ring.pop_many(count, &mut messages) };
+                    // What lies there and was not looked for may be left for the next call, but not all of it.
+                    prop_assert_eq!(popped == 0, count.min(model.len()) == 0);
+                    let expected: Vec<_> = model.drain(..popped).collect();
+                    let names: Vec<_> = messages.into_iter().map(|message| message.0).collect();
+                    prop_assert_eq!(names, expected);
+                }
+                prop_assert_eq!(ring.len(), model.len());
+                prop_assert_eq!(Arc::strong_count(&counted), 1 + model.len());
+            }
+        }
+    }
+
     /// Every message of a million arrives once and in order, through a ring of three.
     #[test]
     fn in_order_between_two_threads() {
@@ -97,6 +133,33 @@ fn loom_each_message_once_and_in_order() {
         while let Some(number) = unsafe { ring.pop() } {
             seen.push(number);
         }
+        assert!(pushed >= 2);
+        assert_eq!(seen, (0..pushed).collect::<Vec<_>>());
+    });
+}
+
+/// The same with the calls that move many, against single ones on the other side.
+#[cfg(loom)]
+#[test]
+fn loom_batches_once_and_in_order() {
+    loom::model(|| {
+        let ring = loom::sync::Arc::new(Ring::new(2));
+        let there = loom::sync::Arc::clone(&ring);
+        let producer = loom::thread::spawn(move || {
+            let mut messages = vec![0, 1, 2];
+            // SAFETY: the only producer.
+            let first = unsafe { there.push_many(&mut messages) };
+            // SAFETY: as above.
+            first + unsafe { there.push_many(&mut messages) }
+        });
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            // SAFETY: the only consumer.
+            unsafe { ring.pop_many(2, &mut seen) };
+        }
+        let pushed = producer.join().unwrap();
+        // SAFETY: the only consumer.
+        while unsafe { ring.pop_many(2, &mut seen) } > 0 {}
         assert!(pushed >= 2);
         assert_eq!(seen, (0..pushed).collect::<Vec<_>>());
     });
