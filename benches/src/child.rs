@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! harness                                     child (the same binary, pinned)
-//!   start -> coring-bench --child SUITE BENCH SUBJECT CPU WARM_UP_US MEASURE_US
+//!   start -> coring-bench --child SUITE BENCH SUBJECT CPU PEER_CPU WARM_UP_US MEASURE_US
 //!                                             finds bench and subject, runs the subject
 //!   <- "skip REASON" | "sample VALUE..." | "port NUMBER" on its standard output
 //!   kill once the sample is taken
@@ -20,6 +20,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::machine::Cpus;
 use crate::subject::{Job, Skip, Subject, say};
 use crate::suite::{Bench, Suite, Timing};
 use crate::{subjects, suites, sys};
@@ -59,17 +60,18 @@ pub(crate) struct Memory {
 }
 
 impl Child {
-    /// Starts `subject` on `bench`, pinned to `cpu`.
+    /// Starts `subject` on `bench`, pinned to its CPU.
     pub(crate) fn start(
         suite: &dyn Suite,
         bench: &Bench,
         subject: &dyn Subject,
         timing: Timing,
-        cpu: usize,
+        cpus: Cpus,
     ) -> io::Result<Child> {
         let mut process = Command::new(std::env::current_exe()?)
             .args([COMMAND, suite.name(), &bench.key(), subject.name()])
-            .arg(cpu.to_string())
+            .arg(cpus.subject.to_string())
+            .arg(cpus.harness.to_string())
             .arg(timing.warm_up.as_micros().to_string())
             .arg(timing.measure.as_micros().to_string())
             .stdin(Stdio::null())
@@ -166,8 +168,8 @@ impl Drop for Child {
 
 /// The child's side: runs the job that the arguments after [`COMMAND`] describe.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
-    let [suite, bench, subject, cpu, warm_up, measure] = arguments else {
-        return Err("a child takes six arguments and is started by the harness only".to_owned());
+    let [suite, bench, subject, cpu, peer, warm_up, measure] = arguments else {
+        return Err("a child takes seven arguments and is started by the harness only".to_owned());
     };
     let suite = suites::find(suite).ok_or("no such suite")?;
     let benches = suite.benches();
@@ -185,6 +187,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         warm_up: Duration::from_micros(number(warm_up)?),
         measure: Duration::from_micros(number(measure)?),
         cpu: usize::try_from(number(cpu)?).map_err(|error| error.to_string())?,
+        peer: usize::try_from(number(peer)?).map_err(|error| error.to_string())?,
     };
     confine(&job).map_err(|error| format!("cannot confine the child: {error}"))?;
     if let Err(Skip(reason)) = subject.run(&job) {
@@ -199,5 +202,5 @@ fn confine(job: &Job) -> io::Result<()> {
     let seconds = (job.warm_up + job.measure).as_secs() * 3 + 10;
     sys::die_after(u32::try_from(seconds).unwrap_or(u32::MAX));
     sys::raise_file_limit()?;
-    sys::pin(job.cpu)
+    sys::pin(&[job.cpu])
 }

@@ -106,7 +106,7 @@ pub(crate) fn run(
     cpus: Cpus,
 ) -> io::Result<Results> {
     sys::raise_file_limit()?;
-    sys::pin(cpus.harness)?;
+    sys::pin(&[cpus.harness])?;
     let watch = Watch::start()?;
     let runs = options
         .runs
@@ -190,7 +190,7 @@ impl Cell {
         let mut taken = None;
         for _ in 0..attempts {
             let watch = Watch::start()?;
-            let child = Child::start(suite, bench, self.subject, timing, cpus.subject)?;
+            let child = Child::start(suite, bench, self.subject, timing, cpus)?;
             let Some(sample) = self.sample(suite, bench, timing, child) else {
                 break;
             };

@@ -19,6 +19,7 @@ use harness::{Options, Results};
 use machine::Cpus;
 use suite::{Bench, Suite};
 
+mod beside;
 mod child;
 mod cli;
 mod harness;

@@ -57,6 +57,36 @@ pub(crate) enum Work {
     Echo,
     /// Accept TCP connections as for `Echo`, and answer HTTP/1.1 requests with [`HELLO`](crate::load::HELLO).
     Hello,
+    /// Something between two cores.
+    Between(Between),
+}
+
+/// Work between the core of the job and its peer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Between {
+    /// One word goes there and comes back.
+    PingPong,
+    /// Messages of so many bytes go one way, one at a time.
+    Stream {
+        /// Bytes of a message: 8 or 64.
+        bytes: u64,
+    },
+    /// The same with calls that pass on many at once.
+    Batches {
+        /// Bytes of a message: 8 or 64.
+        bytes: u64,
+    },
+    /// A message to a receiver that has slept for a while: from the send until it has it.
+    Wake {
+        /// How long it was left asleep.
+        pause: Duration,
+    },
+    /// A closure runs there and its value comes back.
+    Call,
+    /// A future that is ready is driven to its end. Needs no other core.
+    BlockOnReady,
+    /// A future is woken by a thread of the other core.
+    BlockOnWake,
 }
 
 /// Why a subject does not do a piece of work.
@@ -87,6 +117,8 @@ pub(crate) struct Job {
     pub(crate) measure: Duration,
     /// The CPU that this process is pinned to.
     pub(crate) cpu: usize,
+    /// The CPU of the harness, which sleeps while a subject measures itself: for work between two cores.
+    pub(crate) peer: usize,
 }
 
 /// Bytes an echo server reads at once; each has one such buffer for each connection.
@@ -109,6 +141,14 @@ impl Job {
             Work::Yield { .. } | Work::SpawnJoin { .. } => "tasks",
             Work::Echo => "sockets",
             Work::Hello => "HTTP",
+            Work::Between(Between::PingPong | Between::Stream { .. } | Between::Wake { .. }) => {
+                "channels between cores"
+            }
+            Work::Between(Between::Batches { .. }) => "batches on channels between cores",
+            Work::Between(Between::Call) => "calls on other cores",
+            Work::Between(Between::BlockOnReady | Between::BlockOnWake) => {
+                "way to wait for a future in the middle of plain code"
+            }
         };
         Err(Skip(format!("offers no {what}")))
     }

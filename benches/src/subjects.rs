@@ -8,9 +8,12 @@ mod corosensei;
 mod epoll;
 mod glommio;
 mod hyper;
+mod line;
 mod may;
 mod may_minihttp;
 mod monoio;
+mod pair;
+mod queues;
 mod smol;
 mod threads;
 mod tokio;
@@ -29,6 +32,9 @@ const ALL: &[&dyn Subject] = &[
     &uring::AGAIN,
     &uring_multishot::UringMultishot,
     &epoll::Epoll,
+    &pair::FIRST,
+    &pair::AGAIN,
+    &line::Line,
     &tokio::Tokio,
     &tokio::TokioLocal,
     &hyper::Hyper,
@@ -41,6 +47,9 @@ const ALL: &[&dyn Subject] = &[
     &compio::AS_IT_COMES,
     &compio::TUNED,
     &threads::Threads,
+    &queues::CROSSBEAM,
+    &queues::KANAL,
+    &queues::FLUME,
 ];
 
 /// All of them.

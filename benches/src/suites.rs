@@ -2,11 +2,12 @@
 
 use crate::suite::Suite;
 
+mod cores;
 mod micro;
 mod net;
 
 /// Every suite there is.
-pub(crate) const ALL: &[&dyn Suite] = &[&micro::Micro, &net::Net];
+pub(crate) const ALL: &[&dyn Suite] = &[&micro::Micro, &net::Net, &cores::Cores];
 
 /// The suite of this name.
 pub(crate) fn find(name: &str) -> Option<&'static dyn Suite> {

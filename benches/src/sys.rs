@@ -43,12 +43,14 @@ pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
         .collect())
 }
 
-/// Pins the calling thread, and every thread it starts later, to one CPU.
-pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+/// Pins the calling thread, and every thread it starts later, to these CPUs.
+pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
     // SAFETY: a cpu_set_t is an array of integers, for which all zeroes is the empty set.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: CPU_SET checks `cpu` against the size of the set itself.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
+    for &cpu in cpus {
+        // SAFETY: CPU_SET checks `cpu` against the size of the set itself.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
     // SAFETY: `set` is a live cpu_set_t and the size given is its own.
     check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) }).map(drop)
 }

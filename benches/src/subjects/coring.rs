@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use coring::coro;
 
+use crate::beside;
 use crate::machine;
 use crate::subject::{Job, Role, Skip, Subject, Work};
 use crate::work::{Turns, batches_a_lap};
 
+mod between;
 mod net;
 
 /// The subject.
@@ -68,7 +70,13 @@ impl Subject for Coring {
 
     fn run(&self, job: &Job) -> Result<(), Skip> {
         let job = *job;
-        let mut builder = coring::Runtime::builder().cores(1);
+        let cores = if let Work::Between(_) = job.work {
+            beside::use_both(&job)?;
+            2
+        } else {
+            1
+        };
+        let mut builder = coring::Runtime::builder().cores(cores);
         if let Some(spin) = self.spin {
             builder = builder.spin(spin);
         }
@@ -77,9 +85,11 @@ impl Subject for Coring {
         runtime.run(move || match job.work {
             Work::Echo if self.pooled => match net::serve(&job, net::echo_pooled)? {},
             Work::Echo => match net::serve(&job, net::echo)? {},
+            Work::Between(work) if self.spin.is_some() => between::work(&job, work),
             _ if self.pooled || self.spin.is_some() => {
                 Err(Skip::because("differs from coring in echo and idle only"))
             }
+            Work::Between(work) => between::work(&job, work),
             Work::Hello => match net::serve(&job, net::hello)? {},
             Work::Yield { tasks } => yields(&job, tasks),
             Work::SpawnJoin { batch } => spawns(&job, batch),

@@ -1,5 +1,7 @@
 //! glommio: thread-per-core futures over io_uring, one executor fixed to the CPU of the job.
 
+mod between;
+
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::io;
@@ -30,6 +32,9 @@ impl Subject for Glommio {
     }
 
     fn run(&self, job: &Job) -> Result<(), Skip> {
+        if let Work::Between(work) = job.work {
+            return between::work(job, work);
+        }
         let executor = LocalExecutorBuilder::new(Placement::Fixed(job.cpu)).make();
         let executor = executor.map_err(|error| Skip::because(error.to_string()))?;
         executor.run(async {

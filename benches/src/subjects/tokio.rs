@@ -3,6 +3,8 @@
 //! Two subjects: `tokio` uses `tokio::spawn`, what most code does; `tokio-local` runs the same inside a
 //! `LocalSet` with `spawn_local`, tokio's offer for tasks that are not `Send`. Yielding is `task::yield_now`.
 
+mod between;
+
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::io;
@@ -38,7 +40,10 @@ impl Subject for Tokio {
     }
 
     fn run(&self, job: &Job) -> Result<(), Skip> {
-        runtime()?.block_on(work(job, Global))
+        match job.work {
+            Work::Between(work) => between::work(job, work),
+            _ => runtime()?.block_on(work(job, Global)),
+        }
     }
 }
 

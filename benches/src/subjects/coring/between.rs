@@ -1,0 +1,113 @@
+//! coring between two cores: `mailbox`, `call`, `block_on`. Coroutines wait as in any program; nothing spins by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::beside::{self, Alarm, BATCH, CAPACITY, Message, SPUN_LAP, STREAM_LAP};
+use crate::subject::{Between, Job, Skip};
+
+/// Runs on core 0 of two.
+pub(super) fn work(job: &Job, work: Between) -> Result<(), Skip> {
+    match work {
+        Between::PingPong => ping_pong(job),
+        Between::Stream { bytes: 8 } => stream::<1>(job, false),
+        Between::Stream { .. } => stream::<8>(job, false),
+        Between::Batches { bytes: 8 } => stream::<1>(job, true),
+        Between::Batches { .. } => stream::<8>(job, true),
+        Between::Wake { pause } => wake(job, pause),
+        Between::Call => call(job),
+        Between::BlockOnReady => beside::ready(job, |future| {
+            coring::coro::block_on(future).expect("nobody cancels it")
+        }),
+        Between::BlockOnWake => beside::woken(job, |bell| {
+            coring::coro::block_on(bell.rung()).expect("nobody cancels it");
+        }),
+    }
+    Ok(())
+}
+
+fn ping_pong(job: &Job) {
+    let (ping, mut there) = coring::mailbox(CAPACITY);
+    let (back, mut pong) = coring::mailbox(CAPACITY);
+    let peer = coring::spawn_on(1, move || {
+        while let Ok(word) = there.recv() {
+            back.send(word).expect("there is room for one");
+        }
+    });
+    let mut meter = job.meter(SPUN_LAP);
+    while meter.lap() {
+        for word in 0..SPUN_LAP as u64 {
+            ping.send(word).expect("it is received");
+            assert_eq!(pong.recv(), Ok(word));
+        }
+    }
+    drop(ping);
+    peer.join().expect("it answers and ends");
+    meter.finish();
+}
+
+fn stream<const WORDS: usize>(job: &Job, in_batches: bool) {
+    let (sender, mut receiver) = coring::mailbox::<Message<WORDS>>(CAPACITY);
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&over);
+    let producer = coring::spawn_on(1, move || {
+        let mut messages = (0..).map(Message::numbered);
+        let mut batch = Vec::with_capacity(BATCH);
+        while !is_over.load(Ordering::Relaxed) {
+            let mut some = messages.by_ref().take(BATCH);
+            let sent = if in_batches {
+                batch.extend(some);
+                sender.send_many(&mut batch).is_ok()
+            } else {
+                some.all(|message| sender.send(message).is_ok())
+            };
+            if !sent {
+                return;
+            }
+        }
+    });
+    let mut expected = 0;
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut meter = job.meter(STREAM_LAP);
+    while meter.lap() {
+        let mut left = STREAM_LAP;
+        while left > 0 {
+            if in_batches {
+                left -= receiver
+                    .recv_many(&mut batch, BATCH.min(left))
+                    .expect("somebody sends");
+            } else {
+                batch.push(receiver.recv().expect("somebody sends"));
+                left -= 1;
+            }
+            for message in batch.drain(..) {
+                message.check(expected);
+                expected += 1;
+            }
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    drop(receiver);
+    producer.join().expect("it sends and ends");
+    meter.finish();
+}
+
+fn wake(job: &Job, pause: Duration) {
+    let (sender, mut receiver) = coring::mailbox(CAPACITY);
+    let alarm = Alarm::new();
+    let there = Arc::clone(&alarm);
+    let sleeper = coring::spawn_on(1, move || while receiver.recv().is_ok() && there.heard() {});
+    alarm.ring(job, pause, || sender.send(1).expect("it is received"));
+    sleeper.join().expect("it hears the last one");
+}
+
+fn call(job: &Job) {
+    let mut meter = job.meter(SPUN_LAP);
+    while meter.lap() {
+        for number in 0..SPUN_LAP {
+            assert_eq!(coring::call(1, move || number).ok(), Some(number));
+        }
+    }
+    meter.finish();
+}
