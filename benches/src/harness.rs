@@ -107,6 +107,7 @@ pub(crate) fn run(
 ) -> io::Result<Results> {
     sys::raise_file_limit()?;
     sys::pin(&[cpus.harness])?;
+    suite.prepare()?;
     let watch = Watch::start()?;
     let runs = options
         .runs

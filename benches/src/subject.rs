@@ -57,6 +57,20 @@ pub(crate) enum Work {
     Echo,
     /// Accept TCP connections as for `Echo`, and answer HTTP/1.1 requests with [`HELLO`](crate::load::HELLO).
     Hello,
+    /// Read 4 KiB blocks at random from [`large_file`](crate::files::large_file), with so many reads under way.
+    Read {
+        /// How many tasks read, each one block at a time.
+        depth: usize,
+        /// Whether past the page cache (`O_DIRECT`).
+        direct: bool,
+    },
+    /// Open, read whole and close small files.
+    OpenRead {
+        /// How many tasks do so.
+        depth: usize,
+    },
+    /// Write a file from its beginning to its end in 128 KiB blocks, then sync it, again and again.
+    WriteSync,
     /// Something between two cores.
     Between(Between),
 }
@@ -149,6 +163,7 @@ impl Job {
             Work::Between(Between::BlockOnReady | Between::BlockOnWake) => {
                 "way to wait for a future in the middle of plain code"
             }
+            Work::Read { .. } | Work::OpenRead { .. } | Work::WriteSync => "files",
         };
         Err(Skip(format!("offers no {what}")))
     }

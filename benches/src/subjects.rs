@@ -6,6 +6,7 @@ mod compio;
 mod coring;
 mod corosensei;
 mod epoll;
+mod fio;
 mod glommio;
 mod hyper;
 mod line;
@@ -17,6 +18,7 @@ mod queues;
 mod smol;
 mod threads;
 mod tokio;
+mod tokio_uring;
 mod uring;
 mod uring_multishot;
 
@@ -30,6 +32,7 @@ const ALL: &[&dyn Subject] = &[
     &corosensei::AGAIN,
     &uring::FIRST,
     &uring::AGAIN,
+    &uring::FIXED,
     &uring_multishot::UringMultishot,
     &epoll::Epoll,
     &pair::FIRST,
@@ -38,6 +41,7 @@ const ALL: &[&dyn Subject] = &[
     &tokio::Tokio,
     &tokio::TokioLocal,
     &hyper::Hyper,
+    &tokio_uring::TokioUring,
     &monoio::AS_IT_COMES,
     &monoio::TUNED,
     &glommio::Glommio,
@@ -50,6 +54,7 @@ const ALL: &[&dyn Subject] = &[
     &queues::CROSSBEAM,
     &queues::KANAL,
     &queues::FLUME,
+    &fio::Fio,
 ];
 
 /// All of them.

@@ -8,6 +8,7 @@
 //! the order, starts the children, pairs the rounds; the suite only takes samples.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use crate::child::{Child, Failure};
@@ -30,6 +31,11 @@ pub(crate) trait Suite: Sync {
 
     /// What a sample costs beside its own time: start and end of the child, connections.
     fn overhead(&self) -> Duration;
+
+    /// Makes what the benches need, once, before the first sample.
+    fn prepare(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Takes one sample from a child that has just been started for `bench`.
     fn sample(&self, bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure>;

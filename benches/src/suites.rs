@@ -3,11 +3,12 @@
 use crate::suite::Suite;
 
 mod cores;
+mod file;
 mod micro;
 mod net;
 
 /// Every suite there is.
-pub(crate) const ALL: &[&dyn Suite] = &[&micro::Micro, &net::Net, &cores::Cores];
+pub(crate) const ALL: &[&dyn Suite] = &[&micro::Micro, &net::Net, &file::Files, &cores::Cores];
 
 /// The suite of this name.
 pub(crate) fn find(name: &str) -> Option<&'static dyn Suite> {

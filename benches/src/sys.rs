@@ -131,6 +131,11 @@ impl CpuClock {
         CpuClock(libc::CLOCK_THREAD_CPUTIME_ID)
     }
 
+    /// The clock of this process, with all its threads.
+    pub(crate) fn of_this_process() -> CpuClock {
+        CpuClock(libc::CLOCK_PROCESS_CPUTIME_ID)
+    }
+
     /// CPU time used since the process, or the thread, began.
     pub(crate) fn read(self) -> io::Result<Duration> {
         let mut time = libc::timespec {
@@ -233,6 +238,23 @@ impl Epoll {
             usize::try_from(event.u64).expect("every token was a usize when it was added")
         }))
     }
+}
+
+/// Takes what is in the page cache of a file out of it, as far as it is on disk.
+pub(crate) fn drop_from_page_cache(file: &impl AsFd) -> io::Result<()> {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: takes plain integers and touches no memory of ours.
+    match unsafe { libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        errno => Err(Error::from_raw_os_error(errno)),
+    }
+}
+
+/// The same as a slice, which nobody else has.
+pub(crate) fn leak_buffer(bytes: usize) -> io::Result<&'static mut [u8]> {
+    let memory = leak_pages(bytes)?;
+    // SAFETY: as many zeroed bytes, just mapped, that nobody else knows and nobody unmaps.
+    Ok(unsafe { std::slice::from_raw_parts_mut(memory, bytes) })
 }
 
 /// Page-aligned zeroed memory that lives as long as the process: the kernel may be given its address.

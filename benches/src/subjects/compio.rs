@@ -17,6 +17,8 @@ use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
 use crate::work::{Turns, batches_a_lap};
 
+mod files;
+
 /// The subject.
 #[derive(Debug)]
 pub(crate) struct Compio {
@@ -61,6 +63,9 @@ impl Subject for Compio {
                 Work::Yield { tasks } => yields(job, tasks).await,
                 Work::SpawnJoin { batch } => spawns(job, batch).await,
                 Work::Echo => match serve(job).await? {},
+                Work::Read { depth, direct } => files::reads(job, depth, direct).await,
+                Work::OpenRead { depth } => files::opens(job, depth).await,
+                Work::WriteSync => files::writes(job).await,
                 _ => job.not_offered(),
             }
         })

@@ -15,6 +15,7 @@ use crate::subject::{Job, Role, Skip, Subject, Work};
 use crate::work::{Turns, batches_a_lap};
 
 mod between;
+mod files;
 mod net;
 
 /// The subject.
@@ -91,6 +92,9 @@ impl Subject for Coring {
             }
             Work::Between(work) => between::work(&job, work),
             Work::Hello => match net::serve(&job, net::hello)? {},
+            Work::Read { depth, direct } => files::reads(&job, depth, direct),
+            Work::OpenRead { depth } => files::opens(&job, depth),
+            Work::WriteSync => files::writes(&job),
             Work::Yield { tasks } => yields(&job, tasks),
             Work::SpawnJoin { batch } => spawns(&job, batch),
         })

@@ -36,6 +36,9 @@ impl Subject for Smol {
                 Work::Yield { tasks } => yields(job, &executor, tasks).await,
                 Work::SpawnJoin { batch } => spawns(job, &executor, batch).await,
                 Work::Echo => match serve(job, &executor).await? {},
+                Work::Read { .. } | Work::OpenRead { .. } | Work::WriteSync => {
+                    Err(Skip::because("has its files in threads, as tokio"))
+                }
                 _ => job.not_offered(),
             }
         }))

@@ -12,6 +12,10 @@ use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
 use crate::work::batches_a_lap;
 
+mod files;
+
+pub(super) use files::open_large;
+
 /// The subject.
 #[derive(Debug)]
 pub(crate) struct Threads;
@@ -44,6 +48,9 @@ impl Subject for Threads {
             }
             Work::SpawnJoin { batch } => spawns(job, batch),
             Work::Echo => match serve(job)? {},
+            Work::Read { depth, direct } => files::reads(job, depth, direct),
+            Work::OpenRead { depth } => files::opens(job, depth),
+            Work::WriteSync => files::writes(job),
             _ => job.not_offered(),
         }
     }

@@ -18,6 +18,8 @@ use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
 use crate::work::{Turns, batches_a_lap};
 
+mod files;
+
 /// The subject with `tokio::spawn`.
 #[derive(Debug)]
 pub(crate) struct Tokio;
@@ -61,7 +63,12 @@ impl Subject for TokioLocal {
     }
 
     fn run(&self, job: &Job) -> Result<(), Skip> {
-        LocalSet::new().block_on(&runtime()?, work(job, Local))
+        match job.work {
+            Work::Read { .. } | Work::OpenRead { .. } | Work::WriteSync => {
+                Err(Skip::because("has the same files as tokio"))
+            }
+            _ => LocalSet::new().block_on(&runtime()?, work(job, Local)),
+        }
     }
 }
 
@@ -106,6 +113,9 @@ async fn work(job: &Job, tasks: impl Spawn) -> Result<(), Skip> {
         Work::Yield { tasks: count } => yields(job, tasks, count).await,
         Work::SpawnJoin { batch } => spawns(job, tasks, batch).await,
         Work::Echo => match serve(job, tasks).await? {},
+        Work::Read { depth, direct } => files::reads(job, depth, direct).await,
+        Work::OpenRead { depth } => files::opens(job, depth).await,
+        Work::WriteSync => files::writes(job).await,
         _ => job.not_offered(),
     }
 }

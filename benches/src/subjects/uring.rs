@@ -1,4 +1,5 @@
-//! The limit of `net`: a hand-written server over io_uring, one receive and one send for each answer.
+//! The limit of `net` and `file`: hand-written io_uring loops. This is the server: one receive and one send for each
+//! answer.
 //!
 //! ```text
 //! accept (multishot) -> receive into the connection's buffer -> send it back -> receive ...
@@ -9,7 +10,7 @@
 //! descriptor. A request and its answer are one buffer at most, one at a time. The ring: [`crate::ring`].
 //! An HTTP request it only looks at the end of: what parsing costs belongs to the others.
 //!
-//! Listed twice: the second is the twin of the A/A pair.
+//! Listed twice: the second is the twin of the A/A pair. A third differs in registered files and buffers.
 #![expect(unsafe_code, reason = "submitting to a ring is unsafe")]
 
 use std::convert::Infallible;
@@ -23,18 +24,35 @@ use crate::machine;
 use crate::ring::Ring;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
 
+mod files;
+
 /// The subject.
 #[derive(Debug)]
-pub(crate) struct Uring(&'static str);
+pub(crate) struct Uring {
+    name: &'static str,
+    /// Whether files and buffers are registered with the ring.
+    fixed: bool,
+}
 
 /// The reference.
-pub(crate) static FIRST: Uring = Uring("raw-uring");
+pub(crate) static FIRST: Uring = Uring {
+    name: "raw-uring",
+    fixed: false,
+};
 /// The same again, to see how far apart two equal subjects are.
-pub(crate) static AGAIN: Uring = Uring("raw-uring-again");
+pub(crate) static AGAIN: Uring = Uring {
+    name: "raw-uring-again",
+    fixed: false,
+};
+/// Reads into registered buffers from a registered file.
+pub(crate) static FIXED: Uring = Uring {
+    name: "raw-uring-fixed",
+    fixed: true,
+};
 
 impl Subject for Uring {
     fn name(&self) -> &'static str {
-        self.0
+        self.name
     }
 
     fn role(&self) -> Role {
@@ -47,7 +65,11 @@ impl Subject for Uring {
 
     fn run(&self, job: &Job) -> Result<(), Skip> {
         match job.work {
+            Work::Read { depth, direct } => files::reads(job, depth, direct, self.fixed),
+            _ if self.fixed => Err(Skip::because("differs from raw-uring in reads only")),
             Work::Echo | Work::Hello => match serve(job)? {},
+            Work::OpenRead { depth } => files::opens(job, depth),
+            Work::WriteSync => files::writes(job),
             _ => job.not_offered(),
         }
     }
