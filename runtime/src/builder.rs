@@ -30,6 +30,7 @@ const MOST_STACK_BYTES: usize = 1 << 30;
 /// | [`sq_entries`](Self::sq_entries) a core | 256 | the batch is submitted early |
 /// | [`cq_entries`](Self::cq_entries) a core | 2,048 | completions wait in the kernel |
 /// | [`receive_pool`](Self::receive_pool) a core | 256 of 4 KiB | a receive takes memory from the heap |
+/// | [`fixed_buffers`](Self::fixed_buffers) a core | 32 of 64 KiB | `FixedBuf::take` returns an error of kind `QuotaExceeded` |
 /// | [`io_workers`](Self::io_workers) a core | 4 and 16 | operations queue in the kernel |
 /// | [`blocking_threads`](Self::blocking_threads) | 64 | calls queue |
 /// | [`blocking_queue`](Self::blocking_queue) | 1,024 | `blocking` waits, `try_spawn_blocking` gives the closure back |
@@ -58,6 +59,7 @@ pub struct Builder {
     inbox_capacity: usize,
     io_workers: (u32, u32),
     receive_pool: (u16, usize),
+    fixed_buffers: (u16, usize),
     shutdown_grace: Duration,
     blocking: (usize, usize, Duration),
     time_slice: Duration,
@@ -80,6 +82,7 @@ impl Builder {
             inbox_capacity: 256,
             io_workers: (4, 16),
             receive_pool: (256, 4096),
+            fixed_buffers: (32, 64 * 1024),
             shutdown_grace: Duration::from_secs(10),
             blocking: (64, 1024, Duration::from_secs(10)),
             time_slice: Duration::from_micros(200),
@@ -124,6 +127,13 @@ impl Builder {
     /// 4 KiB. Made when the first such receive asks for them.
     pub fn receive_pool(mut self, buffers: u16, bytes: usize) -> Self {
         self.receive_pool = (buffers, bytes);
+        self
+    }
+
+    /// Registered buffers ([`FixedBuf`](crate::fs::FixedBuf)) of one core, and the bytes of each, rounded up to whole
+    /// pages. Default 32 of 64 KiB. Made and pinned when the first one is asked for.
+    pub fn fixed_buffers(mut self, buffers: u16, bytes: usize) -> Self {
+        self.fixed_buffers = (buffers, bytes);
         self
     }
 
@@ -263,6 +273,10 @@ impl Builder {
                 "a power of two up to 32,768, of 1 byte to 16 MiB each",
             );
         }
+        let (buffers, bytes) = self.fixed_buffers;
+        if !(1..=1 << 14).contains(&buffers) || !(1..=1 << 30).contains(&bytes) {
+            return invalid("fixed_buffers", "1 to 16,384, of 1 byte to 1 GiB each");
+        }
         if self.stack.guard_bytes > MOST_STACK_BYTES {
             return invalid("guard_bytes", "at most 1 GiB");
         }
@@ -319,6 +333,7 @@ impl Builder {
             spin,
             io_workers: self.io_workers,
             receive_pool: self.receive_pool,
+            fixed_buffers: self.fixed_buffers,
             worker_cpus: cpus,
         };
         let (inbox_capacity, grace) = (self.inbox_capacity, self.shutdown_grace);

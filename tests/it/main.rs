@@ -12,6 +12,7 @@ mod cancel;
 mod clients;
 mod echo;
 mod file;
+mod fixed;
 mod lanes;
 mod lifecycle;
 mod limits;

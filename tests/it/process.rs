@@ -163,6 +163,53 @@ fn little_locked_memory() {
 }
 
 #[test]
+fn too_little_locked_memory_for_registered_buffers() {
+    // Goal: where the limit on locked memory forbids to register the pool, the buffers work all the same, and one line
+    // says why they are slower and what to raise; where it does not, they are registered and nothing is said.
+    // Method: as nobody, 1 MiB of buffers within 512 KiB and within 4 MiB.
+    check(|| {
+        let Some(nobody) = as_nobody() else {
+            skip!("no setpriv, or not the right to become nobody");
+        };
+        let with = |kib: u64| {
+            let limit = format!("--memlock={}", kib * 1024);
+            let words: Vec<_> = ["prlimit", &limit]
+                .into_iter()
+                .chain(nobody.iter().copied())
+                .collect();
+            under(&words, &["fixed-buffers"])
+        };
+        let tight = with(512);
+        tight.assert_success();
+        assert_eq!(tight.stdout, "registered: false\n", "{tight:#?}");
+        for word in ["registered buffers", "1024 KiB", "(512 KiB", "ulimit -l"] {
+            assert!(tight.stderr.contains(word), "{word:?}: {tight:#?}");
+        }
+        assert_eq!(tight.stderr.lines().count(), 1, "{tight:#?}");
+        let free = with(4096);
+        free.assert_success();
+        assert_eq!((&*free.stdout, &*free.stderr), ("registered: true\n", ""));
+    });
+}
+
+#[test]
+fn a_mapped_file_that_is_cut_off() {
+    // Goal: what the documentation of `Mmap` says about it: `populate` fails with a sentence, and touching a byte that
+    // is gone ends the process by SIGBUS, without a word about an overflow.
+    // Method: a scenario that does both.
+    check(|| {
+        let ended = scenario(&["mapped-and-cut"]);
+        assert_eq!(ended.signal, Some(libc::SIGBUS), "{ended:#?}");
+        assert!(ended.stdout.contains("last byte: 0"), "{ended:#?}");
+        assert!(
+            ended.stdout.contains("beyond the end of the file"),
+            "{ended:#?}"
+        );
+        assert!(!ended.stdout.contains("not reached") && !ended.stderr.contains("overflow"));
+    });
+}
+
+#[test]
 fn few_descriptors() {
     // Goal: `ulimit -n 64` is enough for a small runtime; a server that runs into it gets an error it can wait out,
     // and loses no connection; a runtime that needs more says so.

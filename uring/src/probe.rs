@@ -41,6 +41,7 @@ pub enum Feature {
     Futex,
     Waitid,
     Ftruncate,
+    RegisteredBuffers,
 }
 
 /// How the presence of a feature is found out.
@@ -86,7 +87,7 @@ const fn row(
 
 /// Every feature, in the order of [`Feature`].
 #[rustfmt::skip]
-pub const TABLE: [FeatureInfo; 16] = [
+pub const TABLE: [FeatureInfo; 17] = [
     row(Feature::SingleIssuer, "single-issuer", "6.0", Detect::Setup, "the kernel takes a lock on every enter; no defer-taskrun"),
     row(Feature::DeferTaskrun, "defer-taskrun", "6.1", Detect::Setup, "completions are run at any return from the kernel (coop-taskrun)"),
     row(Feature::CoopTaskrun, "coop-taskrun", "5.19", Detect::Setup, "without defer-taskrun too: an interrupt for each completion"),
@@ -103,6 +104,7 @@ pub const TABLE: [FeatureInfo; 16] = [
     row(Feature::Futex, "futex", "6.7", Detect::Opcode(opcode::FutexWait::CODE), "a helper thread waits"),
     row(Feature::Waitid, "waitid", "6.7", Detect::Opcode(opcode::WaitId::CODE), "a pidfd is polled"),
     row(Feature::Ftruncate, "ftruncate", "6.9", Detect::Opcode(opcode::Ftruncate::CODE), "ftruncate(2)"),
+    row(Feature::RegisteredBuffers, "registered-buffers", "5.1", Detect::Opcode(opcode::ReadFixed::CODE), "each read and write looks its pages up"),
 ];
 
 const _: () = {

@@ -110,12 +110,12 @@ impl File {
     }
 
     fn read_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let sqe = op::fs::read(
-            self.fd.as_raw_fd(),
-            buffer.as_mut_ptr(),
-            buffer.len(),
-            offset,
-        );
+        let (fd, number) = (self.fd.as_raw_fd(), registered(buffer));
+        let (start, bytes) = (buffer.as_mut_ptr(), buffer.len());
+        let sqe = match number {
+            None => op::fs::read(fd, start, bytes, offset),
+            Some(number) => op::fs::read_fixed(fd, start, bytes, offset, number),
+        };
         // SAFETY: the buffer is borrowed for longer than this call, uniquely.
         unsafe { perform(sqe, "file read") }.map(|read| read as usize)
     }
@@ -142,7 +142,11 @@ impl File {
     }
 
     fn write_from(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {
-        let sqe = op::fs::write(self.fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), offset);
+        let (fd, start, bytes) = (self.fd.as_raw_fd(), buffer.as_ptr(), buffer.len());
+        let sqe = match registered(buffer) {
+            None => op::fs::write(fd, start, bytes, offset),
+            Some(number) => op::fs::write_fixed(fd, start, bytes, offset, number),
+        };
         // SAFETY: the buffer is borrowed for longer than this call.
         unsafe { perform(sqe, "file write") }.map(|written| written as usize)
     }
@@ -288,6 +292,12 @@ fn checked(offset: u64) -> io::Result<u64> {
             "a file offset is at most 2^63 - 1",
         )),
     }
+}
+
+/// The number of the core's registered buffer that this is a part of, if it is one (fixed.rs).
+#[inline]
+fn registered(buffer: &[u8]) -> Option<u16> {
+    per_core::current()?.fixed_buffers().number_of(buffer)
 }
 
 /// How many buffers one operation takes: uio_maxiov.

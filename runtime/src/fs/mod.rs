@@ -10,7 +10,9 @@
 
 mod aligned;
 mod file;
+mod fixed;
 mod lock;
+mod mmap;
 mod names;
 mod open_options;
 mod pool;
@@ -19,6 +21,8 @@ mod whole;
 
 pub use aligned::AlignedBuf;
 pub use file::File;
+pub use fixed::FixedBuf;
+pub use mmap::Mmap;
 pub use names::{
     create_dir, create_dir_all, exists, hard_link, metadata, remove_dir, remove_file, rename,
     symlink, symlink_metadata,

@@ -19,6 +19,7 @@
     reason = "the thread-local points at the engine of the turn that is on; tokens are words"
 )]
 
+use super::fixed::FixedPool;
 use super::idle::Window;
 use crate::mailbox::{Cluster, Round, Waiter};
 use coring_coro::wait;
@@ -55,6 +56,7 @@ pub(crate) struct Engine {
     /// What pooled receives pick from: `None` inside when the kernel has none to give. Made when first asked for.
     receive_buffers: OnceCell<Option<BufferRing>>,
     receive_pool: (u16, usize),
+    fixed_buffers: FixedPool,
     waiters: RefCell<Vec<Arc<Waiter>>>,
     /// The core's values of each [`Sharded`](crate::Sharded).
     shards: RefCell<HashMap<u64, Rc<dyn Any>>>,
@@ -120,6 +122,7 @@ impl Engine {
         cluster: Arc<Cluster>,
         spin: Duration,
         receive_pool: (u16, usize),
+        fixed_buffers: (u16, usize),
     ) -> Self {
         Self {
             index,
@@ -133,6 +136,7 @@ impl Engine {
             inbox_round: RefCell::default(),
             receive_buffers: OnceCell::new(),
             receive_pool,
+            fixed_buffers: FixedPool::new(fixed_buffers),
             waiters: RefCell::default(),
             shards: RefCell::default(),
         }
@@ -175,6 +179,12 @@ impl Engine {
     /// Bytes of one receive buffer.
     pub(crate) fn receive_bytes(&self) -> usize {
         self.receive_pool.1
+    }
+
+    /// The core's registered buffers for files.
+    #[inline(always)]
+    pub(crate) fn fixed_buffers(&self) -> &FixedPool {
+        &self.fixed_buffers
     }
 
     /// What the core's ring and its idle moments have counted.

@@ -15,6 +15,7 @@
 
 pub(crate) mod affinity;
 mod engine;
+mod fixed;
 mod idle;
 
 pub use engine::CoreStats;
@@ -36,6 +37,8 @@ pub(crate) struct CoreConfig {
     pub(crate) io_workers: (u32, u32),
     /// Receive buffers, and the bytes of each.
     pub(crate) receive_pool: (u16, usize),
+    /// Registered buffers for files, and the bytes of each.
+    pub(crate) fixed_buffers: (u16, usize),
     /// The CPUs for the kernel's I/O worker threads: all allowed ones, not only the one the core is pinned to.
     pub(crate) worker_cpus: Vec<usize>,
 }
@@ -72,6 +75,7 @@ impl Core {
             Arc::clone(cluster),
             config.spin,
             config.receive_pool,
+            config.fixed_buffers,
         ));
         let log = u32::try_from(index)
             .ok()

@@ -2,7 +2,10 @@
 //!
 //! It is written as a user's program would be: `main` returns a `Result`, so that what a failing start prints here
 //! is what a user reads.
-#![expect(unsafe_code, reason = "crashes on purpose; sets an interval timer")]
+#![expect(
+    unsafe_code,
+    reason = "crashes on purpose; sets an interval timer; maps a file"
+)]
 
 use coring::coro;
 use coring_tests::tcp::{listen, pair, round_trip_of_ours, serve};
@@ -21,6 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "echo" => echo()?,
         "echo-under-signals" => echo_under_signals()?,
         "out-of-files" => out_of_files()?,
+        "fixed-buffers" => fixed_buffers()?,
+        "mapped-and-cut" => mapped_and_cut()?,
         "overflow" => runtime(1).run(|| overflow("deep", 128 * 1024)),
         "overflow-on-core-1" => runtime(2).run(|| {
             let there = coring::spawn_on(1, || overflow("far away", 64 * 1024));
@@ -140,6 +145,35 @@ fn out_of_files() -> Result<(), Box<dyn Error>> {
         // The connection waited in the backlog.
         listener.accept()?;
         println!("accepted later");
+        Ok(())
+    })
+}
+
+/// Takes and uses more registered memory than a small limit allows.
+fn fixed_buffers() -> Result<(), Box<dyn Error>> {
+    let builder = coring::Runtime::builder().cores(1);
+    builder.fixed_buffers(16, 64 * 1024).build()?.run(|| {
+        let mut buffer = coring::fs::FixedBuf::take()?;
+        let zero = coring::fs::File::open("/dev/zero")?;
+        buffer.fill(1);
+        let read = zero.read_at(&mut buffer, 0)?;
+        assert!(read == buffer.len() && buffer.iter().all(|&byte| byte == 0));
+        println!("registered: {}", buffer.is_registered());
+        Ok(())
+    })
+}
+
+/// Touches what a mapped file has no more.
+fn mapped_and_cut() -> Result<(), Box<dyn Error>> {
+    runtime(1).run(|| {
+        let file = coring::fs::File::from(tempfile::tempfile()?);
+        file.set_len(1 << 20)?;
+        // SAFETY: none: to cut the file off below is the bug that the test is about.
+        let map = unsafe { coring::fs::Mmap::map(&file) }?;
+        println!("last byte: {}", map[(1 << 20) - 1]);
+        file.set_len(0)?;
+        println!("populate: {}", map.populate(0..1 << 20).unwrap_err());
+        println!("not reached: {}", black_box(map[black_box(0)]));
         Ok(())
     })
 }

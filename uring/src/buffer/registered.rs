@@ -108,6 +108,28 @@ impl RegisteredBuffers {
         self.pool.free.borrow().len()
     }
 
+    /// By which number the kernel knows the memory of `slice`; `None` if it is not all in one of the buffers, or they
+    /// are not registered. For code that gets slices and not guards.
+    #[inline]
+    #[must_use]
+    pub fn number_of(&self, slice: &[u8]) -> Option<u16> {
+        let pool = &*self.pool;
+        // Below the pool this wraps around to something beyond it.
+        let start = slice
+            .as_ptr()
+            .addr()
+            .wrapping_sub(pool.memory.as_ptr().addr());
+        if start >= pool.memory.len() || slice.is_empty() || !pool.registered.get() {
+            return None;
+        }
+        let (first, last) = (start, start + slice.len() - 1);
+        let number = first / pool.buffer_bytes;
+        if last / pool.buffer_bytes != number {
+            return None;
+        }
+        u16::try_from(number).ok()
+    }
+
     /// A buffer, with whatever was in it last. `None` when all are taken.
     #[must_use]
     pub fn take(&self) -> Option<FixedBuffer> {
@@ -146,6 +168,12 @@ pub struct FixedBuffer {
 }
 
 impl FixedBuffer {
+    /// Whether the kernel knows it.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.pool.registered.get()
+    }
+
     /// Reads at `offset` into the first `length` bytes. Result: bytes, 0 at the end. Borrows this buffer for writing.
     ///
     /// # Panics

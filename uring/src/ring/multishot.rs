@@ -171,12 +171,15 @@ impl<B: Backend> Ring<B> {
     /// [`RegisteredBuffers::unregistered`] works within any limit.
     ///
     /// # Source
-    /// `IORING_REGISTER_BUFFERS`, 5.1.
+    /// `IORING_REGISTER_BUFFERS`, 5.1 ([`Feature::RegisteredBuffers`]).
     pub fn register_buffers(
         &mut self,
         count: u16,
         buffer_bytes: usize,
     ) -> Result<RegisteredBuffers, BufferError> {
+        if !self.capabilities().has(Feature::RegisteredBuffers) {
+            return Err(BufferError::Unsupported(Feature::RegisteredBuffers));
+        }
         let buffers = RegisteredBuffers::unregistered(count, buffer_bytes)?;
         // SAFETY: `self.registered` keeps the mapping for as long as the backend, and drops it later.
         let registered = unsafe { self.backend.register_buffers(&buffers.vectors()) };

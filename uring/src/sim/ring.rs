@@ -56,6 +56,7 @@ impl SimRing {
             Feature::BufferRing,
             Feature::SendZc,
             Feature::Ftruncate,
+            Feature::RegisteredBuffers,
         ] {
             if options.features.has(feature) {
                 capabilities.features = capabilities.features.with(feature);

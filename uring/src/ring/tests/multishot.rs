@@ -468,12 +468,21 @@ fn registered_buffers_read_and_write_a_file() {
     assert!(registered.is_registered());
     let again = ring.register_buffers(2, 100).unwrap_err();
     assert!(matches!(again, BufferError::Kernel(_)), "{again}");
+    let mut without = open(8, 16, Features::ALL.without(Feature::RegisteredBuffers));
+    let off = without.register_buffers(2, 100).unwrap_err();
+    assert!(matches!(off, BufferError::Unsupported(_)), "{off}");
     let plain = crate::RegisteredBuffers::unregistered(2, 100).unwrap();
     for pool in [registered, plain] {
         let file = tempfile::tempfile().unwrap();
         let (mut one, mut other) = (pool.take().unwrap(), pool.take().unwrap());
         assert!(pool.take().is_none());
         assert_eq!((one.len(), one.as_ptr().addr() % 4096), (4096, 0));
+        let number = |slice: &[u8]| pool.number_of(slice);
+        let numbers = pool.is_registered().then_some((0, 1));
+        assert_eq!(number(&one).zip(number(&other[4095..])), numbers);
+        for elsewhere in [&one[..0], &[0; 8]] {
+            assert_eq!(number(elsewhere), None);
+        }
         one.fill(3);
         let op = submit(&mut ring, one.write(file.as_raw_fd(), 1000, 0), 0);
         wait(&mut ring, 1);
