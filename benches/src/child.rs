@@ -196,10 +196,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Pins the child and bounds its life: the time it was given, thrice, and ten seconds.
+/// Pins the child and bounds its life: the time it was given, thrice, and half a minute, which a million of
+/// anything can take on memory that the host has to find first.
 fn confine(job: &Job) -> io::Result<()> {
     sys::die_with_parent()?;
-    let seconds = (job.warm_up + job.measure).as_secs() * 3 + 10;
+    let seconds = (job.warm_up + job.measure).as_secs() * 3 + 30;
     sys::die_after(u32::try_from(seconds).unwrap_or(u32::MAX));
     sys::raise_file_limit()?;
     sys::pin(&[job.cpu])

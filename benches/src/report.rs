@@ -105,8 +105,10 @@ fn table(
     rows.extend(ranked.iter().map(|(_, cell)| row(bench, cell, reference)));
     align(&rows, output)?;
     if let (Some(twin), Some(reference)) = (named(cells, twin), reference) {
-        let apart = compared(bench, twin, reference);
-        writeln!(output, "  A/A, the same code twice: {}", apart.join(", "))?;
+        let apart = compared(bench, twin, reference).join(", ");
+        if !apart.is_empty() {
+            writeln!(output, "  A/A, the same code twice: {apart}")?;
+        }
     }
     for cell in cells
         .iter()

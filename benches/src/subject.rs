@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::work::Meter;
+use crate::work::{Local, Meter};
 
 /// One contender.
 pub(crate) trait Subject: Sync {
@@ -53,6 +53,8 @@ pub(crate) enum Work {
         /// How many are alive at once.
         batch: usize,
     },
+    /// What tasks of one core do with each other, with time, and in large numbers.
+    Local(Local),
     /// Accept TCP connections on a free port of the loopback and send back every byte received.
     Echo,
     /// Accept TCP connections as for `Echo`, and answer HTTP/1.1 requests with [`HELLO`](crate::load::HELLO).
@@ -153,6 +155,7 @@ impl Job {
     pub(crate) fn not_offered(&self) -> Result<(), Skip> {
         let what = match self.work {
             Work::Yield { .. } | Work::SpawnJoin { .. } => "tasks",
+            Work::Local(local) => local.needs(),
             Work::Echo => "sockets",
             Work::Hello => "HTTP",
             Work::Between(Between::PingPong | Between::Stream { .. } | Between::Wake { .. }) => {

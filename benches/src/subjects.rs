@@ -19,6 +19,7 @@ mod smol;
 mod threads;
 mod tokio;
 mod tokio_uring;
+mod unsync;
 mod uring;
 mod uring_multishot;
 

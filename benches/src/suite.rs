@@ -61,6 +61,9 @@ impl Bench {
         let params: Vec<String> = params
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
+        if params.is_empty() {
+            return self.name.to_owned();
+        }
         format!("{}({})", self.name, params.join(","))
     }
 

@@ -6,13 +6,68 @@
 //!   one, so that spawning, starting and joining the tasks are outside. In between every other task
 //!   must have had as many turns; a scheduler that polls the same task again is found out, since
 //!   the last task publishes its lap.
+//! - [`Local`] names the rest of what tasks of one core are asked for; its parts are in `work/`, once for futures,
+//!   which is the code all those runtimes share, and once for calls that block.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::stats::Summary;
-use crate::subject::{Skip, say};
+use crate::subject::{Job, Skip, say};
+
+pub(crate) mod channel;
+pub(crate) mod park;
+pub(crate) mod sleep;
+pub(crate) mod timers;
+
+/// What tasks of one core do with each other, with time, and in large numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Local {
+    /// Two tasks pass a number to and fro over a channel each way.
+    PingPong,
+    /// One task sends numbers to another through a channel that holds some of them.
+    Stream,
+    /// Lock and unlock; nobody else wants the lock.
+    Lock,
+    /// Take a permit and give it back; there is one.
+    Semaphore,
+    /// Make a channel for one value, send, receive.
+    Oneshot,
+    /// Replace a watched value and look at it.
+    Watch,
+    /// Send to one receiver of a broadcast and receive it.
+    Broadcast,
+    /// Add, remove and fire timers.
+    Timers {
+        /// How many are live all the while.
+        live: usize,
+    },
+    /// Sleep for a millisecond, again and again.
+    Sleep,
+    /// Start tasks that wait, wake them all, and join them.
+    Park {
+        /// How many wait at once.
+        tasks: usize,
+    },
+}
+
+impl Local {
+    /// What a subject that does not do this lacks.
+    pub(crate) fn needs(self) -> &'static str {
+        match self {
+            Local::PingPong | Local::Stream => "channel between its tasks",
+            Local::Lock => "lock for its tasks",
+            Local::Semaphore => "semaphore for its tasks",
+            Local::Oneshot => "channel for one value",
+            Local::Watch => "watched value",
+            Local::Broadcast => "broadcast",
+            Local::Timers { .. } => "timer apart from a sleeping task",
+            Local::Sleep => "sleep",
+            Local::Park { .. } => "tasks",
+        }
+    }
+}
 
 /// The clock of a job that measures itself.
 #[derive(Debug)]
@@ -62,9 +117,45 @@ impl Meter {
 
     /// Reports the median lap.
     pub(crate) fn finish(self) {
-        let summary = Summary::of(self.nanoseconds).expect("one lap counts at least");
-        say(&format!("sample {}", summary.median));
+        report(&[median(self.nanoseconds)]);
     }
+}
+
+/// Reports a sample: a value for each metric of the bench.
+pub(crate) fn report(values: &[f64]) {
+    let values: Vec<String> = values.iter().map(f64::to_string).collect();
+    say(&format!("sample {}", values.join(" ")));
+}
+
+fn median(values: Vec<f64>) -> f64 {
+    let summary = Summary::of(values).expect("one lap counts at least");
+    summary.median
+}
+
+/// Operations a lap of what waits for nobody.
+const REPEATS_A_LAP: usize = 100_000;
+
+/// Measures a call that waits for nobody. It gets a number that is another one each time.
+pub(crate) fn repeat(job: &Job, mut call: impl FnMut(u64)) {
+    let mut meter = job.meter(REPEATS_A_LAP);
+    let mut numbers = 0..;
+    while meter.lap() {
+        numbers.by_ref().take(REPEATS_A_LAP).for_each(&mut call);
+    }
+    meter.finish();
+}
+
+/// As [`repeat`], for futures.
+pub(crate) async fn repeat_async(job: &Job, mut call: impl AsyncFnMut(u64)) {
+    let mut meter = job.meter(REPEATS_A_LAP);
+    let mut number = 0;
+    while meter.lap() {
+        for _ in 0..REPEATS_A_LAP {
+            call(number).await;
+            number += 1;
+        }
+    }
+    meter.finish();
 }
 
 /// Operations a lap: enough for some milliseconds, so that reading the clock costs nothing.

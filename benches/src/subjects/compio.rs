@@ -12,10 +12,15 @@ use compio::driver::ProactorBuilder;
 use compio::io::{AsyncRead, AsyncWriteExt};
 use compio::net::{TcpListener, TcpStream};
 use compio::runtime::{self, RuntimeBuilder};
+use compio::time;
 
+use super::unsync::{self, Executor};
 use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
-use crate::work::{Turns, batches_a_lap};
+use crate::work::park::park_async;
+use crate::work::sleep::sleep_async;
+use crate::work::timers::timers_async;
+use crate::work::{Local, Turns, batches_a_lap};
 
 mod files;
 
@@ -62,6 +67,7 @@ impl Subject for Compio {
             match job.work {
                 Work::Yield { tasks } => yields(job, tasks).await,
                 Work::SpawnJoin { batch } => spawns(job, batch).await,
+                Work::Local(what) => local(job, what).await,
                 Work::Echo => match serve(job).await? {},
                 Work::Read { depth, direct } => files::reads(job, depth, direct).await,
                 Work::OpenRead { depth } => files::opens(job, depth).await,
@@ -109,6 +115,27 @@ async fn spawns(job: &Job, batch: usize) -> Result<(), Skip> {
     }
     meter.finish();
     Ok(())
+}
+
+/// Its own sleep and timers; channels from elsewhere.
+async fn local(job: &Job, what: Local) -> Result<(), Skip> {
+    let turn = ::smol::future::yield_now;
+    match what {
+        Local::Timers { live } => timers_async(job, live, time::sleep, turn).await,
+        Local::Sleep => sleep_async(job, time::sleep).await,
+        Local::Park { tasks } => park_async(tasks, runtime::spawn, turn).await,
+        _ => unsync::run(job, Tasks, what).await,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Tasks;
+
+impl Executor for Tasks {
+    fn spawn(self, task: impl Future<Output = ()> + 'static) -> impl Future<Output = ()> {
+        let task = runtime::spawn(task);
+        async { task.await.expect("no task panics") }
+    }
 }
 
 async fn serve(job: &Job) -> io::Result<Infallible> {

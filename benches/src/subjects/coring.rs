@@ -16,6 +16,7 @@ use crate::work::{Turns, batches_a_lap};
 
 mod between;
 mod files;
+mod local;
 mod net;
 
 /// The subject.
@@ -97,6 +98,7 @@ impl Subject for Coring {
             Work::WriteSync => files::writes(&job),
             Work::Yield { tasks } => yields(&job, tasks),
             Work::SpawnJoin { batch } => spawns(&job, batch),
+            Work::Local(what) => local::run(&job, what),
         })
     }
 }

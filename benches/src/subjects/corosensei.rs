@@ -8,15 +8,19 @@
 //! Listed twice: the second is the twin of the A/A pair.
 #![expect(unsafe_code, reason = "a stack for corosensei is an unsafe trait")]
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 
 use corosensei::stack::{DefaultStack, Stack, StackPointer};
-use corosensei::{Coroutine, CoroutineResult};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use crate::machine;
 use crate::subject::{Job, Role, Skip, Subject, Work};
-use crate::work::{Turns, batches_a_lap};
+use crate::work::channel::{CAPACITY, consume, ping, pong};
+use crate::work::{Local, Turns, batches_a_lap};
 
 /// The subject.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ impl Subject for Corosensei {
         match job.work {
             Work::Yield { tasks } => yields(job, tasks),
             Work::SpawnJoin { batch } => spawns(job, batch),
+            Work::Local(Local::PingPong) => ping_pong(*job),
+            Work::Local(Local::Stream) => stream(*job),
             _ => job.not_offered(),
         }
     }
@@ -108,6 +114,91 @@ fn spawns(job: &Job, batch: usize) -> Result<(), Skip> {
     meter.finish();
     Ok(())
 }
+
+/// A slot each way; who finds his empty lets the other one run.
+#[derive(Default)]
+struct Slots {
+    there: Cell<Option<u64>>,
+    back: Cell<Option<u64>>,
+    over: Cell<bool>,
+}
+
+impl Slots {
+    fn wait(&self, yielder: &Yielder<(), ()>, slot: &Cell<Option<u64>>) -> Option<u64> {
+        loop {
+            match slot.take() {
+                Some(number) => return Some(number),
+                None if self.over.get() => return None,
+                None => yielder.suspend(()),
+            }
+        }
+    }
+}
+
+fn ping_pong(job: Job) -> Result<(), Skip> {
+    let mut pool = Pool::of(2)?;
+    let slots = Rc::new(Slots::default());
+    let other = Rc::clone(&slots);
+    let first = Coroutine::with_stack(pool.take(), move |yielder, ()| {
+        let answer = || slots.wait(yielder, &slots.back);
+        let receive = || answer().expect("the other one answers");
+        ping(&job, |number| slots.there.set(Some(number)), receive);
+        slots.over.set(true);
+    });
+    let second = Coroutine::with_stack(pool.take(), move |yielder, ()| {
+        let send = |number| other.back.set(Some(number));
+        pong(send, || other.wait(yielder, &other.there));
+    });
+    run_both(first, second);
+    Ok(())
+}
+
+/// A queue; who finds it empty or full lets the other one run.
+fn stream(job: Job) -> Result<(), Skip> {
+    let mut pool = Pool::of(2)?;
+    let queue = Rc::new(RefCell::new(VecDeque::with_capacity(CAPACITY)));
+    let (source, over) = (Rc::clone(&queue), Rc::new(Cell::new(false)));
+    let stop = Rc::clone(&over);
+    let producer = Coroutine::with_stack(pool.take(), move |yielder, ()| {
+        for number in 0.. {
+            while queue.borrow().len() == CAPACITY {
+                yielder.suspend(());
+                if over.get() {
+                    return;
+                }
+            }
+            queue.borrow_mut().push_back(number);
+        }
+    });
+    let consumer = Coroutine::with_stack(pool.take(), move |yielder, ()| {
+        let receive = || {
+            loop {
+                let number = source.borrow_mut().pop_front();
+                match number {
+                    Some(number) => return number,
+                    None => yielder.suspend(()),
+                }
+            }
+        };
+        consume(&job, receive);
+        stop.set(true);
+    });
+    run_both(producer, consumer);
+    Ok(())
+}
+
+/// Lets two coroutines take turns until both have ended.
+fn run_both(mut first: Task, mut second: Task) {
+    while !first.done() || !second.done() {
+        for coroutine in [&mut first, &mut second] {
+            if !coroutine.done() {
+                coroutine.resume(());
+            }
+        }
+    }
+}
+
+type Task = Coroutine<(), (), (), Coloured>;
 
 /// Stacks that are not in use; the one used last is taken first, since it is still in the cache.
 struct Pool {

@@ -15,6 +15,7 @@ use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
 use crate::work::{Turns, batches_a_lap};
 
 mod files;
+mod local;
 
 /// The subject.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ impl Subject for Glommio {
             match job.work {
                 Work::Yield { tasks } => yields(job, tasks).await,
                 Work::SpawnJoin { batch } => spawns(job, batch).await,
+                Work::Local(what) => local::run(job, what).await,
                 Work::Echo => match serve(job).await? {},
                 Work::Read { depth, direct } => files::reads(job, depth, direct).await,
                 Work::OpenRead { depth } => files::opens(job, depth).await,

@@ -15,6 +15,8 @@ use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
 use crate::work::{Turns, batches_a_lap};
 
+mod local;
+
 /// The subject.
 #[derive(Debug)]
 pub(crate) struct May;
@@ -38,6 +40,7 @@ impl Subject for May {
         let main = go!(move || match job.work {
             Work::Yield { tasks } => yields(&job, tasks),
             Work::SpawnJoin { batch } => spawns(&job, batch),
+            Work::Local(what) => local::run(&job, what),
             Work::Echo => match serve(&job)? {},
             _ => job.not_offered(),
         });

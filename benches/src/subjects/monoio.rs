@@ -7,15 +7,22 @@
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::io;
+use std::time::Duration;
 
+use ::smol::future::yield_now;
 use io_uring_06 as io_uring;
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
+use monoio::time;
 use monoio::{IoUringDriver, RuntimeBuilder};
 
+use super::unsync::{self, Executor};
 use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
-use crate::work::{Turns, batches_a_lap};
+use crate::work::park::park_async;
+use crate::work::sleep::sleep_async;
+use crate::work::timers::timers_async;
+use crate::work::{Local, Turns, batches_a_lap};
 
 mod files;
 
@@ -58,10 +65,14 @@ impl Subject for Monoio {
             ring.setup_single_issuer().setup_coop_taskrun();
             builder = builder.uring_builder(ring);
         }
+        if let Work::Local(what @ (Local::Timers { .. } | Local::Sleep)) = job.work {
+            return builder.enable_timer().build()?.block_on(timed(job, what));
+        }
         builder.build()?.block_on(async {
             match job.work {
                 Work::Yield { tasks } => yields(job, tasks).await,
                 Work::SpawnJoin { batch } => spawns(job, batch).await,
+                Work::Local(what) => local(job, what).await,
                 Work::Echo => match serve(job).await? {},
                 Work::Read { depth, direct } => files::reads(job, depth, direct).await,
                 Work::OpenRead { depth } => files::opens(job, depth).await,
@@ -80,7 +91,7 @@ async fn yields(job: &Job, tasks: usize) -> Result<(), Skip> {
             let laps = turns.laps(task);
             monoio::spawn(async move {
                 for () in laps {
-                    ::smol::future::yield_now().await;
+                    yield_now().await;
                 }
             })
         };
@@ -108,6 +119,38 @@ async fn spawns(job: &Job, batch: usize) -> Result<(), Skip> {
     }
     meter.finish();
     Ok(())
+}
+
+/// What needs the runtime's timer.
+async fn timed(job: &Job, what: Local) -> Result<(), Skip> {
+    match what {
+        Local::Timers { live } => timers_async(job, live, time::sleep, turn).await,
+        _ => sleep_async(job, time::sleep).await,
+    }
+}
+
+/// It looks at its timers when it has nothing else to do.
+async fn turn() {
+    time::sleep(Duration::from_millis(1)).await;
+}
+
+/// Channels from elsewhere: it has none.
+async fn local(job: &Job, what: Local) -> Result<(), Skip> {
+    match what {
+        Local::Park { tasks } => {
+            park_async(tasks, monoio::spawn, async || monoio::spawn(async {}).await).await
+        }
+        _ => unsync::run(job, Tasks, what).await,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Tasks;
+
+impl Executor for Tasks {
+    fn spawn(self, task: impl Future<Output = ()> + 'static) -> impl Future<Output = ()> {
+        monoio::spawn(task)
+    }
 }
 
 async fn serve(job: &Job) -> io::Result<Infallible> {

@@ -12,6 +12,8 @@ use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
 use crate::work::{Turns, batches_a_lap};
 
+mod local;
+
 /// The subject.
 #[derive(Debug)]
 pub(crate) struct Smol;
@@ -35,6 +37,7 @@ impl Subject for Smol {
             match job.work {
                 Work::Yield { tasks } => yields(job, &executor, tasks).await,
                 Work::SpawnJoin { batch } => spawns(job, &executor, batch).await,
+                Work::Local(what) => local::run(job, &executor, what).await,
                 Work::Echo => match serve(job, &executor).await? {},
                 Work::Read { .. } | Work::OpenRead { .. } | Work::WriteSync => {
                     Err(Skip::because("has its files in threads, as tokio"))

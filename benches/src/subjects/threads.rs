@@ -6,11 +6,13 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::thread::{Builder, JoinHandle};
+use std::sync::Mutex;
+use std::thread::{self, Builder, JoinHandle};
 
 use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
-use crate::work::batches_a_lap;
+use crate::work::sleep::sleep;
+use crate::work::{Local, batches_a_lap, repeat};
 
 mod files;
 
@@ -47,6 +49,17 @@ impl Subject for Threads {
                 Err(Skip::because("so many kernel threads at once take seconds"))
             }
             Work::SpawnJoin { batch } => spawns(job, batch),
+            Work::Local(Local::Lock) => {
+                let mutex = Mutex::new(0);
+                repeat(job, |number| {
+                    let mut count = black_box(&mutex).lock().expect("no task panics");
+                    assert_eq!(*count, number);
+                    *count += 1;
+                });
+                Ok(())
+            }
+            Work::Local(Local::Sleep) => sleep(job, thread::sleep),
+            Work::Local(_) => Err(Skip::because("is for tasks of one thread")),
             Work::Echo => match serve(job)? {},
             Work::Read { depth, direct } => files::reads(job, depth, direct),
             Work::OpenRead { depth } => files::opens(job, depth),

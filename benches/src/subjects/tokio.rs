@@ -14,11 +14,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{self, JoinHandle, LocalSet};
 
+use super::unsync::{self, Executor};
 use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
-use crate::work::{Turns, batches_a_lap};
+use crate::work::park::park_async;
+use crate::work::{Local as What, Turns, batches_a_lap};
 
 mod files;
+mod local;
 
 /// The subject with `tokio::spawn`.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ impl Subject for Tokio {
     fn run(&self, job: &Job) -> Result<(), Skip> {
         match job.work {
             Work::Between(work) => between::work(job, work),
+            Work::Local(what) => runtime_for(what)?.block_on(local::run(job, what)),
             _ => runtime()?.block_on(work(job, Global)),
         }
     }
@@ -67,6 +71,7 @@ impl Subject for TokioLocal {
             Work::Read { .. } | Work::OpenRead { .. } | Work::WriteSync => {
                 Err(Skip::because("has the same files as tokio"))
             }
+            Work::Local(what) => LocalSet::new().block_on(&runtime()?, unsync(job, what)),
             _ => LocalSet::new().block_on(&runtime()?, work(job, Local)),
         }
     }
@@ -74,6 +79,14 @@ impl Subject for TokioLocal {
 
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_io().build()
+}
+
+/// With a timer only where one is needed: without, a turn is cheaper.
+fn runtime_for(what: What) -> io::Result<Runtime> {
+    match what {
+        What::Timers { .. } | What::Sleep => Builder::new_current_thread().enable_all().build(),
+        _ => runtime(),
+    }
 }
 
 /// The one thing in which the two differ.
@@ -106,6 +119,26 @@ impl Spawn for Local {
     ) -> JoinHandle<T> {
         task::spawn_local(future)
     }
+}
+
+impl Executor for Local {
+    fn spawn(self, task: impl Future<Output = ()> + 'static) -> impl Future<Output = ()> {
+        let task = task::spawn_local(task);
+        async { task.await.expect("no task panics") }
+    }
+}
+
+/// Tasks that are not `Send` have channels to match.
+async fn unsync(job: &Job, what: What) -> Result<(), Skip> {
+    match what {
+        What::Stream => unsync::stream_in_bursts(*job, Local, task::yield_now).await,
+        What::Park { tasks } => return park_async(tasks, task::spawn_local, task::yield_now).await,
+        What::PingPong | What::Semaphore | What::Oneshot => {
+            return unsync::run(job, Local, what).await;
+        }
+        _ => return Err(Skip::because("is the same as with `tokio`")),
+    }
+    Ok(())
 }
 
 async fn work(job: &Job, tasks: impl Spawn) -> Result<(), Skip> {

@@ -23,6 +23,8 @@ use io_uring::{cqueue, opcode, types};
 use crate::machine;
 use crate::ring::Ring;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
+use crate::work::Local;
+use crate::work::sleep::sleep;
 
 mod files;
 
@@ -67,6 +69,7 @@ impl Subject for Uring {
         match job.work {
             Work::Read { depth, direct } => files::reads(job, depth, direct, self.fixed),
             _ if self.fixed => Err(Skip::because("differs from raw-uring in reads only")),
+            Work::Local(Local::Sleep) => sleeps(job),
             Work::Echo | Work::Hello => match serve(job)? {},
             Work::OpenRead { depth } => files::opens(job, depth),
             Work::WriteSync => files::writes(job),
@@ -186,6 +189,18 @@ impl Server {
         // SAFETY: the buffer is boxed and never freed; it has one operation at a time. Constants are for ever.
         unsafe { self.ring.push(&entry.user_data(SEND | data(fd))) }
     }
+}
+
+/// A sleep is an enter that waits for a completion and has a time limit: nothing is submitted.
+fn sleeps(job: &Job) -> Result<(), Skip> {
+    let ring = Ring::new()?;
+    sleep(job, |nap| {
+        let limit = types::Timespec::from(nap);
+        let arguments = types::SubmitArgs::new().timespec(&limit);
+        let ended = ring.submitter().submit_with_args(1, &arguments);
+        let error = ended.expect_err("nothing completes in an idle ring");
+        assert_eq!(error.raw_os_error(), Some(libc::ETIME));
+    })
 }
 
 /// Closes a descriptor that was accepted by a ring.
