@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::machine::Cpus;
 use crate::subject::{Job, Skip, Subject, say};
 use crate::suite::{Bench, Suite, Timing};
-use crate::{subjects, suites, sys};
+use crate::{suites, sys};
 
 /// The hidden sub-command.
 pub(crate) const COMMAND: &str = "--child";
@@ -80,6 +80,11 @@ impl Child {
         let output = process.stdout.take().expect("its output is piped");
         let lines = BufReader::new(output).lines();
         Ok(Child { process, lines })
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The clock of the CPU time the child uses.
@@ -177,7 +182,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         .iter()
         .find(|it| it.key() == *bench)
         .ok_or("no such bench")?;
-    let subject = subjects::find(subject).ok_or("no such subject")?;
+    let subjects = suite.subjects().into_iter();
+    let subject = { subjects }
+        .find(|it| it.name() == *subject)
+        .ok_or("no such subject")?;
     let number = |text: &String| {
         text.parse::<u64>()
             .map_err(|error| format!("{text}: {error}"))

@@ -14,7 +14,7 @@ use crate::child::{Child, Failure};
 use crate::machine::{Cpus, Watch};
 use crate::subject::Subject;
 use crate::suite::{Bench, Sample, Suite, Timing};
-use crate::{subjects, sys};
+use crate::sys;
 
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub(crate) fn select(
     suite: &dyn Suite,
     only: &[String],
 ) -> Result<(Vec<Bench>, Vec<&'static dyn Subject>), String> {
-    let (mut benches, mut chosen) = (suite.benches(), subjects::all());
+    let (mut benches, mut chosen) = (suite.benches(), suite.subjects());
     let is_bench = |bench: &Bench, word: &String| bench.name == word || bench.key() == *word;
     let names_bench = |word: &&String| benches.iter().any(|bench| is_bench(bench, word));
     let names_subject = |word: &&String| chosen.iter().any(|subject| subject.name() == *word);

@@ -24,6 +24,7 @@ mod child;
 mod cli;
 mod files;
 mod harness;
+mod lines;
 mod load;
 mod machine;
 mod report;

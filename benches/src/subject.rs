@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::lines::Lines;
 use crate::work::{Local, Meter};
 
 /// One contender.
@@ -59,6 +60,10 @@ pub(crate) enum Work {
     Echo,
     /// Accept TCP connections as for `Echo`, and answer HTTP/1.1 requests with [`HELLO`](crate::load::HELLO).
     Hello,
+    /// Log lines; see [`crate::lines`].
+    Log(Lines),
+    /// [`Work::Echo`], with a log line for each request.
+    EchoLogged,
     /// Read 4 KiB blocks at random from [`large_file`](crate::files::large_file), with so many reads under way.
     Read {
         /// How many tasks read, each one block at a time.
@@ -133,7 +138,8 @@ pub(crate) struct Job {
     pub(crate) measure: Duration,
     /// The CPU that this process is pinned to.
     pub(crate) cpu: usize,
-    /// The CPU of the harness, which sleeps while a subject measures itself: for work between two cores.
+    /// The CPU of the harness, which sleeps while a subject measures itself: for work between two cores, and for threads of the subject that are
+    /// not part of what is measured.
     pub(crate) peer: usize,
 }
 
@@ -167,6 +173,8 @@ impl Job {
                 "way to wait for a future in the middle of plain code"
             }
             Work::Read { .. } | Work::OpenRead { .. } | Work::WriteSync => "files",
+            Work::Log(_) => "log",
+            Work::EchoLogged => "server",
         };
         Err(Skip(format!("offers no {what}")))
     }

@@ -10,6 +10,7 @@ mod fio;
 mod glommio;
 mod hyper;
 mod line;
+mod log;
 mod may;
 mod may_minihttp;
 mod monoio;
@@ -58,12 +59,12 @@ const ALL: &[&dyn Subject] = &[
     &fio::Fio,
 ];
 
-/// All of them.
+/// All runtimes and their limits.
 pub(crate) fn all() -> Vec<&'static dyn Subject> {
     ALL.to_vec()
 }
 
-/// The subject of this name.
-pub(crate) fn find(name: &str) -> Option<&'static dyn Subject> {
-    ALL.iter().copied().find(|subject| subject.name() == name)
+/// The loggers, which have a suite of their own.
+pub(crate) fn loggers() -> Vec<&'static dyn Subject> {
+    log::ALL.to_vec()
 }

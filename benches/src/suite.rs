@@ -12,7 +12,8 @@ use std::io;
 use std::time::Duration;
 
 use crate::child::{Child, Failure};
-use crate::subject::Work;
+use crate::subject::{Subject, Work};
+use crate::subjects;
 
 /// A list of benches that are run, and reported, together.
 pub(crate) trait Suite: Sync {
@@ -22,6 +23,11 @@ pub(crate) trait Suite: Sync {
     /// The limit that ratios are taken to, and its twin that estimates the noise: the same code under
     /// another name.
     fn reference(&self) -> (&'static str, &'static str);
+
+    /// Who is asked.
+    fn subjects(&self) -> Vec<&'static dyn Subject> {
+        subjects::all()
+    }
 
     /// The benches, in the order of the report.
     fn benches(&self) -> Vec<Bench>;

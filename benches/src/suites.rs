@@ -4,11 +4,18 @@ use crate::suite::Suite;
 
 mod cores;
 mod file;
+mod log;
 mod micro;
 mod net;
 
 /// Every suite there is.
-pub(crate) const ALL: &[&dyn Suite] = &[&micro::Micro, &net::Net, &file::Files, &cores::Cores];
+pub(crate) const ALL: &[&dyn Suite] = &[
+    &micro::Micro,
+    &net::Net,
+    &file::Files,
+    &cores::Cores,
+    &log::Log,
+];
 
 /// The suite of this name.
 pub(crate) fn find(name: &str) -> Option<&'static dyn Suite> {

@@ -268,3 +268,42 @@ pub(crate) fn leak_pages(bytes: usize) -> io::Result<*mut u8> {
     }
     Ok(memory.cast())
 }
+
+/// The processor's counter, between two fences: what comes before is done, what comes after has not begun.
+#[inline(always)]
+pub(crate) fn fenced_ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::_mm_lfence;
+        // SAFETY: every x86_64 processor has SSE2.
+        unsafe { _mm_lfence() };
+        let ticks = coring::logger::ticks();
+        // SAFETY: as above.
+        unsafe { _mm_lfence() };
+        ticks
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        coring::logger::ticks()
+    }
+}
+
+/// Memory that this process has in use.
+pub(crate) fn resident_bytes() -> io::Result<u64> {
+    own_status("VmRSS:")
+}
+
+/// The most it ever had.
+pub(crate) fn peak_resident_bytes() -> io::Result<u64> {
+    own_status("VmHWM:")
+}
+
+/// A line of proc_pid_status(5) that is in kB.
+fn own_status(field: &str) -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kilobytes = kilobytes.ok_or_else(|| Error::other(format!("no {field} in our status")))?;
+    Ok(kilobytes * 1024)
+}

@@ -177,7 +177,7 @@ pub(crate) fn create(path: &Path, wanted: Slots, clock: Line) -> io::Result<()> 
         );
         return Err(io::Error::new(error.kind(), message));
     }
-    let map = Arc::new(memmap2::MmapOptions::new().map_raw(&file)?);
+    let map = Arc::new(memmap2::MmapOptions::new().populate().map_raw(&file)?);
     let head = file_head(&map);
     head.process
         .store(u64::from(std::process::id()), Ordering::Relaxed);

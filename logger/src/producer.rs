@@ -59,6 +59,8 @@ pub(crate) struct Producer {
     waiting: Cell<u32>,
     /// Time of this turn, or 0 to read the counter for each line.
     turn_ticks: Cell<u64>,
+    /// Each turn sets `turn_ticks`.
+    turn_time: bool,
     publish_bytes: u64,
     context_id: fn() -> u64,
     context: Cell<u64>,
@@ -81,6 +83,7 @@ impl Producer {
             process: state::process(),
             waiting: Cell::new(0),
             turn_ticks: Cell::new(0),
+            turn_time: state::turn_time(),
             publish_bytes,
             context_id: state::hooks().context_id,
             // A ring starts outside any coroutine, so 0 needs no record; fields of this thread do.
@@ -259,6 +262,14 @@ impl Producer {
         unsafe { self.put(size, 0, id::CONTEXT, clock::ticks(), args) };
         self.context.set(context);
         true
+    }
+
+    /// Takes the time of a turn that begins, where that is wanted.
+    #[inline]
+    fn begin_turn(&self) {
+        if self.turn_time {
+            self.turn_ticks.set(clock::ticks());
+        }
     }
 
     /// False in a forked child.
@@ -475,6 +486,7 @@ impl CoreRing {
     #[must_use = "the ring is left when this value is dropped"]
     pub fn enter(&self) -> Entered<'_> {
         let producer = self.producer();
+        producer.begin_turn();
         let current = if producer.is_ours() {
             ptr::from_ref(producer)
         } else {
@@ -495,10 +507,11 @@ impl CoreRing {
         if producer.writer.unpublished() > 0 && producer.is_ours() {
             producer.publish();
         }
+        producer.begin_turn();
     }
 
-    /// Begins a turn with `ticks` (see [`crate::ticks`]) as the time of all its lines, instead of reading the counter for each:
-    /// a line then costs about half. Lines of one turn carry the same time and keep their order. 0 reads the counter again.
+    /// Sets `ticks` (see [`crate::ticks`]) as the time of all lines until it is set anew, as
+    /// [`Builder::turn_time`](crate::Builder::turn_time) does at each turn. 0 reads the counter again.
     #[inline]
     pub fn set_turn_ticks(&self, ticks: u64) {
         self.producer().turn_ticks.set(ticks);

@@ -39,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) thread_ring_bytes: usize,
     pub(crate) max_rings: usize,
     pub(crate) full: Full,
+    pub(crate) turn_time: bool,
     pub(crate) hooks: Hooks,
     /// Lines that the drain writes.
     pub(crate) written: Filter,
@@ -194,6 +195,10 @@ pub(crate) fn hooks() -> Hooks {
 
 pub(crate) fn full_policy() -> Full {
     read(|settings| settings.map_or(Full::Drop, |settings| settings.full))
+}
+
+pub(crate) fn turn_time() -> bool {
+    read(|settings| settings.is_some_and(|settings| settings.turn_time))
 }
 
 pub(crate) fn ring_bytes(core: bool) -> usize {

@@ -99,6 +99,7 @@ impl Subject for Coring {
             Work::Yield { tasks } => yields(&job, tasks),
             Work::SpawnJoin { batch } => spawns(&job, batch),
             Work::Local(what) => local::run(&job, what),
+            _ => job.not_offered(),
         })
     }
 }

@@ -139,6 +139,35 @@ fn lines_of_a_turn_may_share_its_time_and_keep_their_order() {
 }
 
 #[test]
+fn with_turn_time_each_turn_has_its_own() {
+    // Goal: the builder's switch gives all lines of a turn one time and those of the next a later one, entered anew or not.
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder().turn_time(true).pattern("{unix}").memory();
+    let logger = builder.start().expect("starts");
+    let ring = register_core(0).expect("a ring");
+    for _ in 0..2 {
+        let _here = ring.enter();
+        for _ in 0..2 {
+            info!("one");
+            info!("two");
+            ring.turn();
+        }
+    }
+    logger.shutdown();
+    let text = lines.text();
+    let times: Vec<u64> = text
+        .lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect();
+    assert_eq!(times.len(), 8);
+    assert!(times.chunks(2).all(|turn| turn[0] == turn[1]), "{times:?}");
+    assert!(
+        times.chunks(2).is_sorted_by(|a, b| a[0] < b[0]),
+        "{times:?}"
+    );
+}
+
+#[test]
 fn flush_parks_inside_a_coroutine() {
     let _turn = exclusive();
     let (builder, lines) = Logger::builder()

@@ -1,0 +1,170 @@
+//! Suite `log`: what a log line costs who writes it, how fast lines reach a file, and what logging does to a server.
+//!
+//! - `burst`: nanoseconds a call, in bursts of 10,000 that are emptied in between; the median burst.
+//! - `cold`: nanoseconds a call for 20 calls every 2 ms, when the caches have had other things to do.
+//! - `call`: each call by itself, between two fenced readings of the counter.
+//! - `off`: a line whose level is off at run time.
+//! - `file`: up to 4,000,000 lines, until all are in the file; nothing is to be lost.
+//! - `echo_logged`: the open loop of suite `net` at half of what the server can do, one line a request. The limit there is the same
+//!   server without the line.
+//!
+//! All but the last are measured by the subject itself (`lines.rs`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::child::{Child, Failure};
+use crate::lines::{self, FILE_LINES, Lines};
+use crate::subject::{Subject, Work};
+use crate::subjects;
+use crate::suite::{Bench, Better, Metric, Sample, Suite, Timing};
+use crate::suites::net::Net;
+
+/// The suite.
+#[derive(Debug)]
+pub(crate) struct Log;
+
+const LOST: Metric = metric("lost", "%", false);
+const BURST: &[Metric] = &[metric("", "ns", true), LOST];
+const QUANTILES_COLD: &[Metric] = &[
+    metric("p50", "ns", true),
+    metric("p90", "ns", false),
+    metric("p99", "ns", false),
+    LOST,
+];
+const QUANTILES_CALL: &[Metric] = &[
+    metric("p50", "ns", true),
+    metric("p99", "ns", false),
+    metric("p99.9", "ns", true),
+    LOST,
+];
+const FILE: &[Metric] = &[
+    Metric {
+        name: "rate",
+        unit: "M lines/s",
+        better: Better::Higher,
+        headline: true,
+    },
+    metric("cpu", "ns/line", false),
+    metric("size", "bytes/line", false),
+    metric("memory", "MiB", false),
+    LOST,
+];
+/// As suite `net` reports them, with the tail in front.
+const ECHO: &[Metric] = &[
+    metric("requests", "1/s", false),
+    metric("cpu", "us/request", true),
+    metric("p50", "us", true),
+    metric("p99", "us", true),
+    metric("p99.9", "us", false),
+    metric("server_busy", "%", false),
+    metric("generator_idle", "%", false),
+    metric("generator_queue", "%", false),
+];
+
+const fn metric(name: &'static str, unit: &'static str, headline: bool) -> Metric {
+    Metric {
+        name,
+        unit,
+        better: Better::Lower,
+        headline,
+    }
+}
+
+impl Suite for Log {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn reference(&self) -> (&'static str, &'static str) {
+        ("raw-log", "raw-log-again")
+    }
+
+    fn subjects(&self) -> Vec<&'static dyn Subject> {
+        subjects::loggers()
+    }
+
+    fn benches(&self) -> Vec<Bench> {
+        let bench = |name, params: &[(&'static str, u64)], metrics, work| Bench {
+            name,
+            params: BTreeMap::from_iter(params.iter().copied()),
+            metrics,
+            work,
+        };
+        let echo = [("bytes", 64), ("connections", 64), ("rate", 120_000)];
+        vec![
+            bench(
+                "burst",
+                &[("lines", 10_000)],
+                BURST,
+                Work::Log(Lines::Burst),
+            ),
+            bench(
+                "cold",
+                &[("lines", 20), ("every_ms", 2)],
+                QUANTILES_COLD,
+                Work::Log(Lines::Cold),
+            ),
+            bench("call", &[], QUANTILES_CALL, Work::Log(Lines::Call)),
+            bench("off", &[], BURST, Work::Log(Lines::Off)),
+            bench(
+                "file",
+                &[("lines", FILE_LINES)],
+                FILE,
+                Work::Log(Lines::File),
+            ),
+            bench("echo_logged", &echo, ECHO, Work::EchoLogged),
+        ]
+    }
+
+    fn timing(&self) -> Timing {
+        Timing {
+            warm_up: Duration::from_millis(400),
+            measure: Duration::from_millis(1600),
+        }
+    }
+
+    fn overhead(&self) -> Duration {
+        Duration::from_millis(200)
+    }
+
+    fn sample(&self, bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure> {
+        if matches!(bench.work, Work::EchoLogged) {
+            return echo(bench, child, timing);
+        }
+        let values = child.values()?;
+        let lost = values.last().is_some_and(|lost| *lost > 0.0);
+        Ok(Sample {
+            doubt: lost.then_some("lines were lost: not all calls did what they are there for"),
+            values,
+        })
+    }
+}
+
+/// The lines must be there: as many as there were requests, if the server logs at all.
+fn echo(bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure> {
+    let log = lines::scratch_path(child.id());
+    let sample = Net.sample(bench, child, timing);
+    let logged = || {
+        fs::read(&log).map(|text| {
+            // The server still runs: the last line may be half there.
+            let whole = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+            lines::Content::of(&text[..whole]).lines
+        })
+    };
+    let result = sample.and_then(|sample| {
+        let requests = sample.values[0] * timing.measure.as_secs_f64();
+        let begin = Instant::now();
+        while log.exists() && (logged()? as f64) < requests {
+            if begin.elapsed() > Duration::from_secs(2) {
+                return Err(Failure::Broken("lines of requests are missing".to_owned()));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(sample)
+    });
+    let _ = fs::remove_file(&log);
+    result
+}
