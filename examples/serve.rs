@@ -1,8 +1,12 @@
-//! Serving: a listener a core, a coroutine a connection.
+//! Serving: a listener a core, a coroutine a connection, until the runtime is asked to end.
+//!
+//! Then each core stops accepting and cancels its connections: one that waits for its client ends at once, and what a
+//! handler does in a `coro::shield` it does to the end.
 
+use coring::coro::{self, Builder, Scope};
 use coring::logger::{debug, warn};
 use coring::net::{TcpListener, TcpStream};
-use coring::{coro, spawn_on};
+use coring::{shutdown_requested, spawn_on};
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
@@ -11,7 +15,8 @@ use std::time::Duration;
 /// How long a listener waits when there is no descriptor left for a connection.
 const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(10);
 
-/// Serves on every core of the runtime, for ever: each connection gets a coroutine that runs `handle`.
+/// Serves on every core of the runtime: each connection gets a coroutine that runs `handle`. Returns when a shutdown was
+/// requested and the last connection has ended.
 ///
 /// # Errors
 ///
@@ -31,7 +36,7 @@ where
         .zip(listeners)
         .map(|(core, listener)| {
             let handle = handle.clone();
-            spawn_on(core, move || accept(&listener, &handle))
+            spawn_on(core, move || serve_core(&listener, &handle))
         })
         .collect();
     for one in accepting {
@@ -40,16 +45,34 @@ where
     Ok(())
 }
 
-/// Accepts on this core. Ends only with an error that will not go away.
-fn accept<H>(listener: &TcpListener, handle: &H) -> io::Result<()>
+/// Serves on this core.
+fn serve_core<H>(listener: &TcpListener, handle: &H) -> io::Result<()>
 where
-    H: Fn(&TcpStream) -> io::Result<()> + Clone + 'static,
+    H: Fn(&TcpStream) -> io::Result<()>,
+{
+    coro::scope(|connections| {
+        let ended = coro::race(
+            || shutdown_requested().map_err(io::Error::other),
+            || accept(listener, handle, connections),
+        );
+        connections.cancel();
+        ended
+    })
+}
+
+/// Accepts on this core. Ends only with an error that will not go away.
+fn accept<'scope, H>(
+    listener: &TcpListener,
+    handle: &'scope H,
+    connections: &'scope Scope<'scope, '_>,
+) -> io::Result<()>
+where
+    H: Fn(&TcpStream) -> io::Result<()>,
 {
     loop {
         match listener.accept() {
             Ok((stream, peer)) => {
-                let handle = handle.clone();
-                let connection = coro::try_spawn(move || {
+                let connection = connections.spawn_with(Builder::new(), move || {
                     // A peer that goes away in the middle is nothing to worry about.
                     if let Err(error) = handle(&stream) {
                         debug!("{}: {}", peer, error);
