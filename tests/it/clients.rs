@@ -3,11 +3,10 @@
 //! The example is the binary that `cargo test` at the root has built beside this one. It is started on a free port,
 //! says when it listens, and is killed at the end.
 
-use coring_tests::command::{self, exists};
+use coring_tests::command::{self, example, exists};
 use coring_tests::random::pattern;
 use coring_tests::{check, note, proc, skip};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -68,15 +67,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// `target/<profile>/examples/NAME`, seen from `target/<profile>/deps/it-HASH`.
-fn example(name: &str) -> Option<PathBuf> {
-    let mut path = std::env::current_exe().ok()?;
-    path.pop();
-    path.pop();
-    path.extend(["examples", name]);
-    path.is_file().then_some(path)
 }
 
 macro_rules! server {

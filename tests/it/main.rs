@@ -13,6 +13,7 @@ mod clients;
 mod echo;
 mod file;
 mod fixed;
+mod handover;
 mod lanes;
 mod lifecycle;
 mod limits;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// What became of a program.
@@ -78,6 +79,17 @@ pub fn run<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Ended {
     output
         .unwrap_or_else(|error| panic!("{} does not start: {error}", program.as_ref().display()))
         .into()
+}
+
+/// The binary of an example, `target/<profile>/examples/NAME` seen from `target/<profile>/deps/it-HASH`; `None` where it
+/// was not built.
+#[must_use]
+pub fn example(name: &str) -> Option<PathBuf> {
+    let mut path = std::env::current_exe().ok()?;
+    path.pop();
+    path.pop();
+    path.extend(["examples", name]);
+    path.is_file().then_some(path)
 }
 
 /// Whether a program is on the path.
