@@ -23,6 +23,7 @@ mod process;
 mod races;
 mod remote;
 mod scale;
+mod sharded_kv;
 mod shared;
 mod shutdown;
 mod stop;

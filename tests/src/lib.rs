@@ -79,6 +79,23 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// In a thread: waits for something outside of this process.
+///
+/// # Panics
+///
+/// When it does not hold within 20 s; says what was waited for.
+#[track_caller]
+pub fn until_outside(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "still waiting for: {what}"
+        );
+        std::thread::yield_now();
+    }
+}
+
 /// In a coroutine: waits until exactly this many operations of this core are in flight.
 ///
 /// # Panics
