@@ -29,6 +29,7 @@ const MOST_STACK_BYTES: usize = 1 << 30;
 /// | [`inbox_capacity`](Self::inbox_capacity) a pair of cores | 256 | `spawn_on` waits, `try_spawn_on` gives the closure back |
 /// | [`sq_entries`](Self::sq_entries) a core | 256 | the batch is submitted early |
 /// | [`cq_entries`](Self::cq_entries) a core | 2,048 | completions wait in the kernel |
+/// | [`multishot_window`](Self::multishot_window) a listener | 1,024 | connections wait in the kernel |
 /// | [`receive_pool`](Self::receive_pool) a core | 256 of 4 KiB | a receive takes memory from the heap |
 /// | [`fixed_buffers`](Self::fixed_buffers) a core | 32 of 64 KiB | `FixedBuf::take` returns an error of kind `QuotaExceeded` |
 /// | [`io_workers`](Self::io_workers) a core | 4 and 16 | operations queue in the kernel |
@@ -228,6 +229,14 @@ impl Builder {
         self
     }
 
+    /// Completions of one operation with many of them that wait to be taken: connections of a
+    /// [`net::AcceptStream`](crate::net::AcceptStream). Default 1,024. At the limit the kernel is asked to stop; it goes on
+    /// when all were taken, and what comes meanwhile waits in the socket.
+    pub fn multishot_window(mut self, completions: u32) -> Self {
+        self.ring.multishot_window = completions;
+        self
+    }
+
     /// Which kernel features may be used, where the kernel has them. Default all.
     ///
     /// The environment variable `CORING_FEATURES` takes more away: `CORING_FEATURES=no-msg-ring,no-defer-taskrun`.
@@ -297,6 +306,9 @@ impl Builder {
         {
             let limits = "at least 1 and at most 16,777,216 each";
             return invalid("sq_entries, cq_entries or max_operations", limits);
+        }
+        if !(2..=MOST_ENTRIES).contains(&(self.ring.multishot_window as usize)) {
+            return invalid("multishot_window", "at least 2 and at most 16,777,216");
         }
         let from_environment =
             Features::from_env(FEATURES_VARIABLE).map_err(StartError::Features)?;

@@ -10,7 +10,7 @@ fn impossible_limits_are_named() {
     // Method: one wrong value at a time.
     check(|| {
         type Spoil = fn(Builder) -> Builder;
-        let wrong: [(&str, Spoil); 9] = [
+        let wrong: [(&str, Spoil); 10] = [
             ("cores", |builder| builder.cores(0)),
             ("cores", |builder| builder.cores(usize::MAX)),
             ("guard_bytes", |builder| builder.guard_bytes(usize::MAX)),
@@ -19,6 +19,7 @@ fn impossible_limits_are_named() {
             ("max_operations", |builder| builder.max_operations(u32::MAX)),
             ("inbox_capacity", |builder| builder.inbox_capacity(1 << 40)),
             ("cq_entries", |builder| builder.cq_entries(0)),
+            ("multishot_window", |builder| builder.multishot_window(1)),
             ("time_slice", |builder| builder.time_slice(Duration::ZERO)),
         ];
         for (name, spoil) in wrong {

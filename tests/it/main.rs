@@ -6,10 +6,12 @@
 //!   lanes                    all of it on other ground process, clients         seen from outside
 //! ```
 
+mod accept_stream;
 mod blocking;
 mod call;
 mod cancel;
 mod clients;
+mod connect;
 mod echo;
 mod file;
 mod fixed;
@@ -29,6 +31,7 @@ mod shutdown;
 mod stop;
 mod tcp;
 mod time;
+mod udp_batch;
 
 mod net_races;
 mod std_fs;
@@ -36,3 +39,4 @@ mod std_process;
 mod std_tcp;
 mod std_udp;
 mod std_unix;
+mod zero_copy;

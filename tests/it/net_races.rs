@@ -10,30 +10,11 @@
 use coring::coro;
 use coring::io::RecvBuffer;
 use coring::net::{Shutdown, TcpListener, TcpStream, UnixStream};
+use coring_tests::conserve::{conserved, stagger};
 use coring_tests::tcp::{listen, pair_of_ours, reset};
 use coring_tests::{alone, builder, check, in_flight, proc, rounds, runtime, until};
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
-
-/// Runs rounds on one core, and sees that they leave neither descriptors nor operations.
-fn conserved(times: usize, mut round: impl FnMut(usize)) {
-    runtime(1).run(|| {
-        // What is made once and kept: pools, rings.
-        round(0);
-        until("nothing in flight", || in_flight() == 0);
-        let fds = proc::fds();
-        (1..times).for_each(&mut round);
-        until("nothing in flight", || in_flight() == 0);
-        assert_eq!(proc::fds(), fds, "descriptors before and after");
-    });
-}
-
-/// Gives the others a moment whose length depends on the round.
-fn stagger(round: usize) {
-    for _ in 0..round % 4 {
-        coro::yield_now();
-    }
-}
 
 #[test]
 fn a_timeout_against_a_byte() {

@@ -163,6 +163,25 @@ fn little_locked_memory() {
 }
 
 #[test]
+fn zero_copy_beyond_locked_memory() {
+    // Goal: buffers that the kernel may not lock are copied: all that was sent arrives.
+    // Method: 300 KB each, with `ulimit -l 64`, as nobody, since root is not bound by it.
+    check(|| {
+        let Some(nobody) = as_nobody() else {
+            skip!("no setpriv, or not the right to become nobody");
+        };
+        let limit = ["prlimit", "--memlock=65536"];
+        let words: Vec<_> = nobody.iter().copied().chain(limit).collect();
+        let ended = under(&words, &["zero-copy"]);
+        if ended.code != Some(0) {
+            // Rings that do not fit are another test's subject.
+            return ended.assert_refused(&["locked memory (64 KiB", "ulimit -l"]);
+        }
+        assert_eq!(ended.stdout, "sent 2400000 bytes\n");
+    });
+}
+
+#[test]
 fn too_little_locked_memory_for_registered_buffers() {
     // Goal: where the limit on locked memory forbids to register the pool, the buffers work all the same, and one line
     // says why they are slower and what to raise; where it does not, they are registered and nothing is said.

@@ -18,10 +18,12 @@
 //!
 //! # Inside
 //!
-//! `alone` -> `watchdog` -> `skips`; `lane`, `tcp`, `proc`, `random`, `command` stand for themselves.
+//! `alone` -> `watchdog` -> `skips`; `conserve`, `lane`, `tcp`, `proc`, `random`, `command` stand for
+//! themselves.
 
 mod alone;
 pub mod command;
+pub mod conserve;
 pub mod lane;
 pub mod proc;
 pub mod random;

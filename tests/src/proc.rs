@@ -82,11 +82,27 @@ pub fn raise_file_limit() -> u64 {
     // SAFETY: the struct is writable.
     let outcome = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     assert_eq!(outcome, 0, "getrlimit");
-    limit.rlim_cur = limit.rlim_max;
+    set_file_limit(limit.rlim_max, limit.rlim_max);
+    limit.rlim_max
+}
+
+/// Lets this process have so many descriptors and no more, until told otherwise.
+///
+/// # Panics
+///
+/// When the limit is above the hard one.
+pub fn limit_files(files: usize) {
+    set_file_limit(files as u64, raise_file_limit());
+}
+
+fn set_file_limit(soft: u64, hard: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
     // SAFETY: the struct is readable.
     let outcome = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(outcome, 0, "the soft limit may be raised to the hard one");
-    limit.rlim_cur
+    assert_eq!(outcome, 0, "the soft limit may be up to the hard one");
 }
 
 /// Whether a load from this address would fault. Asks the kernel, which answers instead of faulting.

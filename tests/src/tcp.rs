@@ -168,3 +168,56 @@ pub fn reset(stream: std::net::TcpStream) {
         .expect("SO_LINGER");
     drop(stream);
 }
+
+/// An address on which nobody listens: port 1 of the loopback, which no free port ever is.
+#[must_use]
+pub fn refusing() -> SocketAddr {
+    (std::net::Ipv4Addr::LOCALHOST, 1).into()
+}
+
+/// A listener that answers nobody: its queue is full, so the kernel drops every further SYN.
+#[derive(Debug)]
+pub struct Silent {
+    address: SocketAddr,
+    _listener: socket2::Socket,
+    _queued: std::net::TcpStream,
+}
+
+impl Silent {
+    /// On a free port of the loopback.
+    ///
+    /// # Panics
+    ///
+    /// When the loopback does not work.
+    #[must_use]
+    pub fn new() -> Self {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("a descriptor is left");
+        let any: SocketAddr = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        listener.bind(&any.into()).expect("a free port");
+        // Room for none means one: the queue is full when it is longer than that.
+        listener.listen(0).expect("it can listen");
+        let address = listener
+            .local_addr()
+            .ok()
+            .and_then(|address| address.as_socket());
+        let address = address.expect("a bound socket has one");
+        Self {
+            address,
+            _listener: listener,
+            _queued: connect(address),
+        }
+    }
+
+    /// Connecting to it does not end.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Default for Silent {
+    fn default() -> Self {
+        Self::new()
+    }
+}

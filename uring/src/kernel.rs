@@ -31,7 +31,8 @@ use io_uring::{CompletionStatus, IoUring, Probe, types};
 use crate::error::{SetupError, fatal};
 use crate::flags::SqFlags;
 use crate::probe::Detect;
-use crate::setup::{self, Made, SetupOptions};
+use crate::restrict::restrict;
+use crate::setup::{self, Made, SETUP_R_DISABLED, SetupOptions};
 use crate::sys::{self, ENTER_ABS_TIMER, ENTER_GETEVENTS, ENTER_NO_IOWAIT, ENTER_REGISTERED_RING};
 use crate::{Backend, Capabilities, Cqe, Doorbell, Feature, Features, SqFull, Sqe, Wait, doorbell};
 
@@ -83,6 +84,10 @@ impl KernelRing {
         probe_opcodes(&ring, &mut capabilities)
             .map_err(|source| SetupError::classify("io_uring_register (probe)", source, 0))?;
         capabilities.add_probed(options.features);
+        if flags & SETUP_R_DISABLED != 0 {
+            start_restricted(&ring, &mut capabilities)
+                .map_err(|source| SetupError::classify("io_uring_register (enable)", source, 0))?;
+        }
 
         let flags =
             SqFlags::map(&ring).map_err(|source| SetupError::classify("mmap", source, 0))?;
@@ -340,6 +345,14 @@ fn probe_opcodes(ring: &IoUring, capabilities: &mut Capabilities) -> io::Result<
         capabilities.opcodes[usize::from(code) / 64] |= 1 << (code % 64);
     }
     Ok(())
+}
+
+/// Restricts a ring that was set up disabled, if the kernel agrees, and enables it.
+fn start_restricted(ring: &IoUring, capabilities: &mut Capabilities) -> io::Result<()> {
+    if restrict(ring, capabilities).is_ok() {
+        capabilities.features = capabilities.features.with(Feature::Restrictions);
+    }
+    ring.submitter().register_enable_rings()
 }
 
 fn timespec(time_ns: u64) -> types::Timespec {

@@ -35,7 +35,7 @@
 //!    kernel     KernelRing: the real backend      flags  what the kernel says without being asked
 //!    backend    the seam between ring and kernel
 //!    doorbell   Doorbell: waking a ring from any thread
-//!    setup      the ladder of setup flags
+//!    setup      the ladder of setup flags         restrict  what a ring may be asked for
 //!    slot       results on their way to their owner, by multishot where there are many of one operation
 //!    multishot  queues, what they carry, windows  buffer  memory that the kernel knows beforehand
 //!    probe      Features, Capabilities            op     one function for each operation
@@ -56,6 +56,7 @@ mod kernel;
 mod multishot;
 pub mod op;
 mod probe;
+mod restrict;
 mod ring;
 mod setup;
 pub mod sim;

@@ -42,6 +42,7 @@ pub enum Feature {
     Waitid,
     Ftruncate,
     RegisteredBuffers,
+    Restrictions,
 }
 
 /// How the presence of a feature is found out.
@@ -87,7 +88,7 @@ const fn row(
 
 /// Every feature, in the order of [`Feature`].
 #[rustfmt::skip]
-pub const TABLE: [FeatureInfo; 17] = [
+pub const TABLE: [FeatureInfo; 18] = [
     row(Feature::SingleIssuer, "single-issuer", "6.0", Detect::Setup, "the kernel takes a lock on every enter; no defer-taskrun"),
     row(Feature::DeferTaskrun, "defer-taskrun", "6.1", Detect::Setup, "completions are run at any return from the kernel (coop-taskrun)"),
     row(Feature::CoopTaskrun, "coop-taskrun", "5.19", Detect::Setup, "without defer-taskrun too: an interrupt for each completion"),
@@ -105,6 +106,7 @@ pub const TABLE: [FeatureInfo; 17] = [
     row(Feature::Waitid, "waitid", "6.7", Detect::Opcode(opcode::WaitId::CODE), "a pidfd is polled"),
     row(Feature::Ftruncate, "ftruncate", "6.9", Detect::Opcode(opcode::Ftruncate::CODE), "ftruncate(2)"),
     row(Feature::RegisteredBuffers, "registered-buffers", "5.1", Detect::Opcode(opcode::ReadFixed::CODE), "each read and write looks its pages up"),
+    row(Feature::Restrictions, "restrictions", "5.10", Detect::Setup, "the ring takes every operation that the kernel has"),
 ];
 
 const _: () = {

@@ -1,8 +1,9 @@
 //! From options to a ring: the ladder of setup flags.
 //!
-//! Asked for on every kernel (all older than the floor):
+//! Asked for on every kernel (all older than the floor; the last but one can be switched off):
 //! * `CQSIZE`: the completion queue is sized on its own; it must hold bursts of many submissions' completions.
 //! * `CLAMP`: sizes above the kernel's maximum are lowered, not refused.
+//! * `R_DISABLED`: the ring starts when it has been told what it may be asked for (`restrict.rs`).
 //! * `SUBMIT_ALL`: one malformed SQE must not end its batch, and with it the wait that was asked for.
 //!
 //! Asked for, and dropped from the top when the kernel answers `EINVAL`:
@@ -33,6 +34,7 @@ pub(crate) const SETUP_SINGLE_ISSUER: u32 = 1 << 12;
 pub(crate) const SETUP_DEFER_TASKRUN: u32 = 1 << 13;
 pub(crate) const SETUP_COOP_TASKRUN: u32 = 1 << 8;
 pub(crate) const SETUP_TASKRUN_FLAG: u32 = 1 << 9;
+pub(crate) const SETUP_R_DISABLED: u32 = 1 << 6;
 pub(crate) const SETUP_NO_SQARRAY: u32 = 1 << 16;
 const SETUP_ALWAYS: u32 = 1 << 3 | 1 << 4 | 1 << 7; // CQSIZE | CLAMP | SUBMIT_ALL
 
@@ -158,6 +160,10 @@ fn build(sq: u32, cq: u32, features: Features) -> io::Result<Made> {
     if features.has(Feature::NoSqarray) {
         builder.setup_no_sqarray();
         flags |= SETUP_NO_SQARRAY;
+    }
+    if features.has(Feature::Restrictions) {
+        builder.setup_r_disabled();
+        flags |= SETUP_R_DISABLED;
     }
     let ring = builder.build(sq)?;
     let got = [

@@ -23,6 +23,8 @@
     reason = "hands memory to the kernel for the length of an operation"
 )]
 
+mod first;
+mod multishot;
 pub(crate) mod net;
 mod pipe;
 mod poll;
@@ -30,6 +32,8 @@ mod pooled;
 mod stdio;
 pub(crate) mod stream;
 
+pub(crate) use first::connect_first;
+pub(crate) use multishot::{Interrupted, Multishot};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use poll::{Interest, Readiness, poll_fd};
 pub use pooled::RecvBuffer;
@@ -138,6 +142,11 @@ where
     // Who is cancelled already does not begin.
     wait::begin().map_err(refused)?;
     Ok(coring_coro::shield(|| crate::blocking(f))?)
+}
+
+/// For calls that may be done without waiting: refuses who is cancelled, and who is no coroutine, as all others do.
+pub(crate) fn may_wait() -> io::Result<()> {
+    wait::begin().map(drop).map_err(refused)
 }
 
 /// Sleeps. Unlike `coro::sleep` it has an error to return when the coroutine is cancelled.
@@ -257,7 +266,7 @@ fn result_of(completion: Completion, cancelling: bool) -> io::Result<u32> {
 
 /// The error of an operation. One that ended because we asked for it says why we did.
 #[cold]
-fn failed(errno: i32, cancelling: bool) -> io::Error {
+pub(crate) fn failed(errno: i32, cancelling: bool) -> io::Error {
     let ended_by_us = cancelling && matches!(errno, libc::ECANCELED | libc::EINTR);
     io::Error::from_raw_os_error(match ended_by_us {
         false => errno,

@@ -6,21 +6,26 @@
 //! `std::io::{Read, Write}` run on it as they are. Calls block the coroutine, never the core,
 //! also where the descriptor is non-blocking: there is no `set_nonblocking`.
 
+mod accept_stream;
 mod addresses;
 mod send_file;
 mod socket;
 mod tcp;
 mod udp;
 mod unix;
+mod zero_copy;
 
+pub use accept_stream::AcceptStream;
 pub use addresses::ToSocketAddrs;
 pub use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};
-pub use udp::UdpSocket;
+pub use udp::{DatagramBatch, UdpSocket};
 pub use unix::{
     MAX_DESCRIPTORS, ReceivedWithFds, UnixDatagram, UnixIncoming, UnixListener, UnixSocketAddr,
     UnixStream,
 };
+
+pub use zero_copy::LentBuffer;
 
 use std::io;
 
@@ -37,10 +42,12 @@ fn each_address<T>(
             Err(error) => last = Some(error),
         }
     }
-    Err(last.unwrap_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "could not resolve to any addresses: the list is empty",
-        )
-    }))
+    Err(last.unwrap_or_else(no_addresses))
+}
+
+fn no_addresses() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "could not resolve to any addresses: the list is empty",
+    )
 }

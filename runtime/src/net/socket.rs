@@ -4,6 +4,7 @@
 //! the socket: here for our own calls, there for whoever gets the descriptor. As in the kernel they belong to the
 //! socket and not to the handle: clones made by `try_clone` share them. A socket without limits pays one load.
 
+use super::zero_copy::{LentBuffer, send_zero_copy};
 use crate::io::net as operations;
 use crate::io::{RecvBuffer, recv_pooled, within};
 use socket2::{SockAddr, SockRef};
@@ -152,6 +153,16 @@ impl Socket {
     pub(crate) fn send_whole(&self, buffer: &[u8]) -> io::Result<usize> {
         within(self.write_timeout(), |limit| {
             operations::send(self.fd.as_fd(), buffer, WHOLE, limit)
+        })
+    }
+
+    /// A stream's write that lends the buffer to the kernel.
+    pub(crate) fn send_zero_copy<B: AsRef<[u8]> + 'static>(
+        &self,
+        buffer: B,
+    ) -> (io::Result<usize>, LentBuffer<B>) {
+        within(self.write_timeout(), |limit| {
+            send_zero_copy(self.fd.as_fd(), buffer, limit)
         })
     }
 

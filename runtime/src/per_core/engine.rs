@@ -255,6 +255,13 @@ impl Engine {
         settled.unwrap_or(false)
     }
 
+    /// Has the kernel take what is queued now, for who cannot wait for the end of the turn.
+    ///
+    /// Called by a coroutine, so inside a turn.
+    pub(crate) fn submit_now(&self) {
+        self.turn_ring(Wait::Submit);
+    }
+
     fn drain_inbox(&self, scheduler: &Scheduler) {
         let port = self.cluster.port(self.index);
         port.take_alert();

@@ -8,7 +8,8 @@
 )]
 
 use coring::coro;
-use coring_tests::tcp::{listen, pair, round_trip_of_ours, serve};
+use coring_tests::random::pattern;
+use coring_tests::tcp::{listen, pair, pair_of_ours, round_trip_of_ours, serve};
 use coring_tests::{runtime, until, until_in_flight};
 use std::error::Error;
 use std::hint::black_box;
@@ -24,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "echo" => echo()?,
         "echo-under-signals" => echo_under_signals()?,
         "out-of-files" => out_of_files()?,
+        "zero-copy" => zero_copy()?,
         "fixed-buffers" => fixed_buffers()?,
         "mapped-and-cut" => mapped_and_cut()?,
         "overflow" => runtime(1).run(|| overflow("deep", 128 * 1024)),
@@ -174,6 +176,30 @@ fn mapped_and_cut() -> Result<(), Box<dyn Error>> {
         file.set_len(0)?;
         println!("populate: {}", map.populate(0..1 << 20).unwrap_err());
         println!("not reached: {}", black_box(map[black_box(0)]));
+        Ok(())
+    })
+}
+
+/// Lends more to the kernel than it may lock.
+fn zero_copy() -> Result<(), Box<dyn Error>> {
+    let runtime = coring::Runtime::builder().cores(1).build()?;
+    runtime.run(|| {
+        let (one, mut other) = pair_of_ours();
+        let reader = coro::spawn(move || {
+            let mut bytes = Vec::new();
+            other.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let mut sent = Vec::new();
+        for number in 0..8 {
+            let bytes = pattern(number, 300_000);
+            sent.extend_from_slice(&bytes);
+            let (taken, lent) = one.send_zero_copy(bytes);
+            assert_eq!(taken?, 300_000);
+            lent.reclaim()?;
+        }
+        drop(one);
+        assert!(reader.join().unwrap()? == sent);
+        println!("sent {} bytes", sent.len());
         Ok(())
     })
 }

@@ -15,6 +15,7 @@ use crate::sim::{Faults, SimKernel};
 use crate::{Features, TABLE, monotonic_ns, op};
 
 mod multishot;
+mod restricted;
 
 mod wakes;
 

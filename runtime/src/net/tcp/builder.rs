@@ -224,6 +224,10 @@ impl TcpSocket {
         self.connect_within(address, not_zero(Some(time))?)
     }
 
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
     fn connect_within(self, address: SocketAddr, time: Option<Duration>) -> io::Result<TcpStream> {
         self.socket.connect(&address.into(), time)?;
         Ok(TcpStream {

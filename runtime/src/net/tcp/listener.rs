@@ -1,6 +1,7 @@
 //! A socket that accepts TCP connections.
 
 use super::{BACKLOG, TcpSocket, TcpStream, as_ip};
+use crate::net::AcceptStream;
 use crate::net::ToSocketAddrs;
 use crate::net::each_address;
 use crate::net::socket::{Socket, common_methods, descriptor};
@@ -93,6 +94,15 @@ impl TcpListener {
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
+    }
+
+    /// Connections, one after the other, accepted by one operation for all of them. Begins with the first call of
+    /// [`accept`](AcceptStream::accept).
+    ///
+    /// See [`AcceptStream`] for when to use it, and for what it does when descriptors run out.
+    #[must_use]
+    pub fn accept_stream(&self) -> AcceptStream<'_, TcpStream> {
+        AcceptStream::new(&self.socket, |socket| TcpStream { socket })
     }
 
     /// The address it listens on.

@@ -5,6 +5,7 @@
 //! for each later one, against 0.2 us inline.
 
 mod builder;
+mod connect;
 mod listener;
 mod stream;
 

@@ -1,6 +1,7 @@
 //! A socket that accepts Unix connections.
 
 use super::{BACKLOG, SocketAddr, UnixStream, lift, lower, open, path_address};
+use crate::net::AcceptStream;
 use crate::net::socket::{Socket, common_methods, descriptor};
 use socket2::{SockAddr, Type};
 use std::fmt;
@@ -88,6 +89,15 @@ impl UnixListener {
     #[must_use]
     pub fn incoming(&self) -> UnixIncoming<'_> {
         UnixIncoming { listener: self }
+    }
+
+    /// Connections, one after the other, accepted by one operation for all of them. Begins with the first call of
+    /// [`accept`](AcceptStream::accept).
+    ///
+    /// See [`AcceptStream`] for when to use it, and for what it does when descriptors run out.
+    #[must_use]
+    pub fn accept_stream(&self) -> AcceptStream<'_, UnixStream> {
+        AcceptStream::new(&self.socket, |socket| UnixStream { socket })
     }
 
     /// The address it listens on.

@@ -1,9 +1,8 @@
 //! UDP sockets. recv, recvfrom, send and sendto go through the ring; options are plain system calls.
 
-use super::each_address;
-use super::socket::{Socket, common_methods, descriptor, timeout_methods};
-use super::tcp::as_ip;
-use crate::net::ToSocketAddrs;
+use crate::net::socket::{Socket, common_methods, descriptor, timeout_methods};
+use crate::net::tcp::as_ip;
+use crate::net::{ToSocketAddrs, each_address};
 use socket2::{Domain, Protocol, Type};
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -32,7 +31,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct UdpSocket {
-    socket: Socket,
+    pub(super) socket: Socket,
 }
 
 impl UdpSocket {
