@@ -115,3 +115,34 @@ fn hot_paths_allocate_nothing() {
         assert_eq!(select, 0, "select");
     });
 }
+
+/// Goal: the timer wheel allocates nothing once it has had as many timers. Method: thousands of live timers at random
+/// distances, of which some are cancelled and the others fire, many times over.
+#[test]
+fn timers_allocate_nothing() {
+    let mut wheel = coro::timer::Wheel::new(0);
+    let (mut now, mut random) = (0, 1u64);
+    let mut round = || {
+        let mut keys = [None; 500];
+        for key in &mut keys {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *key = Some(wheel.insert(now + (random >> 34), ()));
+        }
+        for key in keys.into_iter().flatten().step_by(3) {
+            assert!(wheel.cancel(key).is_some());
+        }
+        now += 100_000_000;
+        wheel.advance(now, |()| ());
+        wheel.len()
+    };
+    // Warm: as many blocks as it will ever need.
+    for _ in 0..10_000 {
+        round();
+    }
+    let before = ALLOCATIONS.with(Cell::get);
+    let live = (0..10_000).map(|_| round()).max();
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    assert!(live > Some(1_500), "{live:?}");
+}

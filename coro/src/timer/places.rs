@@ -1,0 +1,111 @@
+//! Places: what a timer's key names, since its entry moves.
+//!
+//! A place is two words of 32 bits: where the entry is, and how many timers have had this place. Free places are bits, 64 a
+//! word, and the words that have one are stacked:
+//!
+//! ```text
+//!   words with free places:  [ 7, 2, 5 ]  <- top: its lowest bit is the next place
+//!   bits of word 5:          0000 0110 1000 ...
+//! ```
+//!
+//! So places are taken in runs of neighbours, in whatever order they came back. A plain stack of free places would hand them
+//! out in the order in which timers fired, and each timer would miss the cache at its start and again at its end: with a
+//! million live, 35 ns to insert instead of 10.
+//!
+//! Invariants: the bit of a place is set exactly while no timer has it; a word is on the stack exactly while it is not zero.
+
+/// Places of one word.
+const WORD: usize = u64::BITS as usize;
+const NOWHERE: u32 = u32::MAX;
+
+/// Names one live timer. A key of a timer that fired or was cancelled is recognised as stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerKey {
+    pub(super) place: u32,
+    generation: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// Where the entry is; [`NOWHERE`] when no timer has this place.
+    at: u32,
+    /// Advanced when the timer ends, so that old keys no longer match.
+    generation: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    places: Vec<Place>,
+    free: Vec<u64>,
+    /// Numbers of words that are not zero. Never longer than `free`, so a push does not allocate.
+    words: Vec<u32>,
+    live: usize,
+}
+
+impl Places {
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// A place for a new timer.
+    #[inline]
+    pub(super) fn take(&mut self) -> TimerKey {
+        let number = match self.words.last() {
+            Some(word) => *word,
+            None => self.grow(),
+        };
+        let word = &mut self.free[number as usize];
+        let bit = word.trailing_zeros();
+        *word &= *word - 1;
+        if *word == 0 {
+            self.words.pop();
+        }
+        self.live += 1;
+        let place = number * u64::BITS + bit;
+        let generation = self.places[place as usize].generation;
+        TimerKey { place, generation }
+    }
+
+    /// The timer has ended.
+    #[inline]
+    pub(super) fn release(&mut self, place: u32) {
+        let Place { at, generation } = &mut self.places[place as usize];
+        *at = NOWHERE;
+        *generation = generation.wrapping_add(1);
+        let word = &mut self.free[place as usize / WORD];
+        if *word == 0 {
+            self.words.push(place / u64::BITS);
+        }
+        *word |= 1 << (place % u64::BITS);
+        self.live -= 1;
+    }
+
+    /// Whether a live timer has this place, and its entry is there.
+    #[inline]
+    pub(super) fn is_at(&self, place: u32, at: u32) -> bool {
+        self.places[place as usize].at == at
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, place: u32, at: u32) {
+        self.places[place as usize].at = at;
+    }
+
+    /// Where the entry of this timer is, if it is live.
+    #[inline]
+    pub(super) fn find(&self, key: TimerKey) -> Option<u32> {
+        let place = self.places.get(key.place as usize)?;
+        (place.generation == key.generation).then_some(place.at)
+    }
+
+    #[cold]
+    fn grow(&mut self) -> u32 {
+        let word = u32::try_from(self.free.len()).expect("fewer than 2^32 timers fit in memory");
+        self.places
+            .resize(self.places.len() + WORD, Place::default());
+        self.free.push(u64::MAX);
+        self.words.reserve(self.free.len());
+        self.words.push(word);
+        word
+    }
+}
