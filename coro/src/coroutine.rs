@@ -27,7 +27,7 @@ use crate::deadline::Deadline;
 use crate::local::Locals;
 use crate::scheduler::{ReadyQueue, Shared};
 use crate::scope::Family;
-use crate::stack::{Frames, Slot};
+use crate::stack::{Frames, Lease, Slot};
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
@@ -70,7 +70,7 @@ pub(crate) enum Inspect {
     Refused,
 }
 
-/// The control block. The first cache line is what a switch touches, the second what a wait touches.
+/// The control block, by what touches it: with thousands of coroutines each cache line is a miss of its own.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct ControlBlock {
@@ -81,29 +81,27 @@ pub(crate) struct ControlBlock {
     pub(crate) notified: Cell<bool>,
     /// What blocking calls are refused for now. Derived from `cancelled`, `deadlines` and `shields`.
     pub(crate) pending: Cell<Pending>,
-    /// Whether somebody wants a backtrace: the next resume captures it (dump.rs).
-    pub(crate) inspect: Cell<Inspect>,
+    /// `unpark` came before `park`.
+    pub(crate) permit: Cell<bool>,
     /// Depth of `shield` calls.
     pub(crate) shields: Cell<u32>,
     /// The ready queue of its scheduling group.
     pub(crate) queue: NonNull<ReadyQueue>,
-    // ---- second line
+    // ---- second line: start, end and join
     pub(crate) scheduler: NonNull<Shared>,
-    /// What the coroutine waits for, for the dump, and since when (the time of the turn).
-    pub(crate) waiting_for: Cell<&'static str>,
-    pub(crate) waiting_since: Cell<u64>,
+    pub(crate) id: Cell<u64>,
     /// The coroutine parked in `join` on this one.
     pub(crate) joiner: Cell<Option<NonNull<ControlBlock>>>,
     /// The scope it is a child of (scope.rs).
     pub(crate) scope: Cell<Option<NonNull<Family>>>,
     /// The innermost `timeout` or `deadline` around the running code (deadline.rs).
     pub(crate) deadlines: Cell<Option<NonNull<Deadline>>>,
+    /// Values of `coro::local!` keys (local.rs).
+    pub(crate) locals: Locals,
     /// Cancellation was asked for. Level-triggered: it stays.
     pub(crate) cancelled: Cell<bool>,
     /// A `JoinHandle` exists: the result and the stack wait for it.
     pub(crate) handle: Cell<bool>,
-    /// `unpark` came before `park`.
-    pub(crate) permit: Cell<bool>,
     /// The coroutine-locals are being dropped: no new ones may come.
     pub(crate) locals_closed: Cell<bool>,
     /// How many blocking calls have been refused for the pending reason.
@@ -112,14 +110,20 @@ pub(crate) struct ControlBlock {
     pub(crate) sampled: bool,
     /// Index of the scheduling group.
     pub(crate) group: u8,
+    /// Index of the stack's size class in the slab.
+    pub(crate) class: u8,
     /// `name` is initialised.
     pub(crate) named: bool,
-    // ---- third line
+    /// Who probably ended [`AHEAD`](crate::prefetch::AHEAD) coroutines later: a hint for `join`, and nothing else.
+    pub(crate) ends_soon: Cell<Option<NonNull<ControlBlock>>>,
+    // ---- third line: waits
+    /// What the coroutine waits for, for the dump, and since when (the time of the turn).
+    pub(crate) waiting_for: Cell<&'static str>,
+    pub(crate) waiting_since: Cell<u64>,
     pub(crate) slot: Slot,
-    pub(crate) id: Cell<u64>,
     pub(crate) site: &'static Location<'static>,
-    /// Values of `coro::local!` keys (local.rs).
-    pub(crate) locals: Locals,
+    /// Whether somebody wants a backtrace: the next resume captures it (dump.rs).
+    pub(crate) inspect: Cell<Inspect>,
     // ---- fourth line: untouched by most coroutines, hence not even initialised
     name: MaybeUninit<Cow<'static, str>>,
     /// Neighbours among the unfinished children of `scope`; initialised while that is `Some`.
@@ -135,7 +139,7 @@ pub(crate) struct Siblings {
 
 const _: () = assert!(
     size_of::<ControlBlock>() == 256,
-    "four cache lines, of which two are hot"
+    "four cache lines, of which a switch touches one"
 );
 
 impl ControlBlock {
@@ -144,7 +148,7 @@ impl ControlBlock {
     pub(crate) fn new(
         scheduler: NonNull<Shared>,
         (queue, group): (NonNull<ReadyQueue>, u8),
-        (slot, sampled): (Slot, bool),
+        lease: Lease,
         id: u64,
         name: Option<Cow<'static, str>>,
         site: &'static Location<'static>,
@@ -155,27 +159,29 @@ impl ControlBlock {
             state: Cell::new(State::Ready),
             notified: Cell::new(false),
             pending: Cell::new(Pending::Nothing),
-            inspect: Cell::new(Inspect::No),
+            permit: Cell::new(false),
             shields: Cell::new(0),
             queue,
             scheduler,
-            waiting_for: Cell::new("its first turn"),
-            waiting_since: Cell::new(0),
+            id: Cell::new(id),
             joiner: Cell::new(None),
             scope: Cell::new(None),
             deadlines: Cell::new(None),
+            locals: Locals::new(),
             cancelled: Cell::new(false),
             handle: Cell::new(true),
-            permit: Cell::new(false),
             locals_closed: Cell::new(false),
             refusals: Cell::new(0),
-            sampled,
+            sampled: lease.sampled,
             group,
+            class: lease.class,
             named: name.is_some(),
-            slot,
-            id: Cell::new(id),
+            ends_soon: Cell::new(None),
+            waiting_for: Cell::new("its first turn"),
+            waiting_since: Cell::new(0),
+            slot: lease.slot,
             site,
-            locals: Locals::new(),
+            inspect: Cell::new(Inspect::No),
             name: name.map_or(MaybeUninit::uninit(), MaybeUninit::new),
             siblings: Cell::new(MaybeUninit::uninit()),
         }

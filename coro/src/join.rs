@@ -10,6 +10,7 @@
 
 use crate::cancel;
 use crate::coroutine::{ControlBlock, State};
+use crate::prefetch;
 use crate::scheduler::Shared;
 use crate::spawn::Outcome;
 use crate::wait::{self, Refusal};
@@ -160,6 +161,11 @@ impl<T> JoinHandle<T> {
     fn take(self) -> Outcome<T> {
         let this = std::mem::ManuallyDrop::new(self);
         let shared = this.block().scheduler;
+        if let Some(soon) = this.block().ends_soon.get() {
+            prefetch::line(soon.as_ptr());
+            // Where a small outcome lies.
+            prefetch::line(soon.as_ptr().cast::<u8>().wrapping_sub(1));
+        }
         // SAFETY: finished with a handle: the root has written the outcome, and nobody has read it.
         let outcome = unsafe { this.outcome.read() };
         // SAFETY: finished, outcome taken, and this was the handle. `scheduler` points to the leaked box.

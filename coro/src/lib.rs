@@ -51,7 +51,7 @@
 //!
 //! From the outside in: `testing`; `periodic`, `structure`, `select`; `channel`; `sync`; `scope`, `dump`, `join`,
 //! `suspend`, `local`; `spawn`; `wait`, `deadline` and `cancel`, which know each other; `scheduler` with `coroutine`, which
-//! is its record; `stack`, `timer`, `driver`. There are no atomics, no locks, no clock and no descriptors in this crate.
+//! is its record; `stack`, `timer`, `driver`, `prefetch`. There are no atomics, no locks, no clock and no descriptors in this crate.
 
 mod cancel;
 pub mod channel;
@@ -63,6 +63,7 @@ mod instant;
 mod join;
 mod local;
 mod periodic;
+mod prefetch;
 mod scheduler;
 mod scope;
 pub mod select;

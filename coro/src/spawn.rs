@@ -308,12 +308,12 @@ where
         Some(_) => return Err(SpawnError::UnknownGroup),
     };
     let queue = &this.groups.get(group).ready;
-    let (slot, sampled) = this.slab.borrow_mut().acquire(builder.stack_bytes)?;
-    let control = slot.control;
+    let lease = this.slab.borrow_mut().acquire(builder.stack_bytes)?;
+    let (control, slot) = (lease.control, lease.slot);
     let bytes = size_of::<Packet<F, T>>();
     let stack_bytes = slot.top - slot.limit;
     if bytes > stack_bytes / 4 {
-        this.slab.borrow_mut().release(control, slot.class);
+        this.slab.borrow_mut().release(control, lease.class);
         return Err(SpawnError::ClosureTooLarge { bytes, stack_bytes });
     }
     let packet = packet_below::<F, T>(control);
@@ -325,14 +325,7 @@ where
     };
     let id = this.next_id();
     let place_in_group = (NonNull::from(queue), group);
-    let block = ControlBlock::new(
-        shared,
-        place_in_group,
-        (slot, sampled),
-        id,
-        builder.name,
-        site,
-    );
+    let block = ControlBlock::new(shared, place_in_group, lease, id, builder.name, site);
     // SAFETY: the slot's place for a control block: writable, aligned, unused while vacant.
     unsafe { control.write(block) };
     let frames = Frames::new(packet.addr().get() & !15, slot.limit);

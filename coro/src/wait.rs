@@ -22,7 +22,7 @@
 use crate::cancel;
 use crate::coroutine::{ControlBlock, Inspect, State};
 use crate::instant::nanoseconds;
-use crate::scheduler::{Shared, TimerAction, current, require_current};
+use crate::scheduler::{Shared, TimerAction, current, require_current, turn_started_ns};
 use crate::timer::TimerKey;
 use std::fmt;
 use std::ptr::NonNull;
@@ -186,9 +186,7 @@ pub(crate) fn park_block(block: &ControlBlock, what_for: &'static str) {
         return;
     }
     block.waiting_for.set(what_for);
-    block
-        .waiting_since
-        .set(scheduler_of(block).turn_started_ns());
+    block.waiting_since.set(turn_started_ns());
     block.state.set(State::Parked);
     switch_out(block);
     if block.inspect.get() == Inspect::Asked {

@@ -152,6 +152,13 @@ pub(super) fn unique() -> u64 {
     })
 }
 
+/// When the turn that is on began; zero outside of one.
+#[inline(always)]
+pub(crate) fn turn_started_ns() -> u64 {
+    // SAFETY: the scheduler whose turn is on is alive.
+    scheduler().map_or(0, |shared| unsafe { shared.as_ref() }.turn_started_ns.get())
+}
+
 /// The time of the turn that is on.
 ///
 /// # Panics

@@ -26,19 +26,23 @@
 mod current;
 mod group;
 mod ready;
+mod timers;
 
 pub use group::{Group, GroupConfig, GroupStats};
 
-pub(crate) use current::{current, current_in_signal, now, require_current, scheduler};
+pub(crate) use current::{
+    current, current_in_signal, now, require_current, scheduler, turn_started_ns,
+};
 pub(crate) use ready::ReadyQueue;
+pub(crate) use timers::TimerAction;
 
 use crate::coroutine::{ControlBlock, State, Switch};
-use crate::deadline::Deadline;
 use crate::driver::Driver;
+use crate::prefetch::{self, AHEAD};
 use crate::scope::Family;
 use crate::spawn::SpawnError;
 use crate::stack::slab::{Slab, StackConfig};
-use crate::timer::{TimerKey, Wheel};
+use crate::timer::Wheel;
 use current::{Clock, Entered};
 use group::{GroupState, Groups};
 use std::backtrace::Backtrace;
@@ -101,13 +105,6 @@ pub struct Turn {
     pub ran: usize,
     /// How many coroutines are ready for the next turn.
     pub ready: usize,
-}
-
-/// What a timer does when it fires. No user code.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum TimerAction {
-    Wake(NonNull<ControlBlock>),
-    Elapse(NonNull<Deadline>),
 }
 
 /// The state behind a [`Scheduler`], on the heap at a fixed address: control blocks and join handles point to it.
@@ -224,10 +221,6 @@ impl Shared {
         current::unique()
     }
 
-    pub(crate) fn add_timer(&self, deadline_ns: u64, action: TimerAction) -> TimerKey {
-        self.timers.borrow_mut().insert(deadline_ns, action)
-    }
-
     /// Gives back the stack of a finished coroutine, and `self` with it when that was the last thing holding it.
     ///
     /// # Safety
@@ -241,7 +234,7 @@ impl Shared {
         // SAFETY: the caller says that this coroutine has finished: we are the only one to look at its block.
         let block = unsafe { control.as_ref() };
         debug_assert_eq!(block.state.get(), State::Finished);
-        let class = block.slot.class;
+        let class = block.class;
         // SAFETY: finished, and the caller was the last to refer to it.
         unsafe { ControlBlock::retire(control) };
         let mut slab = this.slab.borrow_mut();
@@ -428,6 +421,10 @@ impl Scheduler {
             // SAFETY: a coroutine in the ready queue is live, so its block is initialised and mapped.
             let block = unsafe { control.as_ref() };
             debug_assert_eq!(block.state.get(), State::Ready);
+            let soon = queue.peek(AHEAD);
+            if let Some(soon) = soon {
+                prefetch::line(soon.as_ptr());
+            }
             block.state.set(State::Running);
             entered.set_coroutine(control);
             let switch = block.switch.get();
@@ -438,6 +435,7 @@ impl Scheduler {
             ran += 1;
             if let corosensei::CoroutineResult::Return(()) = outcome {
                 entered.clear_coroutine();
+                block.ends_soon.set(soon);
                 self.finish(control);
             }
             let slice_is_over = || {
@@ -524,16 +522,6 @@ impl Scheduler {
 }
 
 impl Shared {
-    fn fire_timers(&self, now_ns: u64) {
-        self.timers
-            .borrow_mut()
-            .advance(now_ns, |action| match action {
-                TimerAction::Wake(control) => self.wake(control),
-                // SAFETY: a deadline cancels its timer before its record goes.
-                TimerAction::Elapse(deadline) => unsafe { Deadline::expire(deadline) },
-            });
-    }
-
     /// The coroutines that have not ended.
     pub(crate) fn live_controls(&self) -> Vec<NonNull<ControlBlock>> {
         let mut live = Vec::with_capacity(self.live.get());

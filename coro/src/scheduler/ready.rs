@@ -42,6 +42,13 @@ impl ReadyQueue {
         self.tail.set(tail.wrapping_add(1));
     }
 
+    /// Who will be popped after `ahead` others, if so many are ready; otherwise anybody. For a prefetch.
+    #[inline(always)]
+    pub(crate) fn peek(&self, ahead: usize) -> Option<NonNull<ControlBlock>> {
+        let ring = self.ring.borrow();
+        ring[self.head.get().wrapping_add(ahead) & (ring.len() - 1)].get()
+    }
+
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<NonNull<ControlBlock>> {
         let head = self.head.get();

@@ -40,19 +40,27 @@ use std::ptr::NonNull;
 pub(crate) const COLOURS: usize = 32;
 pub(crate) const COLOUR_BYTES: usize = 64;
 
-/// One stack, free or in use.
+/// A stack that was handed out.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slot {
+pub(crate) struct Lease {
     /// Where the control block goes: just below the colour.
     pub(crate) control: NonNull<ControlBlock>,
+    pub(crate) slot: Slot,
+    /// Index of the size class in the slab.
+    pub(crate) class: u8,
+    /// It was clean when it was handed out: how deep it is used is measured at the end (usage.rs).
+    pub(crate) sampled: bool,
+}
+
+/// Where one stack is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
     /// Lowest usable address; the guard lies below.
     pub(crate) limit: usize,
     /// End of the slot: page-aligned.
     pub(crate) top: usize,
     /// Bytes of the guard below `limit`.
     pub(crate) guard_bytes: u32,
-    /// Index of the size class in the slab.
-    pub(crate) class: u8,
 }
 
 /// The part of a slot that frames may use, as corosensei wants to see it.

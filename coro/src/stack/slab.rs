@@ -19,7 +19,7 @@ use super::advise::{advise, range};
 use super::guard::{self, GuardKind};
 use super::usage::{self, SiteUsage, Usage};
 use super::valgrind;
-use super::{COLOUR_BYTES, COLOURS, Slot};
+use super::{COLOUR_BYTES, COLOURS, Lease, Slot};
 use crate::coroutine::ControlBlock;
 use crate::spawn::SpawnError;
 use memmap2::{MmapMut, MmapOptions};
@@ -138,10 +138,7 @@ impl Slab {
 
     /// Takes a stack of at least `stack_bytes`, or of the default size; and whether to measure it at the end.
     #[inline(always)]
-    pub(crate) fn acquire(
-        &mut self,
-        stack_bytes: Option<usize>,
-    ) -> Result<(Slot, bool), SpawnError> {
+    pub(crate) fn acquire(&mut self, stack_bytes: Option<usize>) -> Result<Lease, SpawnError> {
         if stack_bytes.is_none()
             && self.in_use < self.config.max_coroutines
             && let Some(control) = self.classes.first_mut().and_then(|class| class.free.pop())
@@ -153,7 +150,7 @@ impl Slab {
 
     #[cold]
     #[inline(never)]
-    fn acquire_slow(&mut self, stack_bytes: Option<usize>) -> Result<(Slot, bool), SpawnError> {
+    fn acquire_slow(&mut self, stack_bytes: Option<usize>) -> Result<Lease, SpawnError> {
         if self.in_use >= self.config.max_coroutines {
             return Err(SpawnError::TooManyCoroutines {
                 limit: self.config.max_coroutines,
@@ -168,7 +165,7 @@ impl Slab {
     }
 
     #[inline(always)]
-    fn hand_out(&mut self, control: NonNull<ControlBlock>, index: usize) -> (Slot, bool) {
+    fn hand_out(&mut self, control: NonNull<ControlBlock>, index: usize) -> Lease {
         let slot = self.slot(control, index);
         let class = &mut self.classes[index];
         let fresh = class.trimmed > class.free.len();
@@ -179,7 +176,12 @@ impl Slab {
         self.spawns = self.spawns.wrapping_add(1);
         let sampled =
             self.spawns.is_multiple_of(FRESH_SAMPLE_INTERVAL) && self.choose_sample(slot, fresh);
-        (slot, sampled)
+        Lease {
+            control,
+            slot,
+            class: u8::try_from(index).expect("there are few powers of two"),
+            sampled,
+        }
     }
 
     /// Decides whether a coroutine's stack is measured at its end; it holds no traces of former users then.
@@ -222,11 +224,9 @@ impl Slab {
     fn slot(&self, control: NonNull<ControlBlock>, class: usize) -> Slot {
         let top = (control.addr().get() | (self.page_bytes - 1)) + 1;
         Slot {
-            control,
             limit: top - self.classes[class].stack_bytes,
             top,
             guard_bytes: self.guard_bytes,
-            class: u8::try_from(class).expect("there are few powers of two"),
         }
     }
 
