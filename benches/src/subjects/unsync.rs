@@ -3,7 +3,9 @@
 //!
 //! `local-channel` is the faster of the two and has no bound.
 
+use std::cell::Cell;
 use std::hint::black_box;
+use std::rc::Rc;
 
 use local_channel::mpsc;
 use local_sync::mpsc::bounded;
@@ -64,14 +66,24 @@ async fn ping_pong(job: Job, executor: impl Executor) {
 /// Through `local-sync`, whose channel has a bound.
 async fn stream(job: Job, executor: impl Executor) {
     let (sender, mut receiver) = bounded::channel(CAPACITY);
+    let over = Rc::new(Cell::new(false));
+    let stop = Rc::clone(&over);
     let producer = executor.spawn(async move {
         let mut number = 0;
-        while sender.send(number).await.is_ok() {
+        while !over.get() && sender.send(number).await.is_ok() {
             number += 1;
         }
     });
-    let receive = async move || receiver.recv().await.expect("the producer goes on");
-    executor.spawn(consume_async(job, receive)).await;
+    let consumer = executor.spawn(async move {
+        consume_async(job, async || {
+            receiver.recv().await.expect("the producer goes on")
+        })
+        .await;
+        // To close it while a sender waits makes the library panic.
+        stop.set(true);
+        while receiver.recv().await.is_some() {}
+    });
+    consumer.await;
     producer.await;
 }
 

@@ -137,17 +137,16 @@ impl<T: Clone> Receiver<T> {
         self.recv_within(Some(limit))
     }
 
-    fn recv_within(&self, limit: Option<Duration>) -> Result<T, RecvError> {
+    fn recv_within(&self, mut limit: Option<Duration>) -> Result<T, RecvError> {
         loop {
             match self.try_recv() {
                 Ok(value) => return Ok(value),
                 Err(TryRecvError::Closed) => return Err(RecvError::Closed),
                 Err(TryRecvError::Lagged(missed)) => return Err(RecvError::Lagged(missed)),
                 Err(TryRecvError::Empty) => {
-                    let nothing = std::ptr::null_mut();
-                    self.channel
-                        .queue
-                        .wait(0, nothing, "broadcast::recv", limit)?;
+                    // Another coroutine at this receiver may take what comes.
+                    let queue = &self.channel.queue;
+                    queue.wait_again("broadcast::recv", &mut limit)?;
                 }
             }
         }

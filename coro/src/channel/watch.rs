@@ -166,16 +166,16 @@ impl<T> Receiver<T> {
     }
 
     fn changed_within(&self, limit: Option<Duration>) -> Result<(), RecvError> {
+        let (channel, seen) = (&*self.channel, self.seen.get());
         if !self.is_ready() {
             let nothing = std::ptr::null_mut();
-            self.channel
-                .queue
-                .wait(0, nothing, "watch::changed", limit)?;
+            channel.queue.wait(0, nothing, "watch::changed", limit)?;
         }
-        if !self.has_changed() {
+        // Another coroutine may have looked through this receiver meanwhile: a change counts for all who waited for it.
+        if channel.version.get() == seen {
             return Err(RecvError::Closed);
         }
-        self.seen.set(self.channel.version.get());
+        self.seen.set(channel.version.get());
         Ok(())
     }
 

@@ -71,6 +71,8 @@ impl<T> OnceCell<T> {
             return Err(value);
         }
         self.put(value);
+        // Behind one who was told that it is its turn to make the value, others may wait.
+        self.queue.grant_all();
         Ok(())
     }
 
@@ -133,6 +135,7 @@ impl<T> OnceCell<T> {
         limit: Duration,
         f: impl FnOnce() -> T,
     ) -> Result<&T, WaitError> {
+        let mut limit = Some(limit);
         loop {
             if let Some(value) = self.get() {
                 return Ok(value);
@@ -141,9 +144,7 @@ impl<T> OnceCell<T> {
                 return self.make(|| Ok(f()));
             }
             self.refuse_recursion();
-            let nothing = std::ptr::null_mut();
-            let what_for = "OnceCell::get_or_init";
-            self.queue.wait(0, nothing, what_for, Some(limit))?;
+            self.queue.wait_again("OnceCell::get_or_init", &mut limit)?;
         }
     }
 

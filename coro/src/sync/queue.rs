@@ -156,6 +156,22 @@ impl WaitQueue {
         }
     }
 
+    /// As [`wait`](Self::wait), for a caller that may find nothing although it was granted, and wait again: takes the time
+    /// that passes off its limit.
+    pub(crate) fn wait_again(
+        &self,
+        what_for: &'static str,
+        limit: &mut Option<Duration>,
+    ) -> Result<(), WaitError> {
+        let clock = || crate::scheduler::current().map(|block| wait::scheduler_of(block).now());
+        let begun = limit.and_then(|_| clock());
+        self.wait(0, std::ptr::null_mut(), what_for, *limit)?;
+        if let (Some(limit), Some(begun), Some(now)) = (limit, begun, clock()) {
+            *limit = limit.saturating_sub(Duration::from_nanos(now.saturating_sub(begun)));
+        }
+        Ok(())
+    }
+
     #[inline]
     fn wait_until(
         &self,

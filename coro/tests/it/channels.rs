@@ -142,6 +142,32 @@ fn broadcast_reaches_everybody_and_ends() {
     });
 }
 
+/// Two coroutines at one receiver: who goes away empty waits again, and not for longer than it said.
+#[test]
+fn a_limit_holds_although_another_one_takes_what_comes() {
+    every_order(|| {
+        let (sender, receiver) = broadcast(8);
+        let receiver = Rc::new(receiver);
+        let greedy = coro::spawn({
+            let receiver = receiver.clone();
+            move || while receiver.recv().is_ok() {}
+        });
+        coro::sleep(MS);
+        let patient = coro::spawn(move || {
+            let started = coro::Instant::now();
+            receiver.recv_timeout(10 * MS).ok();
+            started.elapsed()
+        });
+        for value in 0..6 {
+            coro::sleep(4 * MS);
+            sender.send(value);
+        }
+        assert!(patient.join().unwrap() <= 10 * MS);
+        drop(sender);
+        greedy.join().unwrap();
+    });
+}
+
 #[test]
 fn watch_shows_the_latest_and_tells_of_changes_once() {
     every_order(|| {

@@ -18,6 +18,7 @@ mod stacks;
 mod sync;
 mod sync_model;
 mod time;
+mod wait_model;
 
 use coring_coro as coro;
 

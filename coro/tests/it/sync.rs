@@ -227,6 +227,40 @@ fn a_failed_initialiser_hands_over_to_the_next_in_line() {
     });
 }
 
+/// A value that is set while a failed initialiser's turn is handed on must reach all who wait, not the next alone.
+#[test]
+fn a_value_set_after_a_failure_reaches_everybody_in_line() {
+    every_order(|| {
+        let (cell, fail) = (Rc::new(OnceCell::new()), Rc::new(Notify::new()));
+        let failing = coro::spawn({
+            let (cell, fail) = (cell.clone(), fail.clone());
+            move || {
+                cell.get_or_try_init(|| {
+                    fail.notified();
+                    Err::<u8, _>("failed")
+                })
+                .copied()
+            }
+        });
+        coro::sleep(MS);
+        let waiting = [(); 3].map(|()| {
+            let cell = cell.clone();
+            coro::spawn(move || *cell.get_or_init(|| 5))
+        });
+        coro::sleep(MS);
+        fail.notify_one();
+        let setting = coro::spawn({
+            let cell = cell.clone();
+            move || cell.set(9).is_ok()
+        });
+        assert_eq!(failing.join().unwrap(), Err("failed"));
+        let expected = if setting.join().unwrap() { 9 } else { 5 };
+        for waiter in waiting {
+            assert_eq!(waiter.join().unwrap(), expected);
+        }
+    });
+}
+
 #[test]
 fn an_initialiser_that_asks_for_itself_is_told_so() {
     every_order(|| {

@@ -6,7 +6,8 @@
 //! shows as the test driver's deadlock panic.
 
 use coring_coro as coro;
-use coro::sync::{Mutex, RwLock, Semaphore};
+use coro::channel::{RecvError, broadcast};
+use coro::sync::{Mutex, OnceCell, RwLock, Semaphore};
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -140,6 +141,85 @@ proptest! {
         prop_assert_eq!(after.0.available(), 4);
     }
 
+    /// One initialiser runs at a time, the first that succeeds is the last, and everybody gets its value.
+    #[test]
+    fn once_cell_is_made_once((seed, actors) in actors()) {
+        let state = Rc::new((OnceCell::new(), Cell::new(0), Cell::new(0)));
+        let after = state.clone();
+        run(seed, actors, move |index, actor| {
+            let (cell, making, made) = &*state;
+            let make = || {
+                let _inside = Inside::enter(making, 1);
+                assert_eq!(making.get(), 1);
+                coro::sleep(ms(actor.hold));
+                if actor.want == 1 {
+                    return Err(());
+                }
+                made.set(made.get() + 1);
+                Ok(index)
+            };
+            let got = if actor.patience == 0 {
+                cell.get_or_try_init(make).ok()
+            } else {
+                let started = coro::Instant::now();
+                let got = cell.get_or_init_timeout(ms(actor.patience), || make().unwrap_or(index));
+                assert!(started.elapsed() <= ms(actor.patience) + ms(actor.hold));
+                got.ok()
+            };
+            assert!(got.is_none_or(|got| cell.get() == Some(got)));
+        });
+        prop_assert!(after.2.get() <= 1);
+    }
+
+    /// Every receiver sees every value that comes after it, or is told how many it missed, until the end.
+    #[test]
+    fn broadcast_waiters_miss_nothing_untold((seed, mut actors) in actors(), capacity in 1usize..4) {
+        actors[0].cancelled = 0;
+        struct Close<'a>(&'a RefCell<Option<broadcast::Sender<u64>>>);
+        impl Drop for Close<'_> {
+            fn drop(&mut self) {
+                self.0.take();
+            }
+        }
+        let (sender, _) = broadcast::broadcast(capacity);
+        let (sender, sent) = (RefCell::new(Some(sender)), Cell::new(0));
+        run(seed, actors, move |index, actor| {
+            if index == 0 {
+                let _close = Close(&sender);
+                for burst in 0..4 {
+                    for _ in 0..burst + actor.want {
+                        let _ = sender.borrow().as_ref().map(|sender| sender.send(sent.get()));
+                        sent.set(sent.get() + 1);
+                    }
+                    coro::sleep(ms(actor.hold));
+                }
+                return;
+            }
+            let receiver = sender.borrow().as_ref().map(broadcast::Sender::subscribe);
+            let Some(receiver) = receiver else { return };
+            let mut expected = sent.get();
+            loop {
+                let received = match actor.patience {
+                    0 => receiver.recv(),
+                    patience => receiver.recv_timeout(ms(patience)),
+                };
+                match received {
+                    Ok(value) => {
+                        assert_eq!(value, expected);
+                        expected += 1;
+                    }
+                    Err(RecvError::Lagged(missed)) => {
+                        expected += missed;
+                        assert_eq!(expected, sent.get() - capacity as u64);
+                    }
+                    Err(RecvError::Closed) => return assert_eq!(expected, sent.get()),
+                    Err(RecvError::TimedOut) => return assert_eq!(expected, sent.get()),
+                    Err(_) => return,
+                }
+            }
+        });
+    }
+
     /// Every value that `send` accepted is received exactly once, in order; every other one came back.
     #[test]
     fn channel_conserves_values((seed, actors) in actors(), capacity in 0usize..4, slow in 0u64..3) {
@@ -220,7 +300,7 @@ proptest! {
     /// A broadcast receiver sees every number in order, or is told exactly how many it missed.
     #[test]
     fn broadcast_accounts_for_every_value(capacity in 1usize..5, bursts in prop::collection::vec((0u64..8, 0usize..8), 0..30)) {
-        let (sender, receiver) = coro::channel::broadcast(capacity);
+        let (sender, receiver) = broadcast::broadcast(capacity);
         let (mut sent, mut expected) = (0u64, 0u64);
         for (burst, reads) in bursts {
             for _ in 0..burst {
