@@ -134,7 +134,7 @@ fn timers(name: &str, live: u64, distance: impl Fn(u64, u64) -> u64) {
         let mut fired = 0;
         for _ in 0..1000 {
             now += 1_000_000;
-            wheel.advance(now, |_| fired += 1);
+            wheel.advance(now, |_, _| fired += 1);
         }
         assert_eq!(fired, live);
         if repeat > 0 {

@@ -73,7 +73,7 @@ fn fill(step_ns: u64) -> (f64, f64, f64) {
     let started = Instant::now();
     let mut fired = 0;
     for now_ms in 1..=60_000 {
-        wheel.advance(now_ms * MS, |_| fired += 1);
+        wheel.advance(now_ms * MS, |_, _| fired += 1);
     }
     assert_eq!(fired, LIVE);
     let fire = per_call(LIVE, started);

@@ -36,7 +36,7 @@
 //! - Time: [`sleep`], [`timeout`], [`deadline()`], [`interval`], [`schedule_after`], [`checkpoint`]
 //! - Waiting for each other: [`sync`], [`channel`], [`select!`]
 //! - Sharing a core: [`Group`]s with weights and a latency class
-//! - Looking inside: [`dump()`], [`stack_usage`]
+//! - Looking inside: [`dump()`], [`stack_usage`], [`SchedulerStats`]
 //!
 //! # Why `spawn` is safe
 //!
@@ -49,9 +49,9 @@
 //!
 //! # Inside
 //!
-//! From the outside in: `testing`; `periodic`, `structure`, `select`; `channel`; `sync`; `scope`, `dump`, `join`,
+//! From the outside in: `testing`; `periodic`, `structure`, `select`; `channel`; `sync`; `scope`, `dump`, `running`, `join`,
 //! `suspend`, `local`; `spawn`; `wait`, `deadline` and `cancel`, which know each other; `scheduler` with `coroutine`, which
-//! is its record; `stack`, `timer`, `driver`, `prefetch`. There are no atomics, no locks, no clock and no descriptors in this crate.
+//! is its record; `stack`, `timer`, `histogram`, `driver`, `prefetch`. There are no atomics, no locks, no clock and no descriptors in this crate.
 
 mod cancel;
 pub mod channel;
@@ -59,11 +59,13 @@ mod coroutine;
 mod deadline;
 mod driver;
 mod dump;
+mod histogram;
 mod instant;
 mod join;
 mod local;
 mod periodic;
 mod prefetch;
+mod running;
 mod scheduler;
 mod scope;
 pub mod select;
@@ -80,6 +82,7 @@ pub use cancel::{is_cancellation, is_cancelled, shield};
 pub use deadline::{Elapsed, deadline, timeout};
 pub use driver::Driver;
 pub use dump::{Activity, CoroutineInfo, dump, dump_with_backtraces, stack_usage};
+pub use histogram::{Histogram, Tally};
 pub use instant::Instant;
 pub use join::{JoinError, JoinHandle};
 pub use local::{LocalAccessError, LocalKey};
@@ -87,6 +90,7 @@ pub use periodic::{
     Interval, MissedTicks, Schedule, interval, schedule_after, schedule_at_fixed_rate,
     schedule_with_fixed_delay,
 };
+pub use running::{Running, with_running};
 pub use scheduler::{
     Group, GroupConfig, GroupStats, Scheduler, SchedulerConfig, SchedulerStats, Turn,
 };

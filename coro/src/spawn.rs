@@ -203,6 +203,7 @@ pub struct Builder {
     name: Option<Cow<'static, str>>,
     stack_bytes: Option<usize>,
     group: Option<Group>,
+    site: Option<&'static Location<'static>>,
 }
 
 impl Builder {
@@ -210,6 +211,12 @@ impl Builder {
     #[inline]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whose line dumps show as that of the spawn, for who spawns on behalf of another. Default: the caller's.
+    pub fn spawn_site(mut self, site: &'static Location<'static>) -> Self {
+        self.site = Some(site);
+        self
     }
 
     /// The name in dumps, panic messages and overflow reports. A `&'static str` costs nothing.
@@ -302,6 +309,7 @@ where
 {
     // SAFETY: the caller says that it is alive.
     let this = unsafe { shared.as_ref() };
+    let site = builder.site.unwrap_or(site);
     let group = match builder.group {
         None => 0,
         Some(group) if group.scheduler == this.id => group.index,

@@ -164,8 +164,9 @@ impl<T: Copy> Wheel<T> {
         Some(earliest_ns.max(start_ns))
     }
 
-    /// Moves time to `now_ns` and hands every timer due by then to `fire`. Time that runs backwards is ignored.
-    pub fn advance(&mut self, now_ns: u64, mut fire: impl FnMut(T)) {
+    /// Moves time to `now_ns` and hands every timer due by then to `fire`, with its deadline. Time that runs backwards
+    /// is ignored.
+    pub fn advance(&mut self, now_ns: u64, mut fire: impl FnMut(u64, T)) {
         let now_tick = now_ns >> TICK_SHIFT;
         if now_tick < self.position {
             return;
@@ -189,7 +190,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Empties one slot: what is due fires, what is not moves to its place as seen from the new position.
-    fn sweep(&mut self, home: usize, now_ns: u64, fire: &mut impl FnMut(T)) {
+    fn sweep(&mut self, home: usize, now_ns: u64, fire: &mut impl FnMut(u64, T)) {
         let mut end = self.slots[home].end;
         self.clear(home);
         while end != 0 {
@@ -201,7 +202,7 @@ impl<T: Copy> Wheel<T> {
                 }
                 if entry.deadline_ns <= now_ns {
                     self.places.release(entry.place);
-                    fire(entry.payload);
+                    fire(entry.deadline_ns, entry.payload);
                 } else {
                     self.put(entry.deadline_ns, entry.payload, entry.place);
                 }

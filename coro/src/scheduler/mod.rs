@@ -25,10 +25,12 @@
 
 mod current;
 mod group;
+mod measure;
 mod ready;
 mod timers;
 
 pub use group::{Group, GroupConfig, GroupStats};
+pub use measure::SchedulerStats;
 
 pub(crate) use current::{
     current, current_in_signal, now, require_current, scheduler, turn_started_ns,
@@ -45,6 +47,7 @@ use crate::stack::slab::{Slab, StackConfig};
 use crate::timer::Wheel;
 use current::{Clock, Entered};
 use group::{GroupState, Groups};
+use measure::Measures;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -76,28 +79,6 @@ impl Default for SchedulerConfig {
     }
 }
 
-/// Counters of one scheduler since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SchedulerStats {
-    /// Turns taken.
-    pub turns: u64,
-    /// Switches into a coroutine.
-    pub switches: u64,
-    /// Coroutines spawned.
-    pub spawned: u64,
-    /// Coroutines that exist and have not ended.
-    pub live: usize,
-    /// Stacks in use: live coroutines and ended ones whose handle was neither joined nor dropped.
-    pub stacks: usize,
-    /// Coroutines ready to run now.
-    pub ready: usize,
-    /// Live timers.
-    pub timers: usize,
-    /// Coroutines that ended by a panic.
-    pub panicked: u64,
-}
-
 /// What a turn found.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
@@ -118,8 +99,7 @@ pub(crate) struct Shared {
     pub(crate) id: u64,
     spawned: Cell<u64>,
     pub(crate) panicked: Cell<u64>,
-    turns: Cell<u64>,
-    switches: Cell<u64>,
+    measures: Measures,
     time_slice_ns: u64,
     /// When the turn began: the time of everything that does not need a better one.
     turn_started_ns: Cell<u64>,
@@ -270,8 +250,7 @@ impl Scheduler {
             id: current::unique(),
             spawned: Cell::new(0),
             panicked: Cell::new(0),
-            turns: Cell::new(0),
-            switches: Cell::new(0),
+            measures: Measures::default(),
             // A slice of nothing would let nobody run.
             time_slice_ns: config.time_slice_ns.max(1),
             turn_started_ns: Cell::new(0),
@@ -309,19 +288,25 @@ impl Scheduler {
         shared.fire_timers(started_ns);
         let ran = if shared.groups.is_single() {
             let queue = &shared.groups.default_group().ready;
+            let probed = shared.measures.begin_turn(queue.len(), started_ns);
             let budget = if shared.shuffle.get() == 0 {
-                queue.len().max(MIN_BATCH)
+                probed.unwrap_or_else(|| queue.len().max(MIN_BATCH))
             } else {
                 queue.shuffle(&shared.shuffle)
             };
-            self.run_batch(driver, queue, budget, started_ns, &entered, || false)
+            let ran = self.run_batch(driver, queue, budget, started_ns, &entered, || false);
+            if probed.is_some() {
+                // The driver may ask who is current: nobody.
+                entered.clear_coroutine();
+                shared.measures.ran(ran, || driver.now());
+            }
+            ran
         } else {
             self.run_groups(driver, started_ns, &entered)
         };
         entered.clear_coroutine();
-        shared.switches.set(shared.switches.get() + ran as u64);
         driver.poll(self);
-        shared.turns.set(shared.turns.get() + 1);
+        shared.measures.end_turn(ran);
         Turn {
             ran,
             ready: self.ready(),
@@ -546,14 +531,18 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> SchedulerStats {
         SchedulerStats {
-            turns: self.turns.get(),
-            switches: self.switches.get(),
+            turns: self.measures.turns.get(),
+            switches: self.measures.switches.get(),
             spawned: self.spawned.get(),
             live: self.live.get(),
             stacks: self.slab.borrow().in_use(),
             ready: self.groups.ready(),
             timers: self.timers.borrow().len(),
             panicked: self.panicked.get(),
+            deepest_stack_bytes: self.slab.borrow().deepest_bytes(),
+            ready_length: self.measures.ready_length.snapshot(),
+            ready_wait_ns: self.measures.ready_wait_ns.snapshot(),
+            timer_late_ns: self.measures.timer_late_ns.snapshot(),
         }
     }
 }

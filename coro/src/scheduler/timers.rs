@@ -37,13 +37,16 @@ impl Shared {
     pub(super) fn fire_timers(&self, now_ns: u64) {
         let mut due = [None; AHEAD];
         let mut fired = 0;
-        self.timers.borrow_mut().advance(now_ns, |action| {
-            action.prefetch();
-            if let Some(action) = due[fired % AHEAD].replace(action) {
-                self.act(action);
-            }
-            fired += 1;
-        });
+        self.timers
+            .borrow_mut()
+            .advance(now_ns, |deadline_ns, action| {
+                action.prefetch();
+                self.measures.timer_late_ns.record(now_ns - deadline_ns);
+                if let Some(action) = due[fired % AHEAD].replace(action) {
+                    self.act(action);
+                }
+                fired += 1;
+            });
         for place in 0..fired.min(AHEAD) {
             let place = fired.saturating_sub(AHEAD) + place;
             if let Some(action) = due[place % AHEAD] {

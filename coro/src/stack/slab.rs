@@ -203,6 +203,12 @@ impl Slab {
         self.usage.record(slot, site, used);
     }
 
+    /// The most that any sample of [`usage`](Self::usage) has found.
+    pub(crate) fn deepest_bytes(&self) -> usize {
+        let sites = self.usage.sites().iter();
+        sites.map(|site| site.high_water_bytes).max().unwrap_or(0)
+    }
+
     pub(crate) fn usage(&self) -> Vec<SiteUsage> {
         self.usage.sites().to_vec()
     }

@@ -51,7 +51,7 @@ proptest! {
                 Step::Advance { by } => {
                     now = now.saturating_add(by);
                     let mut fired = Vec::new();
-                    wheel.advance(now, |name| fired.push(name));
+                    wheel.advance(now, |_, name| fired.push(name));
                     fired.sort_unstable();
                     let later = model.split_off(&(now.saturating_add(1), 0));
                     let mut due: Vec<_> = model.keys().copied().collect();
@@ -117,7 +117,10 @@ fn a_million_timers_agree_with_a_sorted_map() {
         }
         now += random.below(if filling { 1 << 27 } else { 1 << 36 });
         let mut fired = Vec::new();
-        wheel.advance(now, |name| fired.push(name));
+        wheel.advance(now, |told, name: (u64, u32)| {
+            assert_eq!(told, name.0);
+            fired.push(name);
+        });
         fired.sort_unstable();
         let later = model.split_off(&(now + 1, 0));
         let due = std::mem::replace(&mut model, later);

@@ -134,7 +134,7 @@ fn timers_allocate_nothing() {
             assert!(wheel.cancel(key).is_some());
         }
         now += 100_000_000;
-        wheel.advance(now, |()| ());
+        wheel.advance(now, |_, ()| ());
         wheel.len()
     };
     // Warm: as many blocks as it will ever need.
