@@ -62,6 +62,7 @@ pub struct Builder {
     receive_pool: (u16, usize),
     fixed_buffers: (u16, usize),
     shutdown_grace: Duration,
+    stall_limit: Option<Duration>,
     blocking: (usize, usize, Duration),
     time_slice: Duration,
     stack: StackConfig,
@@ -85,6 +86,7 @@ impl Builder {
             receive_pool: (256, 4096),
             fixed_buffers: (32, 64 * 1024),
             shutdown_grace: Duration::from_secs(10),
+            stall_limit: None,
             blocking: (64, 1024, Duration::from_secs(10)),
             time_slice: Duration::from_micros(200),
             stack: StackConfig::default(),
@@ -169,6 +171,18 @@ impl Builder {
     /// its ring and its thread stay until the process ends.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.shutdown_grace = grace;
+        self
+    }
+
+    /// Watches for cores that do not turn for so long, because a coroutine computes or makes a call that blocks. Default:
+    /// nobody does.
+    ///
+    /// Each such stall is counted in [`CoreStats::stalls`](crate::CoreStats::stalls). The first of a core, and then one in ten
+    /// seconds at most, is reported on stderr: the name of the coroutine, where it was spawned, and its backtrace, taken
+    /// by a SIGURG to the core's thread. A thread looks at all cores four times in `limit`; a core pays a store a turn. A
+    /// limit below 4 ms is watched a little late.
+    pub fn stall_detector(mut self, limit: Duration) -> Self {
+        self.stall_limit = Some(limit);
         self
     }
 
@@ -289,6 +303,9 @@ impl Builder {
         if self.stack.guard_bytes > MOST_STACK_BYTES {
             return invalid("guard_bytes", "at most 1 GiB");
         }
+        if self.stall_limit.is_some_and(|limit| limit.is_zero()) {
+            return invalid("stall_detector", "longer than nothing");
+        }
         if self.time_slice.is_zero() {
             return invalid("time_slice", "longer than nothing");
         }
@@ -354,6 +371,7 @@ impl Builder {
             pins,
             inbox_capacity,
             grace,
+            stall_limit: self.stall_limit,
             pool,
             core,
         })

@@ -41,7 +41,7 @@
 //! | calls that would block a core | [`blocking()`] |
 //! | cancelled I/O; pipes, stdin, foreign descriptors | [`io::is_cancelled`]; [`io`] |
 //! | child processes, signals | [`process`], [`signal`] |
-//! | what the cores are doing | [`stats_all`], [`dump_all`] |
+//! | what the cores are doing | [`Runtime::stats`], [`metrics`], [`dump_all`], [`dump_on_signal`], [`Builder::stall_detector`] |
 //! | kernel features, what a ring can do | [`uring`] |
 //!
 //! Inside, imports go one way: `runtime` -> `builder` -> `process`, `signal` -> `net`, `fs` -> `io` -> `per_core` <->
@@ -54,6 +54,7 @@ mod future;
 pub mod io;
 pub mod logging;
 pub mod mailbox;
+pub mod metrics;
 pub mod net;
 mod per_core;
 pub mod process;
@@ -63,6 +64,7 @@ mod sharded;
 mod shutdown;
 pub mod signal;
 pub mod sync;
+mod watch;
 
 /// Coroutines: spawn, join, cancel, sleep, and what lets them work together on one core.
 ///
@@ -89,6 +91,7 @@ pub use sharded::Sharded;
 pub use shutdown::{
     Ended, ShutdownHandle, is_shutting_down, shutdown, shutdown_on_signals, shutdown_requested,
 };
+pub use watch::dump_on_signal;
 
 /// The number of the core that the caller runs on; `None` outside a runtime.
 #[must_use]
@@ -122,42 +125,11 @@ pub fn stats() -> Option<CoreStats> {
     per_core::current().map(per_core::Engine::stats)
 }
 
-/// What every core of the caller's runtime has counted, in the order of the cores.
-///
-/// Each core is asked with a [`call`], so that counting costs the cores nothing but plain additions of their own.
-///
-/// # Parks
-///
-/// Until all have answered. A core that does not turn does not answer: bound the wait with
-/// [`coro::timeout`].
-///
-/// # Errors
-///
-/// As [`call_all`].
-///
-/// # Panics
-///
-/// Outside a runtime.
-///
-/// # Examples
-///
-/// ```
-/// coring::Runtime::builder().cores(2).build()?.run(|| {
-///     let stats = coring::stats_all().unwrap();
-///     assert_eq!(stats.len(), 2);
-///     assert!(stats.iter().all(|core| core.scheduler.live > 0));
-/// });
-/// # Ok::<(), coring::StartError>(())
-/// ```
-pub fn stats_all() -> Result<Vec<CoreStats>, RemoteError> {
-    call_all(|_| per_core::require_current("stats_all").stats())
-}
-
 /// What every coroutine of every core is doing: [`coro::dump`] of each, in the order of the cores.
 ///
 /// # Parks
 ///
-/// As [`stats_all`].
+/// As [`Runtime::stats`].
 ///
 /// # Errors
 ///

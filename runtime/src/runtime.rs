@@ -25,11 +25,12 @@
 
 use crate::Builder;
 use crate::blocking::PoolConfig;
-use crate::mailbox::Cluster;
+use crate::mailbox::{Cluster, RemoteError, call_all};
 use crate::per_core::affinity::Pinned;
-use crate::per_core::{Core, CoreConfig};
+use crate::per_core::{Core, CoreConfig, CoreStats, require_current};
 use crate::report;
 use crate::shutdown::{Ended, Shutdown, ShutdownHandle};
+use crate::watch::stall::Detector;
 use coring_coro as coro;
 use coring_uring::{SetupError, UnknownFeature, monotonic_ns};
 use std::fmt;
@@ -124,6 +125,8 @@ pub(crate) struct Plan {
     pub(crate) pins: Vec<usize>,
     pub(crate) inbox_capacity: usize,
     pub(crate) grace: Duration,
+    /// After how long without a turn a core has stalled, if anybody wants to know.
+    pub(crate) stall_limit: Option<Duration>,
     pub(crate) pool: PoolConfig,
     pub(crate) core: CoreConfig,
 }
@@ -144,6 +147,7 @@ type Opened = Result<(), (usize, SetupError)>;
 pub struct Runtime {
     plan: Plan,
     cluster: Arc<Cluster>,
+    _detector: Option<Detector>,
     /// `Some` until the runtime has stopped.
     core: Option<Core>,
     others: Others,
@@ -178,15 +182,57 @@ impl Runtime {
         self.plan.cores
     }
 
+    /// What every core of the caller's runtime has counted, in the order of the cores. [`stats`](crate::stats) is this
+    /// core's alone.
+    ///
+    /// Each core is asked with a [`call`](crate::call), so that counting costs the cores nothing but plain additions of their own.
+    ///
+    /// # Parks
+    ///
+    /// Until all have answered. A core that does not turn does not answer: bound the wait with
+    /// [`coro::timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`call_all`](crate::call_all).
+    ///
+    /// # Panics
+    ///
+    /// Outside a runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// coring::Runtime::builder().cores(2).build()?.run(|| {
+    ///     let stats = coring::Runtime::stats().unwrap();
+    ///     assert_eq!(stats.len(), 2);
+    ///     assert!(stats.iter().all(|core| core.scheduler.live > 0));
+    /// });
+    /// # Ok::<(), coring::StartError>(())
+    /// ```
+    #[track_caller]
+    pub fn stats() -> Result<Vec<CoreStats>, RemoteError> {
+        call_all(|_| require_current("Runtime::stats").stats())
+    }
+
     pub(crate) fn start(plan: Plan) -> Result<Self, StartError> {
         report::install_panic_hook();
-        let cluster = Cluster::new(plan.cores, plan.inbox_capacity, plan.pool.clone());
+        let cluster = Cluster::new(
+            plan.cores,
+            plan.inbox_capacity,
+            plan.pool.clone(),
+            plan.grace,
+        );
         let core = Core::open(0, &cluster, &plan.core)
             .map_err(|source| StartError::Ring { core: 0, source })?;
         let (stopped_tx, stopped) = mpsc::channel();
+        let detector = plan
+            .stall_limit
+            .map(|limit| Detector::start(&cluster, limit));
         let mut runtime = Self {
             plan,
             cluster,
+            _detector: detector,
             core: Some(core),
             others: Others {
                 threads: Vec::new(),
@@ -221,6 +267,7 @@ impl Runtime {
         );
         let body = move || {
             let _pinned = Pinned::to(cpu);
+            let _watched = cluster.port(index).pulse().turned_here();
             match Core::open(index, &cluster, &config) {
                 Ok(core) => {
                     // The starter waits for every report; if it has gone, there is nothing to report to.
@@ -317,6 +364,8 @@ impl Runtime {
             "`Runtime::run` was called from a destructor while a panic unwinds, where no coroutine can wait"
         );
         let _pinned = Pinned::to(self.plan.cpu(0));
+        let cluster = Arc::clone(&self.cluster);
+        let _watched = cluster.port(0).pulse().turned_here();
         let core = self
             .core
             .as_ref()
@@ -369,6 +418,7 @@ impl Runtime {
         if let Some(left_behind) = self.cluster.pool().stop(deadline) {
             self.cluster.shutdown().abandon(left_behind);
         }
+        self.cluster.shutdown().end();
     }
 }
 

@@ -8,24 +8,30 @@
 //!      | stop (runtime.rs): all coroutines are cancelled, operations reaped, cores joined
 //!      v
 //!   shutdown_grace is over: who is left is named, and abandoned
+//!      | core 0 itself does not turn, or main does not end although it was cancelled
+//!      v
+//!   the guard: names what runs, ends the process with code 1
 //! ```
 //!
 //! The request is an event and a point in time, both in what the cores share. Core 0 looks at the time once a turn,
-//! and is woken for it. So it works while other cores are busy or stuck; what it cannot do is to take core 0 from a
-//! coroutine that never waits.
+//! and is woken for it. So it works while other cores are busy or stuck. A core 0 that does not turn is what the guard is for
+//! (shutdown/guard.rs): a thread that hears the signals, and ends the process when the time is over.
+
+mod guard;
 
 use crate::mailbox::Cluster;
 use crate::per_core;
 use crate::report;
-use crate::signal::Signals;
 use crate::sync::SharedEvent;
 use coring_coro as coro;
 use coring_coro::wait::Refusal;
 use coring_uring::monotonic_ns;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use guard::Guard;
 
 /// What the cores share about their end.
 #[derive(Debug)]
@@ -34,14 +40,61 @@ pub(crate) struct Shutdown {
     /// When main is cancelled; `u64::MAX` while nobody has asked.
     force_at_ns: AtomicU64,
     abandoned: Mutex<Vec<String>>,
+    grace: Duration,
+    /// What a signal leaves for draining.
+    drain_on_signal_ns: AtomicU64,
+    guard: Mutex<Option<Guard>>,
+    /// Nothing is left to be guarded.
+    ended: AtomicBool,
 }
 
 impl Shutdown {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(grace: Duration) -> Self {
         Self {
             asked: SharedEvent::default(),
             force_at_ns: AtomicU64::new(u64::MAX),
             abandoned: Mutex::default(),
+            grace,
+            drain_on_signal_ns: AtomicU64::new(0),
+            guard: Mutex::default(),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn grace_ns(&self) -> u64 {
+        nanoseconds(self.grace)
+    }
+
+    fn drain_on_signal(&self) -> Duration {
+        Duration::from_nanos(self.drain_on_signal_ns.load(Ordering::Relaxed))
+    }
+
+    /// Calls `with` with the guard, which is started if it was not; not when there is nothing to guard any more.
+    fn with_guard<R>(
+        cluster: &Arc<Cluster>,
+        with: impl FnOnce(&mut Guard) -> io::Result<R>,
+    ) -> io::Result<Option<R>> {
+        let this = cluster.shutdown();
+        let mut guard = this.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        if this.has_ended() {
+            return Ok(None);
+        }
+        if guard.is_none() {
+            *guard = Some(Guard::start(cluster)?);
+        }
+        guard.as_mut().map(with).transpose()
+    }
+
+    /// The runtime has ended: the guard goes.
+    pub(crate) fn end(&self) {
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ended.store(true, Ordering::Release);
+        if let Some(guard) = guard.take() {
+            guard.end();
         }
     }
 
@@ -114,7 +167,7 @@ impl ShutdownHandle {
         if shutdown.asked.is_set() {
             shutdown.force_at_ns.store(now_ns, Ordering::Relaxed);
         } else {
-            let drain_ns = u64::try_from(drain.as_nanos()).unwrap_or(u64::MAX);
+            let drain_ns = nanoseconds(drain);
             // One less than "never": a time without an end is asked for, too.
             let at_ns = now_ns.saturating_add(drain_ns).min(u64::MAX - 1);
             shutdown.force_at_ns.store(at_ns, Ordering::Relaxed);
@@ -122,11 +175,23 @@ impl ShutdownHandle {
         }
         // The alert orders the store before core 0's next look (port.rs).
         self.cluster.port(0).alert();
+        let guarded = Shutdown::with_guard(&self.cluster, |guard| {
+            guard.poke();
+            Ok(())
+        });
+        if let Err(error) = guarded {
+            report::say(format_args!(
+                "the end that was asked for cannot be enforced: no guard could be started: {error}"
+            ));
+        }
     }
 }
 
 /// Asks the caller's runtime to end: [`shutdown_requested`] returns everywhere, and servers have `drain` to finish what
 /// they do. When that is over and `main` has not returned, it is cancelled. A second call cancels it at once.
+///
+/// It ends for sure: when `main` was cancelled and twice the builder's `shutdown_grace` has passed without an end, because a
+/// coroutine keeps core 0 or `main` does not give up, what runs is reported on stderr and the process ends with code 1.
 ///
 /// Returns at once. Whoever has asked is itself cancelled when main has ended.
 ///
@@ -181,25 +246,39 @@ pub fn is_shutting_down() -> bool {
     per_core::current().is_some_and(|engine| engine.cluster().shutdown().asked.is_set())
 }
 
-/// From now on SIGTERM and SIGINT ask the caller's runtime to end, with so much time to drain. A second one forces.
+/// From now on SIGTERM and SIGINT ask the caller's runtime to end, with so much time to drain. A second one cancels `main`
+/// at once. A third one ends the process with code 1, as the guard does when `main` has been cancelled and twice the
+/// `shutdown_grace` of the builder has passed.
 ///
-/// A coroutine of this core waits for them; it ends with the runtime.
+/// A thread hears them, so they are heard although every core is busy. They are caught until the runtime has ended.
 ///
 /// # Errors
 ///
-/// As [`Signals::new`].
+/// As pipe(2), and as the start of a thread.
 ///
 /// # Panics
 ///
 /// Outside a runtime.
 #[track_caller]
 pub fn shutdown_on_signals(drain: Duration) -> io::Result<()> {
-    let mut signals = Signals::new([libc::SIGTERM, libc::SIGINT])?;
-    let watcher = coro::Builder::new().name("shutdown on signals");
-    let watching = watcher.spawn(move || {
-        while signals.recv().is_ok() {
-            shutdown(drain);
-        }
+    let engine = per_core::require_current("shutdown_on_signals");
+    let shutdown = engine.cluster().shutdown();
+    let first = shutdown
+        .drain_on_signal_ns
+        .swap(nanoseconds(drain).max(1), Ordering::Relaxed);
+    // SIGTERM and SIGINT. Zero is "not heard yet": a drain of nothing is one of a nanosecond.
+    let numbers = [libc::SIGTERM, libc::SIGINT].map(|signal| u8::try_from(signal).unwrap_or(0));
+    if first > 0 {
+        return Ok(());
+    }
+    let heard = Shutdown::with_guard(engine.cluster(), |guard| {
+        numbers
+            .into_iter()
+            .try_for_each(|signal| guard.hear(signal))
     });
-    watching.map(drop).map_err(io::Error::other)
+    heard.map(drop)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -115,7 +115,7 @@ impl fmt::Debug for Signals {
 }
 
 /// The handler.
-fn tell(writer: &OwnedFd, number: u8) {
+pub(crate) fn tell(writer: &OwnedFd, number: u8) {
     // SAFETY: every thread has its errno.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
@@ -127,7 +127,7 @@ fn tell(writer: &OwnedFd, number: u8) {
 }
 
 /// A handler must not wait for room.
-fn never_wait(fd: &OwnedFd) -> io::Result<()> {
+pub(crate) fn never_wait(fd: &OwnedFd) -> io::Result<()> {
     // SAFETY: plain numbers; a fresh pipe has no other status flags.
     let outcome = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
     if outcome == -1 {

@@ -3,7 +3,7 @@
 //! ```text
 //!   echo, tcp, file, time    what the calls do         cancel, races, panics    what they do when they are disturbed
 //!   remote, lifecycle        cores together            scale, limits            how much of it
-//!   lanes                    all of it on other ground process, clients         seen from outside
+//!   lanes                    all of it on other ground process, clients, watch  seen from outside
 //! ```
 
 mod accept_stream;
@@ -20,6 +20,7 @@ mod lanes;
 mod lifecycle;
 mod limits;
 mod mailbox;
+mod metrics;
 mod panics;
 mod process;
 mod races;
@@ -32,6 +33,7 @@ mod stop;
 mod tcp;
 mod time;
 mod udp_batch;
+mod watch;
 
 mod net_races;
 mod std_fs;

@@ -87,7 +87,7 @@ fn panics_are_reported_once_and_by_name() {
         assert_eq!(ended.stderr.matches("panicked at").count(), 1, "{ended:#?}");
         assert!(ended.stderr.contains("coroutine 'careless'"), "{ended:#?}");
         assert!(
-            ended.stderr.contains("scenario.rs:"),
+            ended.stderr.contains("scenario/main.rs:"),
             "the spawn site: {ended:#?}"
         );
 

@@ -256,7 +256,7 @@ fn one_core_sees_what_all_are_doing() {
                 assert_eq!(dump.len(), 2);
                 dump[1].iter().any(waits) && !dump[0].iter().any(waits)
             });
-            let stats = coring::stats_all().unwrap();
+            let stats = coring::Runtime::stats().unwrap();
             assert_eq!((stats[0].core, stats[1].core), (0, 1));
             assert!(stats[1].scheduler.live >= 2 && stats[1].scheduler.turns > 0);
             assert_eq!(stats[1].inbox_lanes, 1, "only core 0 has sent to it");

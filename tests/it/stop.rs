@@ -2,6 +2,8 @@
 
 use coring::{coro, spawn_on};
 use coring_tests::{alone, builder, check, runtime};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -91,11 +93,14 @@ fn what_is_abandoned_is_named() {
         let ended = runtime.run_to_end(|| {
             let (here, there) = (Arc::clone(&free), Arc::clone(&free));
             let stubborn = coro::Builder::new().name("stubborn");
-            drop(
-                stubborn
-                    .spawn(|| coro::shield(|| coro::sleep(Duration::MAX)))
-                    .unwrap(),
-            );
+            let waits = Rc::new(Cell::new(false));
+            let is_waiting = Rc::clone(&waits);
+            let shielded = move || {
+                is_waiting.set(true);
+                coro::shield(|| coro::sleep(Duration::MAX));
+            };
+            drop(stubborn.spawn(shielded).unwrap());
+            coring_tests::until("the stubborn one waits", || waits.get());
             let busy = Arc::new(AtomicBool::new(false));
             let is_busy = Arc::clone(&busy);
             spawn_on(1, move || {

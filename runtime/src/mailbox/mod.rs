@@ -55,6 +55,7 @@ use crate::blocking::{Pool, PoolConfig};
 use crate::shutdown::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What the cores of one runtime share: their ports, the offload pool, and whether it is time to stop.
 #[derive(Debug)]
@@ -67,14 +68,19 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(cores: usize, inbox_capacity: usize, pool: PoolConfig) -> Arc<Self> {
+    pub(crate) fn new(
+        cores: usize,
+        inbox_capacity: usize,
+        pool: PoolConfig,
+        grace: Duration,
+    ) -> Arc<Self> {
         let ports = (0..cores)
             .map(|_| Port::new(cores, inbox_capacity))
             .collect();
         Arc::new(Self {
             ports,
             pool: Pool::new(pool),
-            shutdown: Shutdown::new(),
+            shutdown: Shutdown::new(grace),
             stopping: AtomicBool::new(false),
             shards: AtomicU64::new(0),
         })

@@ -25,6 +25,7 @@ use super::remote::Start;
 use super::waiter::Waiter;
 use super::wake_list::WakeList;
 use crate::report;
+use crate::watch::Pulse;
 use coring_uring::Doorbell;
 use std::sync::OnceLock;
 
@@ -70,6 +71,7 @@ pub(crate) struct Port {
     alert: AtomicBool,
     closed: AtomicBool,
     doorbell: OnceLock<Doorbell>,
+    pulse: Pulse,
 }
 
 impl Port {
@@ -81,6 +83,7 @@ impl Port {
             alert: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             doorbell: OnceLock::new(),
+            pulse: Pulse::default(),
         }
     }
 
@@ -129,6 +132,12 @@ impl Port {
         doorbell.ring();
     }
 
+    /// The core's sign of life.
+    #[inline]
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// Step 1 and 2 of the receiver.
     pub(crate) fn publish_sleeping(&self) {
         self.sleep.publish();
@@ -151,18 +160,21 @@ impl Port {
     }
 
     /// Wakes who is on the wake list, and hands out what is in the inbox; what arrives meanwhile waits for the next
-    /// time. Called on the port's own core.
+    /// time. How many closures those were. Called on the port's own core.
     #[inline]
-    pub(crate) fn drain(&self, round: &mut Round, deliver: impl FnMut(Message)) {
+    pub(crate) fn drain(&self, round: &mut Round, deliver: impl FnMut(Message)) -> usize {
         self.wakes.drain(|waiter| waiter.run());
         if self.inbox.used() > 0 {
-            self.drain_inbox(round, deliver);
+            self.drain_inbox(round, deliver)
+        } else {
+            0
         }
     }
 
     #[expect(unsafe_code, reason = "a core is the one receiver of its inbox")]
-    fn drain_inbox(&self, round: &mut Round, mut deliver: impl FnMut(Message)) {
-        for _ in 0..self.inbox.len() {
+    fn drain_inbox(&self, round: &mut Round, mut deliver: impl FnMut(Message)) -> usize {
+        let waiting = self.inbox.len();
+        for _ in 0..waiting {
             // SAFETY: `drain` and `discard` are called by the core's thread, and `discard` by who has joined it.
             let Some(message) = (unsafe { self.inbox.pop(round) }) else {
                 break;
@@ -170,6 +182,7 @@ impl Port {
             // What cannot be started, or is dropped unsent, drops its captures here; their panic must not end the loop.
             report::contain(|| deliver(message));
         }
+        waiting
     }
 
     /// Takes no more messages, and sends those away who wait for room.

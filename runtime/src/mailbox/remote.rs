@@ -22,14 +22,14 @@ use coring_coro::{Builder, Scheduler};
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// A closure on its way to the core that will run it.
 pub(crate) trait Start: Send {
     /// Makes it a coroutine.
-    fn start(self: Box<Self>, scheduler: &Scheduler, builder: Builder);
+    fn start(self: Box<Self>, scheduler: &Scheduler);
 
     /// The way back to the closure, when it was not sent.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
@@ -43,6 +43,8 @@ impl fmt::Debug for dyn Start {
 
 struct Task<F, T: Send + 'static> {
     f: F,
+    /// Who sent it.
+    site: &'static Location<'static>,
     completer: Completer<T>,
 }
 
@@ -58,14 +60,15 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    fn start(self: Box<Self>, scheduler: &Scheduler, builder: Builder) {
-        let Self { f, completer } = *self;
+    fn start(self: Box<Self>, scheduler: &Scheduler) {
+        let Self { f, site, completer } = *self;
         let duty = Rc::new(Duty {
             completer: Cell::new(Some(completer)),
             cancellable: Cell::new(None),
         });
         // Dropped when the closure was run, or was dropped because it had been cancelled.
         let duty_there = Ended(Rc::clone(&duty));
+        let builder = Builder::new().spawn_site(site);
         let spawned = scheduler.spawn(builder, move || {
             let duty = duty_there;
             let completer = duty.0.completer.take().expect("a closure runs once");
@@ -188,7 +191,16 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let (cluster, message, handle) = task(core, f);
+    send(core, f, Location::caller())
+}
+
+#[track_caller]
+fn send<F, T>(core: usize, f: F, site: &'static Location<'static>) -> RemoteHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let (cluster, message, handle) = task(core, f, site);
     let port = cluster.port(core);
     let mut message = Some(message);
     let (lane, _) = port.inbox().own(Some(&cluster));
@@ -238,7 +250,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let (cluster, message, handle) = task(core, f);
+    let (cluster, message, handle) = task(core, f, Location::caller());
     match cluster.port(core).send(&cluster, message) {
         Ok(()) => Ok(handle),
         Err(Rejected::Full(back)) => Err(TrySpawnOnError::Full(unpack::<F, T>(back))),
@@ -284,16 +296,20 @@ where
     T: Send + 'static,
 {
     let cores = per_core::require_current("spawn_on_each").cluster().cores();
-    let f = Arc::new(f);
+    let (f, site) = (Arc::new(f), Location::caller());
     let one = |core| {
         let f = Arc::clone(&f);
-        spawn_on(core, move || f(core))
+        send(core, move || f(core), site)
     };
     (0..cores).map(one).collect()
 }
 
 #[track_caller]
-fn task<F, T>(core: usize, f: F) -> (Arc<Cluster>, Box<dyn Start>, RemoteHandle<T>)
+fn task<F, T>(
+    core: usize,
+    f: F,
+    site: &'static Location<'static>,
+) -> (Arc<Cluster>, Box<dyn Start>, RemoteHandle<T>)
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
@@ -306,7 +322,7 @@ where
     );
     let there = Waiter::of_core(&cluster, core);
     let (completer, handle) = packet(Some(there));
-    (cluster, Box::new(Task { f, completer }), handle)
+    (cluster, Box::new(Task { f, site, completer }), handle)
 }
 
 /// Why a message was not taken; it comes back.

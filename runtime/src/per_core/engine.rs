@@ -21,10 +21,12 @@
 
 use super::fixed::FixedPool;
 use super::idle::Window;
+use super::stats::{self, CoreStats, Counters};
 use crate::mailbox::{Cluster, Round, Waiter};
+use crate::watch::Pulse;
 use coring_coro::wait;
-use coring_coro::{Builder, Driver, Scheduler, SchedulerStats};
-use coring_uring::{BufferRing, Ring, RingStats, Token, Wait, monotonic_ns};
+use coring_coro::{Driver, Scheduler};
+use coring_uring::{BufferRing, Ring, Token, Wait, monotonic_ns};
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -48,8 +50,7 @@ pub(crate) struct Engine {
     window: RefCell<Window>,
     /// Sleep no longer than to this point: the stopping core's own appointments.
     wake_at_ns: Cell<u64>,
-    parks: Cell<u64>,
-    spins: Cell<u64>,
+    counters: Counters,
     /// The scheduler whose turn was on last; a core may have been moved since then.
     scheduler: Cell<Option<NonNull<Scheduler>>>,
     inbox_round: RefCell<Round>,
@@ -60,28 +61,6 @@ pub(crate) struct Engine {
     waiters: RefCell<Vec<Arc<Waiter>>>,
     /// The core's values of each [`Sharded`](crate::Sharded).
     shards: RefCell<HashMap<u64, Rc<dyn Any>>>,
-}
-
-/// Counters of one core since its start.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct CoreStats {
-    /// The core's number.
-    pub core: usize,
-    /// What the core's scheduler has counted.
-    pub scheduler: SchedulerStats,
-    /// Closures of other cores that wait to be started here.
-    pub inbox_depth: usize,
-    /// Cores, with foreign threads as one more, that have sent closures here. Each has a ring of its own.
-    pub inbox_lanes: usize,
-    /// What the core's ring has counted.
-    pub ring: RingStats,
-    /// Operations whose memory the kernel may still use.
-    pub in_flight: usize,
-    /// Times that the core went to sleep in the kernel.
-    pub sleeps: u64,
-    /// Times that an idle core found work by looking at memory.
-    pub looks: u64,
 }
 
 thread_local! {
@@ -130,8 +109,7 @@ impl Engine {
             cluster,
             window: RefCell::new(Window::new(spin)),
             wake_at_ns: Cell::new(u64::MAX),
-            parks: Cell::new(0),
-            spins: Cell::new(0),
+            counters: Counters::default(),
             scheduler: Cell::new(None),
             inbox_round: RefCell::default(),
             receive_buffers: OnceCell::new(),
@@ -158,6 +136,12 @@ impl Engine {
 
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// The core's sign of life.
+    #[inline]
+    pub(crate) fn pulse(&self) -> &Pulse {
+        self.cluster.port(self.index).pulse()
     }
 
     /// The core's ring. Borrowed for the length of one call into it, never across a switch.
@@ -198,16 +182,29 @@ impl Engine {
             .expect("a coroutine runs inside a turn");
         // SAFETY: `enter_turn` borrowed it for the length of the turn that is on.
         let scheduler = unsafe { scheduler.as_ref() };
-        let (inbox_depth, inbox_lanes) = self.cluster.port(self.index).depth();
+        let port = self.cluster.port(self.index);
+        let (inbox_depth, inbox_lanes) = port.depth();
+        let (stalls, longest_stall) = port.pulse().stalls();
+        let counters = &self.counters;
         CoreStats {
             core: self.index,
             scheduler: scheduler.stats(),
             inbox_depth,
             inbox_lanes,
+            inbox_batch: counters.inbox_batch.snapshot(),
             ring: ring.stats(),
+            submit_batch: counters.submit_batch.snapshot(),
+            complete_batch: counters.complete_batch.snapshot(),
             in_flight: ring.in_flight(),
-            sleeps: self.parks.get(),
-            looks: self.spins.get(),
+            receive_buffers: self
+                .receive_buffers
+                .get()
+                .and_then(Option::as_ref)
+                .map(BufferRing::stats),
+            sleeps: counters.sleeps.get(),
+            looks: counters.looks.get(),
+            stalls,
+            longest_stall,
         }
     }
 
@@ -266,17 +263,22 @@ impl Engine {
         let port = self.cluster.port(self.index);
         port.take_alert();
         let mut round = self.inbox_round.borrow_mut();
-        port.drain(&mut round, |start| start.start(scheduler, Builder::new()));
+        let found = port.drain(&mut round, |start| start.start(scheduler));
+        if found > 0 {
+            self.counters.inbox_batch.record(found as u64);
+        }
     }
 
     fn turn_ring(&self, wait: Wait) {
-        let outcome = self.ring.borrow_mut().turn(wait, &mut wake);
-        if let Err(error) = outcome {
+        let mut ring = self.ring.borrow_mut();
+        let pending = ring.pending();
+        match ring.turn(wait, &mut wake) {
+            Ok(woken) => self.counters.entered(pending, woken),
             // A ring that cannot be entered has operations in flight that will never be reaped.
-            crate::report::fatal(format_args!(
+            Err(error) => crate::report::fatal(format_args!(
                 "core {} cannot enter its ring: {error}",
                 self.index
-            ));
+            )),
         }
     }
 
@@ -289,7 +291,7 @@ impl Engine {
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
                 if self.has_news() {
-                    self.spins.set(self.spins.get() + 1);
+                    stats::add(&self.counters.looks);
                     return true;
                 }
                 spin_loop();
@@ -303,6 +305,7 @@ impl Engine {
     /// Steps 2 to 5 of the park.
     fn sleep(&self, deadline_ns: Option<u64>) {
         let port = self.cluster.port(self.index);
+        port.pulse().sleep();
         port.publish_sleeping();
         if port.has_news() {
             self.turn_ring(Wait::Submit);
@@ -310,7 +313,7 @@ impl Engine {
             self.turn_ring(Wait::Until(deadline_ns));
         }
         port.publish_awake();
-        self.parks.set(self.parks.get() + 1);
+        stats::add(&self.counters.sleeps);
     }
 }
 

@@ -17,9 +17,11 @@ pub(crate) mod affinity;
 mod engine;
 mod fixed;
 mod idle;
+mod stats;
 
-pub use engine::CoreStats;
 pub(crate) use engine::{Engine, current, require_current};
+
+pub use stats::CoreStats;
 
 use crate::mailbox::Cluster;
 use coring_coro::{Scheduler, SchedulerConfig, Turn};
@@ -97,6 +99,7 @@ impl Core {
 
     /// One turn: timers, ready coroutines, messages, ring. Never blocks.
     pub(crate) fn turn(&self) -> Turn {
+        self.engine.pulse().beat();
         let _current = self.engine.enter_turn(&self.scheduler);
         let _log = self.log.as_ref().map(CoreRing::enter);
         let turn = self.scheduler.turn(&*self.engine);
@@ -124,6 +127,7 @@ impl Core {
 
     /// Waits for what is left in the ring: closes that nobody waits for. Whether it is empty then.
     pub(crate) fn drain_ring(&self, deadline_ns: u64) -> bool {
+        self.engine.pulse().sleep();
         let _current = self.engine.enter();
         self.engine.drain_ring(deadline_ns)
     }

@@ -7,6 +7,8 @@
     reason = "crashes on purpose; sets an interval timer; maps a file"
 )]
 
+mod watched;
+
 use coring::coro;
 use coring_tests::random::pattern;
 use coring_tests::tcp::{listen, pair, pair_of_ours, round_trip_of_ours, serve};
@@ -48,6 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         "panic-detached" => panic_detached(),
         "panic-in-main" => runtime(2).run(|| panic!("main gives up")),
         "never-waits" => never_waits()?,
+        "stalls" => watched::stalls()?,
+        "stall-in-a-call" => watched::stall_in_a_call()?,
+        "dump" => watched::dump()?,
+        "core-0-never-waits" => watched::core_0_never_waits(number.unwrap_or(0))?,
         other => return Err(format!("no scenario {other}").into()),
     }
     Ok(())

@@ -1,0 +1,94 @@
+//! Scenarios of cores that do not turn, and of those who watch them.
+
+use coring::{Runtime, StartError, coro};
+use std::error::Error;
+use std::hint::{black_box, spin_loop};
+use std::thread;
+use std::time::Duration;
+
+/// Short, since each stall takes it; the tests wait for what is counted and not for this.
+const LIMIT: Duration = Duration::from_millis(20);
+
+/// A coroutine on core 1 computes until it was noticed, three times.
+pub(crate) fn stalls() -> Result<(), StartError> {
+    let runtime = Runtime::builder().cores(2).stall_detector(LIMIT).build()?;
+    let stats = runtime.run(|| {
+        let stalls = coring::call(1, || {
+            let cruncher = coro::Builder::new().name("cruncher");
+            let cruncher = cruncher.spawn(|| (1..=3).for_each(crunch_numbers)).unwrap();
+            cruncher.join().unwrap();
+            coring::stats().unwrap()
+        });
+        // Core 0 was asleep all the while.
+        (coring::stats().unwrap(), stalls.unwrap())
+    });
+    let counted = (stats.0.stalls, stats.1.stalls);
+    println!("stalls {counted:?}, {}", stats.1.longest_stall >= LIMIT);
+    Ok(())
+}
+
+/// Keeps the core until this many stalls were counted, then lets it turn. (A yield would not: with nobody else ready the
+/// turn goes on.)
+#[inline(never)]
+fn crunch_numbers(stalls: u64) {
+    while black_box(coring::stats().unwrap().stalls) < stalls {
+        spin_loop();
+    }
+    coro::sleep(Duration::from_millis(1));
+}
+
+/// The same in a system call that blocks.
+pub(crate) fn stall_in_a_call() -> Result<(), StartError> {
+    let runtime = Runtime::builder().cores(1).stall_detector(LIMIT).build()?;
+    runtime.run(|| {
+        while coring::stats().unwrap().stalls == 0 {
+            thread::park_timeout(LIMIT / 20);
+        }
+    });
+    println!("noticed");
+    Ok(())
+}
+
+/// Waits to be asked by SIGUSR2, with one core that turns and one that does not.
+pub(crate) fn dump() -> Result<(), Box<dyn Error>> {
+    Runtime::builder().cores(3).build()?.run(|| {
+        coring::dump_on_signal(libc::SIGUSR2)?;
+        let sleeper = || {
+            drop(
+                coro::Builder::new()
+                    .name("sleeper")
+                    .spawn(|| coro::sleep(Duration::MAX)),
+            )
+        };
+        coring::call(1, sleeper).unwrap();
+        let (busy, is_busy) = std::sync::mpsc::channel();
+        coring::spawn_on(2, move || {
+            busy.send(()).unwrap();
+            turn_for_ever();
+        });
+        coring_tests::until("core 2 computes", || is_busy.try_recv().is_ok());
+        println!("ready");
+        coro::sleep(Duration::MAX);
+        Ok(())
+    })
+}
+
+#[inline(never)]
+fn turn_for_ever() {
+    loop {
+        spin_loop();
+    }
+}
+
+/// Main computes on core 0 and hears nothing. `seconds` is what signals leave for draining, and the grace.
+pub(crate) fn core_0_never_waits(seconds: usize) -> Result<(), StartError> {
+    let time = Duration::from_secs(seconds as u64);
+    let runtime = Runtime::builder().cores(2).shutdown_grace(time).build()?;
+    runtime.run(|| {
+        coring::shutdown_on_signals(time).unwrap();
+        println!("ready");
+        turn_for_ever();
+    });
+    println!("not reached");
+    Ok(())
+}
