@@ -142,8 +142,8 @@ fn lend<B: AsRef<[u8]> + 'static>(
     lent: &mut LentBuffer<B>,
     limit: Limit<'_>,
 ) -> io::Result<usize> {
-    // An attempt that failed may still hold the buffer: it is let go of by itself.
-    lent.send = None;
+    // An attempt that failed has sent nothing, but holds the buffer until its notification, which is not far.
+    lent.wait()?;
     let offered = per_core::current().is_some_and(|engine| {
         let ring = engine.ring().borrow();
         ring.capabilities().has(Feature::SendZc)
