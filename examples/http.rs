@@ -3,15 +3,19 @@
 //! A request's head is found in a buffer of fixed size, in place; what does not fit is answered with 431. Bodies
 //! are not wanted here: small ones are skipped, others answered with 413.
 
-use coring::net::TcpStream;
+use coring::net::{Shutdown, TcpStream};
 use std::io::{self, Read};
 use std::ops::Range;
+use std::time::Duration;
 
 /// The longest head of a request.
 pub const HEAD_BYTES: usize = 8 * 1024;
 /// The longest body that is skipped.
 const BODY_BYTES: usize = 4 * 1024;
 const HEADERS: usize = 64;
+/// What a client that was refused may still send, and how long it may take for the next piece of it.
+const FAREWELL_BYTES: usize = 16 << 20;
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
 /// Why a request is not served. The connection ends after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,26 +121,31 @@ impl Requests {
             range: None,
             keep_alive: request.version == Some(1),
         };
-        let mut body_bytes = 0;
+        let mut body_bytes = None;
         for header in &*request.headers {
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);
             if is("connection") {
-                let value = header.value.to_ascii_lowercase();
-                head.keep_alive = match &*value {
-                    b"close" => false,
-                    b"keep-alive" => true,
-                    _ => head.keep_alive,
-                };
+                for word in header.value.split(|&byte| byte == b',') {
+                    match &*word.trim_ascii().to_ascii_lowercase() {
+                        b"close" => head.keep_alive = false,
+                        b"keep-alive" => head.keep_alive = true,
+                        _ => {}
+                    }
+                }
             } else if is("range") {
                 head.range = Some(place(header.value));
             } else if is("content-length") {
-                let text = std::str::from_utf8(header.value).map_err(|_| Refusal::Bad)?;
-                body_bytes = text.parse::<u64>().map_err(|_| Refusal::Bad)?;
+                // Two that differ are an attack on whoever believes the other one.
+                let bytes = decimal(header.value).ok_or(Refusal::Bad)?;
+                if body_bytes.is_some_and(|before| before != bytes) {
+                    return Err(Refusal::Bad);
+                }
+                body_bytes = Some(bytes);
             } else if is("transfer-encoding") {
                 return Err(Refusal::BodyTooLarge);
             }
         }
-        let body_bytes = usize::try_from(body_bytes).unwrap_or(usize::MAX);
+        let body_bytes = usize::try_from(body_bytes.unwrap_or(0)).unwrap_or(usize::MAX);
         if body_bytes > BODY_BYTES {
             return Err(Refusal::BodyTooLarge);
         }
@@ -163,5 +172,31 @@ impl Requests {
         let bytes = stream.read(&mut self.buffer[self.end..])?;
         self.end += bytes;
         Ok(bytes != 0)
+    }
+}
+
+/// A number as HTTP has it: digits, and nothing else.
+fn decimal(text: &[u8]) -> Option<u64> {
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(text).ok().filter(|_| digits)?;
+    text.parse().ok()
+}
+
+/// Ends a connection after a refusal. To close it with bytes unread would be a reset, which can overtake the answer: so
+/// what the client still sends is read and thrown away, within limits.
+///
+/// # Errors
+///
+/// The stream's.
+pub fn take_leave(mut stream: &TcpStream) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(FAREWELL_TIME))?;
+    let (mut bytes, mut rest) = (vec![0; HEAD_BYTES], FAREWELL_BYTES);
+    loop {
+        match stream.read(&mut bytes)? {
+            0 => return Ok(()),
+            read if read < rest => rest -= read,
+            _ => return Ok(()),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Requests that came together are answered together, with one write.
 
 use coring::net::TcpStream;
-use coring_examples::http::{Refusal, Requests};
+use coring_examples::http::{Refusal, Requests, take_leave};
 use coring_examples::{Arguments, exit, serve};
 use std::error::Error;
 use std::io::{self, Write};
@@ -52,7 +52,8 @@ fn greet(mut stream: &TcpStream) -> io::Result<()> {
             }
             Err(refusal) => {
                 answers.extend_from_slice(&refuse(refusal));
-                return stream.write_all(&answers);
+                stream.write_all(&answers)?;
+                return take_leave(stream);
             }
         }
     }

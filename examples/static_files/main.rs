@@ -12,7 +12,7 @@ mod target;
 
 use coring::fs::File;
 use coring::net::TcpStream;
-use coring_examples::http::{Head, Method, Requests};
+use coring_examples::http::{Head, Method, Requests, take_leave};
 use coring_examples::{Arguments, exit, serve};
 use std::error::Error;
 use std::io::{self, Write};
@@ -70,7 +70,10 @@ fn connection(mut stream: &TcpStream, root: &Path) -> io::Result<()> {
                     return Ok(());
                 }
             }
-            Err(refusal) => return stream.write_all(&empty(refusal.status(), "", false)),
+            Err(refusal) => {
+                stream.write_all(&empty(refusal.status(), "", false))?;
+                return take_leave(stream);
+            }
         }
     }
 }

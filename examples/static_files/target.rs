@@ -4,8 +4,13 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-/// The path that `target` names, or `None` if it names none below `root`: wrong escapes, NUL bytes, `..`.
+/// The path that `target` names, itself or as a whole URL, or `None` if it names none below `root`: wrong escapes, NUL bytes, `..`.
 pub(crate) fn below(root: &Path, target: &str) -> Option<PathBuf> {
+    let target = match target.strip_prefix("http://") {
+        // Whatever name the client has for us.
+        Some(url) => url.find('/').map_or("/", |path| &url[path..]),
+        None => target,
+    };
     let target = target.split(['?', '#']).next()?;
     let relative = decode(target.strip_prefix('/')?)?;
     let mut path = root.to_owned();
@@ -60,6 +65,8 @@ mod tests {
             "/%",
             "/%4",
             "/%zz",
+            "http://host/../etc",
+            "https://host/a",
         ] {
             assert_eq!(below(root, bad), None, "{bad}");
         }
@@ -70,6 +77,8 @@ mod tests {
             ("/sp%20ace", "/srv/sp ace"),
             ("/..a", "/srv/..a"),
             ("/./a", "/srv/a"),
+            ("http://host:80/a/b?c", "/srv/a/b"),
+            ("http://host", "/srv/index.html"),
         ] {
             assert_eq!(below(root, good), Some(PathBuf::from(path)), "{good}");
         }

@@ -141,7 +141,8 @@ impl Builder {
     }
 
     /// Worker threads that the kernel may use for one core: for operations on files, and for those that may wait
-    /// for ever. Default 4 and 16. They run on all CPUs of the process, not only on the core's.
+    /// for ever. Default 4 and 16. Those of a pinned core run on all other CPUs of the process, so that they do not take the
+    /// core's time; if there is no other, on its own.
     pub fn io_workers(mut self, files: u32, others: u32) -> Self {
         self.io_workers = (files, others);
         self
@@ -363,7 +364,7 @@ impl Builder {
             io_workers: self.io_workers,
             receive_pool: self.receive_pool,
             fixed_buffers: self.fixed_buffers,
-            worker_cpus: cpus,
+            cpus,
         };
         let (inbox_capacity, grace) = (self.inbox_capacity, self.shutdown_grace);
         Ok(Plan {

@@ -223,7 +223,7 @@ impl Runtime {
             plan.pool.clone(),
             plan.grace,
         );
-        let core = Core::open(0, &cluster, &plan.core)
+        let core = Core::open(0, plan.cpu(0), &cluster, &plan.core)
             .map_err(|source| StartError::Ring { core: 0, source })?;
         let (stopped_tx, stopped) = mpsc::channel();
         let detector = plan
@@ -268,7 +268,7 @@ impl Runtime {
         let body = move || {
             let _pinned = Pinned::to(cpu);
             let _watched = cluster.port(index).pulse().turned_here();
-            match Core::open(index, &cluster, &config) {
+            match Core::open(index, cpu, &cluster, &config) {
                 Ok(core) => {
                     // The starter waits for every report; if it has gone, there is nothing to report to.
                     let _ = opened.send(Ok(()));

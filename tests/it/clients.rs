@@ -1,77 +1,19 @@
 //! The echo example and clients that none of us wrote: nc, socat, Python's asyncio streams.
 //!
-//! The example is the binary that `cargo test` at the root has built beside this one. It is started on a free port,
-//! says when it listens, and is killed at the end.
+//! Other examples and their clients are in `programs`.
 
 use coring_tests::command::{self, example, exists};
 use coring_tests::random::pattern;
-use coring_tests::{check, note, proc, skip};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use coring_tests::server::Server;
+use coring_tests::{check, note, skip};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The echo example, running.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    /// `None` where it was not built.
-    fn start(cores: usize) -> Option<Self> {
-        let mut child = Command::new(example("echo")?)
-            .args(["--port", "0", "--cores", &cores.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the example starts");
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().expect("piped");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("it says that it listens");
-        let address = line.strip_prefix("listening on 127.0.0.1:");
-        let port = address.and_then(|rest| rest.split(' ').next()?.parse().ok());
-        let port = port.unwrap_or_else(|| panic!("no port in {line:?}"));
-        Some(Self { child, port })
-    }
-
-    fn usage(&self) -> (usize, u64) {
-        (
-            proc::fds_of(self.child.id()),
-            proc::rss_kib_of(self.child.id()),
-        )
-    }
-
-    /// Waits until it has no more descriptors than before, and little more memory.
-    fn settles(&self, before: (usize, u64)) {
-        let (start, memory) = (Instant::now(), 8 * 1024);
-        loop {
-            let now = self.usage();
-            if now.0 == before.0 && now.1 <= before.1 + memory {
-                println!("descriptors and KiB: {before:?} before, {now:?} after");
-                return;
-            }
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "descriptors and KiB: {before:?} before, {now:?} long after"
-            );
-            // Between two looks at another process; nothing tells us when it is through.
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 macro_rules! server {
     ($cores:expr) => {
-        match Server::start($cores) {
+        match Server::start("echo", &["--port", "0", "--cores", &$cores.to_string()]) {
             Some(server) => server,
             None => skip!("the echo example is not built: run `cargo test` at the root"),
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!   echo, tcp, file, time    what the calls do         cancel, races, panics    what they do when they are disturbed
 //!   remote, lifecycle        cores together            scale, limits            how much of it
-//!   lanes                    all of it on other ground process, clients, watch  seen from outside
+//!   lanes                    all of it on other ground process, clients, programs, watch  seen from outside
 //! ```
 
 mod accept_stream;
@@ -14,6 +14,7 @@ mod clients;
 mod connect;
 mod echo;
 mod file;
+mod file_trouble;
 mod fixed;
 mod handover;
 mod lanes;
@@ -23,6 +24,7 @@ mod mailbox;
 mod metrics;
 mod panics;
 mod process;
+mod programs;
 mod races;
 mod remote;
 mod scale;

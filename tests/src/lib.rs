@@ -18,7 +18,7 @@
 //!
 //! # Inside
 //!
-//! `alone` -> `watchdog` -> `skips`; `conserve`, `lane`, `tcp`, `proc`, `random`, `command` stand for
+//! `alone` -> `watchdog` -> `skips`; `server` -> `command`, `proc`; `conserve`, `lane`, `tcp`, `random` stand for
 //! themselves.
 
 mod alone;
@@ -27,6 +27,7 @@ pub mod conserve;
 pub mod lane;
 pub mod proc;
 pub mod random;
+pub mod server;
 mod skips;
 pub mod tcp;
 mod watchdog;

@@ -11,6 +11,7 @@
 
 use super::OpenOptions;
 use crate::io::perform;
+use crate::io::position::moving;
 use crate::per_core;
 use coring_uring::op;
 use std::fmt;
@@ -339,22 +340,32 @@ impl Drop for File {
 /// Reads at the position and moves it. As [`File::read_at`] otherwise.
 impl Read for &File {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_from(buffer, AT_POSITION)
+        moving(self.as_fd(), buffer.len(), || {
+            self.read_from(buffer, AT_POSITION)
+        })
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.read_vectored_from(buffers, AT_POSITION)
+        let asked = buffers.iter().map(|buffer| buffer.len()).sum();
+        moving(self.as_fd(), asked, || {
+            self.read_vectored_from(buffers, AT_POSITION)
+        })
     }
 }
 
 /// Writes at the position and moves it. As [`File::write_at`] otherwise.
 impl Write for &File {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.write_from(buffer, AT_POSITION)
+        moving(self.as_fd(), buffer.len(), || {
+            self.write_from(buffer, AT_POSITION)
+        })
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_vectored_from(buffers, AT_POSITION)
+        let asked = buffers.iter().map(|buffer| buffer.len()).sum();
+        moving(self.as_fd(), asked, || {
+            self.write_vectored_from(buffers, AT_POSITION)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -29,6 +29,7 @@ pub(crate) mod net;
 mod pipe;
 mod poll;
 mod pooled;
+pub(crate) mod position;
 mod stdio;
 pub(crate) mod stream;
 

@@ -1,4 +1,4 @@
-//! read(2) and write(2) on what has no offsets: pipes, terminals, event descriptors.
+//! read(2) and write(2) on what has no offsets: pipes, terminals, event descriptors. Standard output may be a file.
 //!
 //! As in net.rs a non-blocking descriptor waits like any other. What can neither be polled nor read without
 //! blocking, a terminal for example, is read by a worker thread of the kernel, not by the core.
@@ -8,6 +8,7 @@
 )]
 
 use super::net::retry;
+use super::position::moving;
 use super::{Limit, perform};
 use coring_uring::op::fs::{AT_POSITION, read as read_op, write as write_op};
 use std::io;
@@ -21,16 +22,20 @@ pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
             buffer.len(),
             AT_POSITION,
         );
-        // SAFETY: the buffer is borrowed for longer than this call, uniquely.
-        unsafe { perform(sqe, "read") }.map(|bytes| bytes as usize)
+        moving(fd, buffer.len(), || {
+            // SAFETY: the buffer is borrowed for longer than this call, uniquely.
+            unsafe { perform(sqe, "read") }.map(|bytes| bytes as usize)
+        })
     })
 }
 
 pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
     retry(fd, libc::POLLOUT, Limit::NONE, || {
         let sqe = write_op(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), AT_POSITION);
-        // SAFETY: the buffer is borrowed for longer than this call.
-        unsafe { perform(sqe, "write") }.map(|bytes| bytes as usize)
+        moving(fd, buffer.len(), || {
+            // SAFETY: the buffer is borrowed for longer than this call.
+            unsafe { perform(sqe, "write") }.map(|bytes| bytes as usize)
+        })
     })
 }
 

@@ -41,8 +41,8 @@ pub(crate) struct CoreConfig {
     pub(crate) receive_pool: (u16, usize),
     /// Registered buffers for files, and the bytes of each.
     pub(crate) fixed_buffers: (u16, usize),
-    /// The CPUs for the kernel's I/O worker threads: all allowed ones, not only the one the core is pinned to.
-    pub(crate) worker_cpus: Vec<usize>,
+    /// The CPUs that this process may use.
+    pub(crate) cpus: Vec<usize>,
 }
 
 /// One core's engine and scheduler. Belongs to the thread that made it.
@@ -57,9 +57,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Opens the core's ring on the calling thread and makes it known to its peers.
+    /// Opens the core's ring on the calling thread and makes it known to its peers. `pin` is the CPU the thread is, or
+    /// will be, pinned to.
     pub(crate) fn open(
         index: usize,
+        pin: Option<usize>,
         cluster: &Arc<Cluster>,
         config: &CoreConfig,
     ) -> Result<Self, SetupError> {
@@ -67,8 +69,9 @@ impl Core {
         let (bounded, unbounded) = config.io_workers;
         // Both are wishes: a kernel or a sandbox that refuses them still does the I/O.
         let _ = ring.set_worker_limits(bounded, unbounded);
-        if !config.worker_cpus.is_empty() {
-            let _ = ring.set_worker_affinity(&config.worker_cpus);
+        let worker_cpus = beside(pin, &config.cpus);
+        if !worker_cpus.is_empty() {
+            let _ = ring.set_worker_affinity(&worker_cpus);
         }
         cluster.port(index).connect(ring.doorbell());
         let engine = Box::new(Engine::new(
@@ -130,5 +133,16 @@ impl Core {
         self.engine.pulse().sleep();
         let _current = self.engine.enter();
         self.engine.drain_ring(deadline_ns)
+    }
+}
+
+/// The CPUs for the kernel's I/O workers of a core: all but the core's own. A worker inherits the mask that its core's
+/// thread was pinned with, and the kernel narrows any other mask to what the two have in common
+/// (kernel/sched/core.c, `__set_cpus_allowed_ptr`, since 6.2): with the own CPU among them it would be the only one.
+/// Without a pin all of them serve; with one CPU there is nothing to say.
+fn beside(pin: Option<usize>, cpus: &[usize]) -> Vec<usize> {
+    match pin {
+        None => cpus.to_vec(),
+        Some(own) => cpus.iter().copied().filter(|&cpu| cpu != own).collect(),
     }
 }

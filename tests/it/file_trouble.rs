@@ -1,0 +1,366 @@
+//! Files when something is in the way: no space, a limit on their size, signals without end, no CPU to spare.
+#![expect(
+    unsafe_code,
+    reason = "mounts a small file system; sets limits, handlers and a timer of the process"
+)]
+
+use coring::coro;
+use coring::fs::{self, File};
+use coring_tests::random::pattern;
+use coring_tests::{alone, builder, check, heavy, runtime, skip};
+use std::ffi::CString;
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+/// A tmpfs of one MiB, unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    const BYTES: usize = 1 << 20;
+
+    /// `None` where we may not mount.
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = CString::new(folder.path().as_os_str().as_bytes()).unwrap();
+        // SAFETY: all of them are texts that end with NUL.
+        let outcome = unsafe {
+            libc::mount(
+                c"tmpfs".as_ptr(),
+                path.as_ptr(),
+                c"tmpfs".as_ptr(),
+                0,
+                c"size=1m".as_ptr().cast(),
+            )
+        };
+        (outcome == 0).then_some(Self(folder))
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let path = CString::new(self.0.path().as_os_str().as_bytes()).unwrap();
+        // SAFETY: a text that ends with NUL.
+        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+/// What becomes of writing more than there is room for: what each write says, to the first error and one beyond.
+fn overfill(
+    mut write: impl FnMut(&[u8]) -> std::io::Result<usize>,
+) -> Vec<Result<usize, ErrorKind>> {
+    let (bytes, mut done, mut errors, mut said) = (pattern(1, 3 << 20), 0, 0, Vec::new());
+    while errors < 2 {
+        let piece = &bytes[done..bytes.len().min(done + 300_000)];
+        let outcome = write(piece).map_err(|error| error.kind());
+        match outcome {
+            Ok(written) => done += written,
+            Err(_) => errors += 1,
+        }
+        said.push(outcome);
+    }
+    said
+}
+
+#[test]
+fn no_space_left() {
+    // Goal: a write that does not fit is short, the next one fails with StorageFull, once for each call; what was
+    // written stays; the calls say what std's say on the same ground; with room again, writing goes on where it stopped.
+    // Method: a tmpfs of 1 MiB. The same for `copy`, `allocate` and a write of a whole file.
+    check(|| {
+        let Some(disk) = SmallDisk::mount() else {
+            skip!("a file system cannot be mounted here");
+        };
+        let full = |error: std::io::Error| assert_eq!(error.kind(), ErrorKind::StorageFull);
+        runtime(1).run(|| {
+            let path = disk.path("ours");
+            let mut file = File::create(&path).unwrap();
+            let ours = overfill(|piece| file.write(piece));
+            let written = ours.iter().flatten().sum();
+            assert!(
+                (SmallDisk::BYTES - 65_536..=SmallDisk::BYTES).contains(&written),
+                "{ours:?}"
+            );
+            assert_eq!(ours[ours.len() - 2..], [Err(ErrorKind::StorageFull); 2]);
+            assert!(fs::read(&path).unwrap() == pattern(1, 3 << 20)[..written]);
+            file.sync_all().unwrap();
+            file.set_len(500_000).unwrap();
+            file.write_all_at(b"room again", 500_000).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), 500_010);
+            drop(file);
+            fs::remove_file(&path).unwrap();
+
+            let mut stds = std::fs::File::create(disk.path("stds")).unwrap();
+            assert_eq!(overfill(|piece| stds.write(piece)), ours);
+            drop(stds);
+            std::fs::remove_file(disk.path("stds")).unwrap();
+
+            let source = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(source.path(), pattern(2, 2 << 20)).unwrap();
+            full(fs::copy(source.path(), disk.path("copy")).unwrap_err());
+            let part = fs::read(disk.path("copy")).unwrap();
+            assert!(!part.is_empty() && part == pattern(2, 2 << 20)[..part.len()]);
+            fs::remove_file(disk.path("copy")).unwrap();
+
+            full(fs::write(disk.path("whole"), pattern(3, 2 << 20)).unwrap_err());
+            fs::remove_file(disk.path("whole")).unwrap();
+            let file = File::create(disk.path("reserved")).unwrap();
+            full(file.allocate(0, 2 << 20).unwrap_err());
+            file.allocate(0, 1 << 19).unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_limit_on_the_size_of_files() {
+    // Goal: at a limit (RLIMIT_FSIZE, as a quota would be) a write is short, the next one fails, and what was written
+    // stays; other files go on.
+    // Method: a process of its own, which ignores SIGXFSZ as servers do; the same steps with std.
+    alone(|| {
+        // SAFETY: the signal is ignored; no handler of ours runs.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        let limit = libc::rlimit {
+            rlim_cur: 700_000,
+            rlim_max: 700_000,
+        };
+        // SAFETY: reads a valid struct.
+        let limited = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+        assert_eq!(limited, 0);
+        runtime(1).run(|| {
+            let mut ours = File::from(tempfile::tempfile().unwrap());
+            let said = overfill(|piece| ours.write(piece));
+            assert_eq!(said.iter().flatten().sum::<usize>(), 700_000);
+            assert_eq!(said[said.len() - 1], Err(ErrorKind::FileTooLarge));
+            let mut stds = tempfile::tempfile().unwrap();
+            assert_eq!(overfill(|piece| stds.write(piece)), said);
+            let mut back = vec![0; 700_000];
+            ours.read_exact_at(&mut back, 0).unwrap();
+            assert!(back == pattern(1, 3 << 20)[..700_000]);
+            assert_eq!(
+                ours.set_len(800_000).unwrap_err().kind(),
+                ErrorKind::FileTooLarge
+            );
+            ours.set_len(10).unwrap();
+            ours.write_all_at(b"goes on", 10).unwrap();
+        });
+    });
+}
+
+#[test]
+fn an_error_in_the_middle_of_a_read() {
+    // Goal: a read that meets an error after some bytes gives those bytes, and the next one the error: never the same
+    // bytes twice.
+    // Method: the file that is this process's own memory, where a file of one page is mapped as two; compared with std.
+    check(|| {
+        let page = 4096;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(page as u64).unwrap();
+        // SAFETY: a map at a place of the kernel's choice, of which nobody ever touches a byte.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                2 * page,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        assert_ne!(start, libc::MAP_FAILED);
+        let at = start.addr() as u64 + 1000;
+        let tried = |file: &mut dyn ReadSeek| {
+            file.seek(SeekFrom::Start(at)).unwrap();
+            let mut read = || file.read(&mut [0; 8192]).map_err(|error| error.kind());
+            [read(), read(), read()]
+        };
+        let stds = tried(&mut std::fs::File::open("/proc/self/mem").unwrap());
+        assert_eq!(stds[0], Ok(page - 1000), "{stds:?}");
+        let ours = runtime(1).run(|| tried(&mut File::open("/proc/self/mem").unwrap()));
+        assert_eq!(ours, stds);
+    });
+}
+
+trait ReadSeek: Read + Seek {}
+
+impl<F: Read + Seek> ReadSeek for F {}
+
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count(_signal: libc::c_int) {
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Interrupts the calling thread a thousand times a second from now on, without SA_RESTART.
+fn storm() {
+    // SAFETY: all zeroes is a valid value of this plain struct: no flags.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = count as *const () as usize;
+    // SAFETY: the struct is valid; the handler only counts.
+    unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+    // SAFETY: all zeroes is a valid value of this plain struct.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_signo = libc::SIGUSR1;
+    // SAFETY: asks for a number.
+    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    let mut timer = std::ptr::null_mut();
+    // SAFETY: both places are valid.
+    let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
+    assert_eq!(made, 0);
+    let millisecond = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 1_000_000,
+    };
+    let every = libc::itimerspec {
+        it_interval: millisecond,
+        it_value: millisecond,
+    };
+    // SAFETY: the timer was made above; reads a valid struct.
+    let set = unsafe { libc::timer_settime(timer, 0, &raw const every, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+}
+
+/// Copies in three ways: through the position, by pieces out of order from many coroutines, and by `fs::copy`.
+fn copies(folder: &Path, from: &Path, bytes: &[u8]) {
+    let (one, two, three) = (folder.join("one"), folder.join("two"), folder.join("three"));
+    std::io::copy(
+        &mut File::open(from).unwrap(),
+        &mut File::create(&one).unwrap(),
+    )
+    .unwrap();
+    let (source, target) = (File::open(from).unwrap(), File::create(&two).unwrap());
+    coro::scope(|scope| {
+        for first in 0..8 {
+            let (source, target) = (&source, &target);
+            scope.spawn(move || {
+                let mut piece = vec![0; 65_537];
+                for offset in (first * 65_537..bytes.len()).step_by(8 * 65_537) {
+                    let length = piece.len().min(bytes.len() - offset);
+                    source
+                        .read_exact_at(&mut piece[..length], offset as u64)
+                        .unwrap();
+                    target
+                        .write_all_at(&piece[..length], offset as u64)
+                        .unwrap();
+                }
+            });
+        }
+    });
+    target.sync_all().unwrap();
+    assert_eq!(fs::copy(from, &three).unwrap(), bytes.len() as u64);
+    for copy in [one, two, three] {
+        let mut back = Vec::new();
+        File::open(&copy).unwrap().read_to_end(&mut back).unwrap();
+        assert!(back == bytes, "{} differs", copy.display());
+        assert!(
+            std::fs::read(&copy).unwrap() == bytes,
+            "{} differs for std",
+            copy.display()
+        );
+    }
+}
+
+#[test]
+fn copies_under_a_storm_of_signals_and_without_cpu() {
+    // Goal: files are copied without an error and without a changed byte while the core's thread is interrupted a
+    // thousand times a second, and again while more threads compute than there are CPUs.
+    // Method: a timer aimed at the core's thread, whose handler counts; threads that spin. Every copy is compared byte
+    // by byte, read by us and by std.
+    alone(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, bytes) = (folder.path().join("from"), pattern(6, 30_000_001));
+        std::fs::write(&from, &bytes).unwrap();
+        let enough = if heavy() { 20_000 } else { 300 };
+        runtime(1).run(|| {
+            storm();
+            while SIGNALS.load(Ordering::Relaxed) < enough {
+                copies(folder.path(), &from, &bytes);
+            }
+        });
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 * thread::available_parallelism().unwrap().get() {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            runtime(2).run(|| copies(folder.path(), &from, &bytes));
+            stop.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+fn cpus(status: &str) -> Option<&str> {
+    let mut lines = status.lines();
+    let list = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.map(str::trim)
+}
+
+/// The kernel's I/O workers in this process, and the CPUs that the first of them may use.
+fn workers() -> (usize, Option<String>) {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let mut found = tasks.filter_map(|task| {
+        // Some have ended between the listing and the look.
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let is_worker = status.starts_with("Name:\tiou-wrk");
+        cpus(&status).filter(|_| is_worker).map(str::to_owned)
+    });
+    let first = found.next();
+    (usize::from(first.is_some()) + found.count(), first)
+}
+
+#[test]
+fn workers_of_the_kernel_are_bounded_and_not_pinned() {
+    // Goal: `io_workers` bounds the threads that the kernel uses for a core's file operations, however many wait for
+    // them; they stay away from the CPU that the core is pinned to, if there is another.
+    // Method: 64 coroutines write and sync a file each, on a core that is pinned; between their steps the threads named
+    // iou-wrk are counted. The bound is seen to be used, too.
+    alone(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let own = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            cpus(&status).unwrap().to_owned()
+        };
+        let all = own();
+        for bound in [1, 3] {
+            let builder = builder(1).pin(true).io_workers(bound, 1);
+            let most = builder.build().unwrap().run(|| {
+                let (most, pin) = (std::cell::Cell::new(0), own());
+                coro::scope(|scope| {
+                    for number in 0..64 {
+                        let (most, pin, all) = (&most, &pin, &all);
+                        scope.spawn(move || {
+                            for _ in 0..4 {
+                                let file = File::create(path.join(number.to_string())).unwrap();
+                                file.write_all_at(&[1; 30_000], 0).unwrap();
+                                file.sync_all().unwrap();
+                                let (threads, cpus) = workers();
+                                most.set(most.get().max(threads));
+                                assert!(
+                                    cpus.as_ref() != Some(pin) || pin == all,
+                                    "they share the pin {pin}"
+                                );
+                            }
+                        });
+                    }
+                });
+                most.get()
+            });
+            assert!(
+                (1..=bound as usize).contains(&most),
+                "{most} workers of {bound}"
+            );
+        }
+    });
+}
