@@ -118,7 +118,7 @@ fn timers(job: &Job, live: usize) {
         costs.fire.push(timed(live, || {
             for _ in 0..SPREAD.as_millis() {
                 now_ns += 1_000_000;
-                wheel.advance(now_ns, |index| fired.push(index));
+                wheel.advance(now_ns, |_, index| fired.push(index));
             }
         }));
         assert_eq!(fired.len(), live, "every timer that is left fires");
