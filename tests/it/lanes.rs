@@ -49,6 +49,52 @@ fn echo() {
 }
 
 #[test]
+fn pooled_echo() {
+    // Goal: receives into the pool bring every byte, whether the pool has buffers left, has two, or is not there.
+    // Method: 20 connections of 5,000 bytes, each holding what it received last while it waits for more.
+    check(|| {
+        in_every_lane(|lane: &Lane| {
+            lane.runtime().run(|| {
+                let receivers: Vec<_> = (0..20)
+                    .map(|number| {
+                        let (mut ours, theirs) = pair();
+                        let theirs = TcpStream::from(theirs);
+                        let sender = coro::spawn(move || {
+                            for bytes in pattern(number, 5000).chunks(700) {
+                                ours.write_all(bytes).unwrap();
+                                coro::yield_now();
+                            }
+                        });
+                        let receiver = coro::spawn(move || {
+                            let (mut got, mut held) = (Vec::new(), None);
+                            loop {
+                                let buffer = theirs.recv_buffer().unwrap();
+                                if buffer.is_empty() {
+                                    drop(held);
+                                    return got;
+                                }
+                                got.extend_from_slice(&buffer);
+                                held = Some(buffer);
+                            }
+                        });
+                        (sender, receiver)
+                    })
+                    .collect();
+                for (number, (sender, receiver)) in receivers.into_iter().enumerate() {
+                    sender.join().unwrap();
+                    assert!(
+                        receiver.join().unwrap() == pattern(number, 5000),
+                        "{}",
+                        lane.name()
+                    );
+                }
+                until_in_flight(0);
+            });
+        });
+    });
+}
+
+#[test]
 fn cancelled_reads() {
     // Goal: more reads than the rings have entries are cancelled at once; none hangs, none stays in flight, and the
     // bytes that come later are still there for the next reader.

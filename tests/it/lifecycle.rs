@@ -67,7 +67,11 @@ fn sixty_four_cores() {
         println!("64 cores: started, asked and stopped in {took:?}");
         assert_eq!(cores, 63 * 64 / 2);
         assert!(took < TOO_LONG, "{took:?}");
-        assert_eq!(proc::threads(), 3, "harness, test and watchdog");
+        // The kernel takes a thread off its list a moment after who joins it was told.
+        while proc::threads() != 3 {
+            assert!(start.elapsed() < 2 * TOO_LONG, "harness, test and watchdog");
+            thread::yield_now();
+        }
     });
 }
 

@@ -27,6 +27,7 @@ mod process;
 mod programs;
 mod races;
 mod remote;
+mod resets;
 mod scale;
 mod sharded_kv;
 mod shared;

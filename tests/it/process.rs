@@ -2,8 +2,9 @@
 //!
 //! Each test runs the program `scenario` of this package, as it is or under a tool that limits or disturbs it.
 
-use coring::uring::TABLE;
+use coring::uring::{Feature, TABLE};
 use coring_tests::command::{Ended, as_nobody, exists, run, strace_works};
+use coring_tests::lane::is_allowed;
 use coring_tests::{check, note, skip};
 
 const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
@@ -198,6 +199,9 @@ fn too_little_locked_memory_for_registered_buffers() {
                 .collect();
             under(&words, &["fixed-buffers"])
         };
+        if !is_allowed(Feature::RegisteredBuffers) {
+            skip!("registered buffers are switched off");
+        }
         let tight = with(512);
         tight.assert_success();
         assert_eq!(tight.stdout, "registered: false\n", "{tight:#?}");

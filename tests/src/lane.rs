@@ -1,7 +1,7 @@
 //! Lanes: the same behaviour on other ground. Kernel features off, all or one by one; tiny rings; one core or two.
 
 use crate::{builder, heavy, note};
-use coring::uring::{Features, TABLE};
+use coring::uring::{Feature, Features, TABLE};
 use coring::{Builder, Runtime};
 
 /// One way to set up a runtime.
@@ -30,6 +30,33 @@ impl Lane {
     }
 }
 
+/// What the environment asks of every runtime of a run: `CORING_TEST_GROUND`. Features have a variable of their own.
+///
+/// # Panics
+///
+/// For a word that it does not know.
+pub(crate) fn chosen(builder: Builder) -> Builder {
+    let words = std::env::var("CORING_TEST_GROUND").unwrap_or_default();
+    let words = words.split(',').filter(|word| !word.is_empty());
+    words.fold(builder, |builder, word| match word {
+        "tiny-rings" => builder.sq_entries(8).cq_entries(16),
+        "two-buffers" => builder.receive_pool(2, 4096),
+        other => panic!("CORING_TEST_GROUND knows tiny-rings and two-buffers, not {other}"),
+    })
+}
+
+/// Whether `CORING_FEATURES` leaves a feature on, for tests of what only it can do.
+///
+/// # Panics
+///
+/// When the variable names no features.
+#[must_use]
+pub fn is_allowed(feature: Feature) -> bool {
+    let features =
+        Features::from_env("CORING_FEATURES").expect("the runtime would not start either");
+    features.has(feature)
+}
+
 /// Runs a behaviour in every lane. Its text is in the message of a failure.
 ///
 /// Each single feature off is tried with one core only, unless the heavy lanes are on.
@@ -51,6 +78,7 @@ pub fn in_every_lane(behaviour: fn(&Lane)) {
                 plain().spin(std::time::Duration::ZERO),
             ),
             ("inbox of one".to_owned(), plain().inbox_capacity(1)),
+            ("two buffers".to_owned(), plain().receive_pool(2, 64)),
             (
                 "guards by mprotect".to_owned(),
                 plain().guard_markers(false),

@@ -13,6 +13,8 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `CORING_HEAVY=1` | the long lanes too: more rounds, bigger files, every kernel feature off with every core count |
+//! | `CORING_TEST_GROUND=..` | all tests on other ground: `tiny-rings`, `two-buffers`, or both with a comma between |
+//! | `CORING_FEATURES=..` | all tests without some kernel features (see `coring::Builder::features`) |
 //! | `CORING_TEST_SEED=N` | the seed of the random tests; each prints the one it used |
 //! | `CORING_TEST_SECONDS=N` | what the watchdog allows a test; default 60 |
 //!
@@ -60,9 +62,9 @@ pub fn runtime(cores: usize) -> coring::Runtime {
     builder(cores).build().expect("the runtime starts")
 }
 
-/// The builder behind [`runtime`].
+/// The builder behind [`runtime`], on the ground that the run is to stand on.
 pub fn builder(cores: usize) -> coring::Builder {
-    coring::Runtime::builder().cores(cores).pin(false)
+    lane::chosen(coring::Runtime::builder().cores(cores).pin(false))
 }
 
 /// In a coroutine: lets others run until the condition holds.

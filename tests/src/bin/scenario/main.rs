@@ -23,6 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let scenario = arguments.next().ok_or("which scenario?")?;
     let number = arguments.next().map(|number| number.parse()).transpose()?;
     match scenario.as_str() {
+        "features" => coring::uring::TABLE
+            .iter()
+            .for_each(|row| println!("{}", row.name)),
         "hello" => hello(number.unwrap_or(2))?,
         "echo" => echo()?,
         "echo-under-signals" => echo_under_signals()?,
