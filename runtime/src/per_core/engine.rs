@@ -20,7 +20,7 @@
 )]
 
 use super::fixed::FixedPool;
-use super::idle::Window;
+use super::idle::{Progress, Spin, Window};
 use super::stats::{self, CoreStats, Counters};
 use crate::mailbox::{Cluster, Round, Waiter};
 use crate::watch::Pulse;
@@ -34,7 +34,6 @@ use std::hint::spin_loop;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How many looks at memory go between two looks at the clock while the window is open.
 const LOOKS_PER_CLOCK: u32 = 16;
@@ -99,7 +98,7 @@ impl Engine {
         index: usize,
         ring: Ring,
         cluster: Arc<Cluster>,
-        spin: Duration,
+        spin: Spin,
         receive_pool: (u16, usize),
         fixed_buffers: (u16, usize),
     ) -> Self {
@@ -352,7 +351,11 @@ impl Driver for Engine {
             None if appointment_ns == u64::MAX => None,
             deadline_ns => Some(deadline_ns.unwrap_or(u64::MAX).min(appointment_ns)),
         };
-        let window_ns = self.window.borrow_mut().next();
+        let progress = || Progress {
+            time_ns: monotonic_ns(),
+            switches: scheduler.stats().switches,
+        };
+        let window_ns = self.window.borrow_mut().next(progress);
         if window_ns > 0 {
             self.turn_ring(Wait::Submit);
             if scheduler.ready() > 0 {

@@ -20,6 +20,7 @@ mod idle;
 mod stats;
 
 pub(crate) use engine::{Engine, current, require_current};
+pub(crate) use idle::Spin;
 
 pub use stats::CoreStats;
 
@@ -28,14 +29,13 @@ use coring_coro::{Scheduler, SchedulerConfig, Turn};
 use coring_logger::CoreRing;
 use coring_uring::{Ring, SetupError, SetupOptions};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What a core is made with.
 #[derive(Clone, Debug)]
 pub(crate) struct CoreConfig {
     pub(crate) scheduler: SchedulerConfig,
     pub(crate) ring: SetupOptions,
-    pub(crate) spin: Duration,
+    pub(crate) spin: Spin,
     pub(crate) io_workers: (u32, u32),
     /// Receive buffers, and the bytes of each.
     pub(crate) receive_pool: (u16, usize),
