@@ -23,6 +23,7 @@ use crate::cancel;
 use crate::coroutine::{ControlBlock, Inspect, State};
 use crate::instant::nanoseconds;
 use crate::scheduler::{Shared, TimerAction, current, require_current, turn_started_ns};
+use crate::suspend::yield_block;
 use crate::timer::TimerKey;
 use std::fmt;
 use std::ptr::NonNull;
@@ -173,6 +174,16 @@ pub fn park(what_for: &'static str) {
 #[must_use]
 pub fn interrupted() -> Option<Interrupt> {
     cancel::interrupt(require_current("wait::interrupted"))
+}
+
+/// Lets others run first if the current coroutine has had its time: for calls that end without waiting. Never unwinds.
+#[inline]
+pub fn give_way() {
+    if let Some(block) = current()
+        && scheduler_of(block).should_yield(block)
+    {
+        yield_block(block);
+    }
 }
 
 /// Counts a refusal of the current coroutine's call: what a wait returns when it gives up in the middle.

@@ -8,6 +8,7 @@
 
 mod accept_stream;
 mod blocking;
+mod cached;
 mod call;
 mod cancel;
 mod clients;

@@ -10,8 +10,9 @@
 )]
 
 use super::OpenOptions;
-use crate::io::perform;
+use super::cached::Cached;
 use crate::io::position::moving;
+use crate::io::{may_wait, perform};
 use crate::per_core;
 use coring_uring::op;
 use std::fmt;
@@ -45,6 +46,9 @@ const AT_POSITION: u64 = u64::MAX;
 /// ```
 pub struct File {
     fd: ManuallyDrop<OwnedFd>,
+    /// Whether it is known to have been opened for reading alone.
+    read_only: bool,
+    cached: Cached,
 }
 
 impl File {
@@ -93,7 +97,8 @@ impl File {
     ///
     /// # Parks
     ///
-    /// Until the bytes are there; from the page cache that is within the same turn.
+    /// Until the bytes are there. Not for what is in the page cache, though others may run first when the coroutine has
+    /// had its time slice.
     ///
     /// # Cancellation
     ///
@@ -105,9 +110,27 @@ impl File {
     ///
     /// # Source
     ///
-    /// `IORING_OP_READ`, Linux 5.6.
+    /// preadv2(2) with `RWF_NOWAIT`, Linux 4.14, for what is in the page cache; `IORING_OP_READ`, Linux 5.6.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.read_from(buffer, checked(offset)?)
+        self.read_anywhere(buffer, checked(offset)?)
+    }
+
+    /// From the page cache if it has all of it, else through the ring.
+    fn read_anywhere(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if registered(buffer).is_some() {
+            return self.read_from(buffer, offset);
+        }
+        may_wait()?;
+        let (bytes, all) = self.cached.read(self.fd.as_fd(), buffer, offset);
+        if all {
+            return Ok(bytes);
+        }
+        match self.read_from(&mut buffer[bytes..], offset + bytes as u64) {
+            Ok(rest) => Ok(bytes + rest),
+            // What was read is told first; an error that stays is found by the next read.
+            Err(_) if bytes != 0 => Ok(bytes),
+            Err(error) => Err(error),
+        }
     }
 
     fn read_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -261,6 +284,15 @@ impl File {
         self.with_std(std::fs::File::metadata)
     }
 
+    /// A file that [`OpenOptions`] has opened with these flags.
+    pub(super) fn opened(fd: OwnedFd, flags: libc::c_int) -> Self {
+        Self {
+            fd: ManuallyDrop::new(fd),
+            read_only: flags & libc::O_ACCMODE == libc::O_RDONLY,
+            cached: Cached::with_flags(flags),
+        }
+    }
+
     /// Another handle to the same open file: they share the position.
     ///
     /// # Errors
@@ -320,12 +352,14 @@ fn is_regular(fd: BorrowedFd<'_>) -> bool {
 
 /// Closing a file may flush, which may wait for a device or a server: on a core the ring does it, in order with what
 /// was submitted before. An error is lost, as with std; `sync_all` tells. What is no regular file - a pipe, say, whose
-/// reader waits for our end to go - is closed at once.
+/// reader waits for our end to go - is closed at once. Nobody waits for the end of who only reads, so that is not asked
+/// (0.2 us).
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: this is the drop: the descriptor is taken once.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-        let Some(engine) = per_core::current().filter(|_| is_regular(fd.as_fd())) else {
+        let by_ring = self.read_only || is_regular(fd.as_fd());
+        let Some(engine) = per_core::current().filter(|_| by_ring) else {
             return drop(fd);
         };
         let sqe = op::fs::close(fd.as_raw_fd());
@@ -423,7 +457,9 @@ impl FileExt for File {
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> Self {
         Self {
+            cached: Cached::of(fd.as_fd()),
             fd: ManuallyDrop::new(fd),
+            read_only: false,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! answer cannot become a [`std::fs::Metadata`].
 
 mod aligned;
+mod cached;
 mod file;
 mod fixed;
 mod lock;

@@ -107,7 +107,8 @@ impl OpenOptions {
         let path = lower(path.as_ref())?;
         let sqe = op::fs::openat(libc::AT_FDCWD, path.as_ptr(), flags, self.mode);
         // SAFETY: the path lives in this frame until the operation is done; an open makes a new descriptor.
-        unsafe { perform_open(sqe, "open", Limit::NONE) }.map(File::from)
+        let fd = unsafe { perform_open(sqe, "open", Limit::NONE) }?;
+        Ok(File::opened(fd, flags))
     }
 
     /// The flags of open(2), by std's rules.

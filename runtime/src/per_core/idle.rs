@@ -167,7 +167,7 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use super::{Progress, Spin, Window};
+    use super::{Spin, Window};
     use std::time::Duration;
 
     const LENGTH: Duration = Duration::from_micros(6);

@@ -1,6 +1,6 @@
 //! coring's files: a coroutine for each operation under way, std's methods.
 
-use std::io::{self, Read};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(super) fn opens(job: &Job, depth: usize) -> Result<(), Skip> {
 fn open_read(opens: &Opens, files: SmallFiles) -> io::Result<()> {
     let mut buffer = [0; BLOCK_BYTES];
     for file in files {
-        let count = File::open(opens.path(file))?.read(&mut buffer)?;
+        let count = File::open(opens.path(file))?.read_at(&mut buffer, 0)?;
         file.check(&buffer[..count]);
     }
     Ok(())
