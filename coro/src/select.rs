@@ -37,11 +37,12 @@ use std::time::Duration;
 /// reference) of a type that is a [`Branch`](crate::select::Branch) and `method` is its waiting call: `recv` of a
 /// channel's receiver, `changed` of a watch, `send` of a bounded sender, `join` of a handle, `wait` of an
 /// [`Event`](crate::sync::Event) or a [`Timer`](crate::select::Timer), `notified` of a
-/// [`Notify`](crate::sync::Notify). Where several are ready, each gets its turn.
+/// [`Notify`](crate::sync::Notify). Where several are ready, each gets its turn. A last branch `default => expression` is
+/// taken when no other is ready.
 ///
 /// # Parks
 ///
-/// Until a branch is ready.
+/// Until a branch is ready; never with a `default`.
 ///
 /// # Cancellation
 ///
@@ -66,6 +67,17 @@ use std::time::Duration;
 ///     () = timer.wait() => None,
 /// };
 /// assert_eq!(got, Some("hello"));
+///
+/// let (sender, receiver) = coro::channel::bounded(1);
+/// sender.send(1).unwrap();
+/// let mut got = Vec::new();
+/// loop {
+///     coro::select! {
+///         value = receiver.recv() => got.extend(value),
+///         default => break,
+///     }
+/// }
+/// assert_eq!(got, [1]);
 /// # });
 /// ```
 #[macro_export]
@@ -90,6 +102,33 @@ macro_rules! select {
             @arm ready, 0usize, $($pattern = $branch.$method($($argument),*) => $body),+
         )
     }};
+    (@before [
+        $({ $pattern:pat = $branch:ident.$method:ident($($argument:expr),*) => $body:expr })+
+    ] default => $default:expr $(,)?) => {
+        match $crate::select::poll_any([$(&$branch as &dyn $crate::select::Branch),+]) {
+            Some(ready) => $crate::select!(
+                @arm ready, 0usize, $($pattern = $branch.$method($($argument),*) => $body),+
+            ),
+            None => $default,
+        }
+    };
+    (@before [$($before:tt)*]
+        $pattern:pat = $branch:ident.$method:ident($($argument:expr),*) => $body:expr,
+        $($rest:tt)+
+    ) => {
+        $crate::select!(
+            @before [$($before)* { $pattern = $branch.$method($($argument),*) => $body }] $($rest)+
+        )
+    };
+    (@$($other:tt)*) => {
+        compile_error!(
+            "select! takes branches `pattern = name.method(arguments) => expression`, and perhaps \
+             `default => expression` as the last"
+        )
+    };
+    ($($branches:tt)*) => {
+        $crate::select!(@before [] $($branches)*)
+    };
 }
 
 /// Something [`select!`](crate::select!) can wait for. Only types of this crate are.

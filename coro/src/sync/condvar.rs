@@ -6,6 +6,7 @@
 use super::queue::WaitQueue;
 use super::{MutexGuard, WaitError};
 use crate::cancel;
+use crate::instant::Instant;
 use crate::scheduler::require_current;
 use std::time::Duration;
 
@@ -97,6 +98,33 @@ impl Condvar {
         limit: Duration,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
         self.wait_for(guard, Some(limit))
+    }
+
+    /// As [`wait_while`](Self::wait_while), for `limit` at the most in all. [`std::sync::Condvar::wait_timeout_while`] is the
+    /// same.
+    ///
+    /// # Parks
+    ///
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Panics
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn wait_timeout_while<'a, T: ?Sized>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        limit: Duration,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
+        let end = Instant::now() + limit;
+        while condition(&mut guard) {
+            let left = end - Instant::now();
+            if left.is_zero() {
+                return (guard, WaitTimeoutResult(true));
+            }
+            guard = self.wait_for(guard, Some(left)).0;
+        }
+        (guard, WaitTimeoutResult(false))
     }
 
     fn wait_for<'a, T: ?Sized>(

@@ -60,6 +60,30 @@ fn any_kind_of_branch_wakes_it() {
 }
 
 #[test]
+fn with_a_default_it_never_waits() {
+    every_order(|| {
+        let (sender, receiver) = bounded(2);
+        let event = coro::sync::Event::new();
+        let look = || {
+            coro::select! {
+                value = receiver.recv() => value.unwrap(),
+                () = event.wait() => "event",
+                default => "nothing",
+            }
+        };
+        assert_eq!(look(), "nothing");
+        sender.send("value").unwrap();
+        let before = coro::Instant::now();
+        assert_eq!((look(), look()), ("value", "nothing"));
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        event.set();
+        assert_eq!(look(), "event");
+        let only = coro::select! { () = event.wait() => 1, default => 2 };
+        assert_eq!(only, 1);
+    });
+}
+
+#[test]
 fn ready_branches_take_turns() {
     every_order(|| {
         let (a_send, a) = bounded(100);

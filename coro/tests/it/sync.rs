@@ -109,6 +109,33 @@ fn condvar_passes_a_baton_and_its_timeout_keeps_the_mutex() {
     });
 }
 
+/// Goal: the limit is one for all the waits together, and the condition is looked at once more when it is over.
+#[test]
+fn condvar_waits_for_a_condition_until_a_limit() {
+    every_order(|| {
+        let (value, changed) = (Mutex::new(0), Condvar::new());
+        coro::scope(|s| {
+            s.spawn(|| {
+                for _ in 0..5 {
+                    coro::sleep(4 * MS);
+                    *value.lock() += 1;
+                    changed.notify_all();
+                }
+            });
+            let started = coro::Instant::now();
+            let (guard, result) =
+                changed.wait_timeout_while(value.lock(), 10 * MS, |value| *value < 5);
+            assert!(result.timed_out());
+            assert_eq!((*guard, started.elapsed()), (2, 10 * MS));
+            drop(guard);
+            let (guard, result) =
+                changed.wait_timeout_while(value.lock(), 100 * MS, |value| *value < 5);
+            assert!(!result.timed_out());
+            assert_eq!((*guard, started.elapsed()), (5, 20 * MS));
+        });
+    });
+}
+
 /// A notification of a waiter that is cancelled at the same time must not be lost to the other one.
 #[test]
 fn condvar_notification_counts_although_the_waiter_was_cancelled() {
