@@ -6,6 +6,7 @@
 //!   lanes                    all of it on other ground process, clients, programs, watch  seen from outside
 //! ```
 
+mod abort;
 mod accept_stream;
 mod blocking;
 mod cached;

@@ -4,9 +4,9 @@ use coring::coro::{self, JoinError};
 use coring::fs::File;
 use coring_tests::random::Random;
 use coring_tests::tcp::{listen, pair, round_trip_of_ours, serve};
-use coring_tests::{alone, check, runtime, until_in_flight};
+use coring_tests::{alone, check, runtime, until, until_in_flight};
 use std::cell::Cell;
-use std::io::Read;
+use std::io::{BufWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,6 +45,47 @@ fn one_of_ten_thousand() {
                 }
             }
         });
+    });
+}
+
+#[test]
+fn a_buffered_writer_dropped_while_unwinding() {
+    // Goal: std's `BufWriter` over a socket, whose destructor writes, neither waits nor aborts when it is dropped by a
+    // panic or a cancellation: what was flushed arrives, what was not is lost, and the connection ends.
+    // Method: the writer has both in it; the other end, a thread's, reads to the end.
+    check(|| {
+        for cancelled in [false, true] {
+            let reading = runtime(1).run(move || {
+                let (ours, mut theirs) = pair();
+                let reading = std::thread::spawn(move || {
+                    let mut text = String::new();
+                    theirs.read_to_string(&mut text).map(|_| text)
+                });
+                let filled = Rc::new(Cell::new(false));
+                let is_filled = Rc::clone(&filled);
+                let writing = coro::spawn(move || {
+                    let mut writer = BufWriter::new(ours);
+                    writer.write_all(b"flushed").unwrap();
+                    writer.flush().unwrap();
+                    writer.write_all(b"kept back").unwrap();
+                    filled.set(true);
+                    if cancelled {
+                        coro::sleep(Duration::MAX);
+                    }
+                    resume_unwind(Box::new("unwinds"));
+                });
+                until("the buffer to be filled", || is_filled.get());
+                writing.cancel();
+                match writing.join() {
+                    Err(JoinError::Cancelled) => assert!(cancelled),
+                    Err(JoinError::Panicked(_)) => assert!(!cancelled),
+                    other => panic!("{other:?}"),
+                }
+                reading
+            });
+            let text = reading.join().unwrap().unwrap();
+            assert_eq!(text, "flushed");
+        }
     });
 }
 

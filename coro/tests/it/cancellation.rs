@@ -106,6 +106,30 @@ fn in_a_drop_it_unwinds_from_there() {
     });
 }
 
+/// Goal: a destructor that cancels another coroutine does so whether or not a panic unwinds through it.
+#[test]
+fn of_another_one_from_a_drop() {
+    every_order(|| {
+        for panics in [false, true] {
+            let sleeper = Rc::new(coro::spawn(|| coro::sleep(LONG)));
+            settle();
+            let guard = OnDrop({
+                let sleeper = sleeper.clone();
+                move || sleeper.cancel()
+            });
+            let ending = coro::spawn(move || {
+                let _guard = guard;
+                if panics {
+                    std::panic::resume_unwind(Box::new("unwinds"));
+                }
+            });
+            assert_eq!(ending.join().is_err(), panics);
+            let sleeper = Rc::into_inner(sleeper).expect("the guard is gone");
+            assert!(is_cancelled(sleeper.join()));
+        }
+    });
+}
+
 #[test]
 fn calls_with_an_error_get_errors_first_and_are_unwound_after_a_few() {
     every_order(|| {

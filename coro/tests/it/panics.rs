@@ -78,6 +78,25 @@ fn with_a_payload_that_panics_when_dropped_stays_inside() {
     });
 }
 
+/// Goal: a payload that panics when dropped, in a handle that nobody joins, harms its dropper and not the scheduler.
+#[test]
+fn with_a_payload_that_panics_when_its_handle_is_dropped() {
+    every_order(|| {
+        let handle = coro::spawn(|| panic_any(PanicsWhenDropped("payload")));
+        while !handle.is_finished() {
+            coro::yield_now();
+        }
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(handle)));
+        if let Err(payload) = dropped {
+            assert_eq!(payload.downcast_ref(), Some(&"payload".to_owned()));
+        }
+        // The stack is free again, and whole.
+        for round in 0..3 {
+            assert_eq!(coro::spawn(move || round).join().unwrap(), round);
+        }
+    });
+}
+
 #[test]
 fn drop_of_a_finished_handle_drops_the_result_once() {
     every_order(|| {
