@@ -3,9 +3,9 @@
 use coring::mailbox::{Lagging, RecvError, SendError, TryRecvError, TrySendError, mesh, topic};
 use coring::{coro, mailbox, spawn_on};
 use coring_tests::random::Random;
-use coring_tests::{builder, check, rounds, runtime};
+use coring_tests::{alone, builder, check, rounds, runtime};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -194,6 +194,121 @@ fn whoever_goes_the_other_side_learns_it() {
             }
         });
         assert_eq!(drops.load(Ordering::Relaxed), made.load(Ordering::Relaxed));
+    });
+}
+
+/// A message that is known to be whole, and counted when it goes.
+struct Counted {
+    words: [u64; 8],
+    gone: Arc<AtomicU64>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.gone.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn whoever_dies_nothing_is_halved_or_doubled() {
+    // Goal: counted end to end, 10^8 messages in the heavy lane: cores and the whole runtime end at any moment, or the
+    // receiver does. Of each sender a prefix arrives, in order, once and whole; all that it was told was sent, when the
+    // receiver outlives it; and each message ever made is dropped once.
+    // Method: senders on three cores, one at a time and in batches, with rings of 1 to 64; the receiver is a plain thread. In even
+    // rounds main returns after a random number of messages has arrived, in odd ones the receiver goes.
+    alone(|| {
+        let wanted = rounds(100_000, 100_000_000) as u64;
+        let mut random = Random::new();
+        let mut total = 0;
+        for round in 0u64.. {
+            let (gone, made) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+            let told = Arc::new([const { AtomicU64::new(0) }; 3]);
+            let until = random.below(20_000) as u64;
+            let arrived = Arc::new(AtomicU64::new(0));
+            let receiver_goes = round % 2 == 1;
+            let capacity = 1 + random.below(64);
+            let receiver = runtime(3).run(|| {
+                let (sender, mut receiver) = mailbox(capacity);
+                for core in 0..3 {
+                    let sender = sender.clone();
+                    let (gone, made, told) =
+                        (Arc::clone(&gone), Arc::clone(&made), Arc::clone(&told));
+                    spawn_on(core, move || {
+                        let message = |n| {
+                            made.fetch_add(1, Ordering::Relaxed);
+                            let mut words = [n; 8];
+                            words[0] = core as u64;
+                            let gone = Arc::clone(&gone);
+                            Counted { words, gone }
+                        };
+                        let mut next = 0;
+                        loop {
+                            let count = if core == 2 { 50 } else { 1 };
+                            let mut batch: Vec<_> = (next..next + count).map(message).collect();
+                            let ended = match core {
+                                2 => sender.send_many(&mut batch).is_err(),
+                                _ => sender.send(batch.remove(0)).is_err(),
+                            };
+                            let left = if core == 2 {
+                                batch.len() as u64
+                            } else {
+                                u64::from(ended)
+                            };
+                            next += count - left;
+                            told[core].store(next, Ordering::Relaxed);
+                            if ended {
+                                return;
+                            }
+                        }
+                    });
+                }
+                drop(sender);
+                let there = Arc::clone(&arrived);
+                let receiver = thread::spawn(move || {
+                    let (mut next, mut batch) = ([0u64; 3], Vec::new());
+                    while receiver.recv_many(&mut batch, 100).is_ok() {
+                        for message in batch.drain(..) {
+                            let core = usize::try_from(message.words[0]).unwrap();
+                            assert_eq!(message.words[1..], [next[core]; 7], "of core {core}");
+                            next[core] += 1;
+                        }
+                        let sum = next.iter().sum();
+                        there.store(sum, Ordering::Relaxed);
+                        if receiver_goes && sum >= until {
+                            break;
+                        }
+                    }
+                    next
+                });
+                coring_tests::until("messages have arrived", || {
+                    let all_gone = receiver_goes && receiver.is_finished();
+                    all_gone || arrived.load(Ordering::Relaxed) >= until
+                });
+                receiver
+            });
+            let received = receiver.join().unwrap();
+            let told = told.each_ref().map(|told| told.load(Ordering::Relaxed));
+            if receiver_goes {
+                assert!(
+                    received
+                        .iter()
+                        .zip(&told)
+                        .all(|(received, told)| received <= told)
+                );
+            } else {
+                assert_eq!(received, told, "what was sent arrives");
+            }
+            assert_eq!(
+                gone.load(Ordering::Relaxed),
+                made.load(Ordering::Relaxed),
+                "dropped once"
+            );
+            total += received.iter().sum::<u64>();
+            if total >= wanted {
+                println!("{total} messages in {round} rounds");
+                break;
+            }
+        }
     });
 }
 
