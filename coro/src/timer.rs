@@ -48,6 +48,8 @@ const SLOTS: usize = 1 << SLOT_BITS;
 const LEVELS: usize = (u64::BITS - TICK_SHIFT).div_ceil(SLOT_BITS) as usize;
 /// Entries of a block: few enough that a slot with one timer wastes little, enough that a sweep rarely changes blocks.
 const BLOCK: u32 = 16;
+/// A wheel with room for so many is made smaller when it is no longer needed: some 256 KiB.
+const LONG: usize = 8192;
 const NIL: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
@@ -209,6 +211,39 @@ impl<T: Copy> Wheel<T> {
             }
             end = end_of(self.blocks[number as usize].older);
             self.free_blocks.push(number);
+        }
+    }
+
+    /// Gives memory back when many more timers were live once than are now. Keys stay valid. O(1) where there is nothing to
+    /// give back, otherwise O(`len`).
+    pub fn shrink(&mut self) {
+        let enough = LONG.max(8 * self.len());
+        if self.entries.len() > enough {
+            self.compact();
+        }
+        if self.places.room() > enough {
+            self.places.shrink();
+        }
+    }
+
+    #[cold]
+    fn compact(&mut self) {
+        let mut live = Vec::with_capacity(self.len());
+        for slot in &self.slots {
+            let mut end = slot.end;
+            while end != 0 {
+                let number = (end - 1) / BLOCK;
+                let entries = (number * BLOCK..end).map(|at| (at, self.entries[at as usize]));
+                live.extend(entries.filter(|(at, entry)| self.places.is_at(entry.place, *at)));
+                end = end_of(self.blocks[number as usize].older);
+            }
+        }
+        *self = Self {
+            places: std::mem::take(&mut self.places),
+            ..Self::new(self.position << TICK_SHIFT)
+        };
+        for (_, entry) in live {
+            self.put(entry.deadline_ns, entry.payload, entry.place);
         }
     }
 

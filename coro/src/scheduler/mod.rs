@@ -379,11 +379,16 @@ impl Scheduler {
         }
     }
 
-    /// Sleeps in the driver until the next timer or any event; gives cold stacks back before.
+    /// Sleeps in the driver until the next timer or any event; gives cold stacks back before, and once there are none, what
+    /// was needed to keep books of many.
     pub fn park<D: Driver>(&self, driver: &D) {
         let shared = self.shared();
         let _entered = Entered::new(self.shared, Clock::of(driver));
-        shared.slab.borrow_mut().trim();
+        if !shared.slab.borrow_mut().trim() {
+            shared.timers.borrow_mut().shrink();
+            let groups = shared.groups.all();
+            groups.for_each(|group| group.ready.shrink(shared.live.get()));
+        }
         let deadline_ns = shared.timers.borrow().next_deadline();
         driver.park(self, deadline_ns);
     }

@@ -7,6 +7,11 @@ use crate::coroutine::ControlBlock;
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
+/// Places of a new queue.
+const FEWEST: usize = 64;
+/// A ring this long is made shorter when it is no longer needed: 64 KiB.
+const LONG: usize = 8192;
+
 type Place = Cell<Option<NonNull<ControlBlock>>>;
 
 #[derive(Debug)]
@@ -19,7 +24,7 @@ pub(crate) struct ReadyQueue {
 impl ReadyQueue {
     pub(crate) fn new() -> Self {
         Self {
-            ring: RefCell::new(places(64)),
+            ring: RefCell::new(places(FEWEST)),
             head: Cell::new(0),
             tail: Cell::new(0),
         }
@@ -64,7 +69,15 @@ impl ReadyQueue {
     #[inline]
     pub(crate) fn reserve(&self, live: usize) {
         if live > self.ring.borrow().len() {
-            self.grow(live);
+            self.resize(live);
+        }
+    }
+
+    /// Gives memory back, when many more coroutines were live once than are now.
+    pub(crate) fn shrink(&self, live: usize) {
+        let long = self.ring.borrow().len();
+        if long > LONG && long / 8 > live {
+            self.resize(2 * live.max(FEWEST));
         }
     }
 
@@ -81,14 +94,14 @@ impl ReadyQueue {
     }
 
     #[cold]
-    fn grow(&self, live: usize) {
-        let bigger = places(live.next_power_of_two());
+    fn resize(&self, live: usize) {
+        let ring = places(live.next_power_of_two());
         let mut count = 0;
         while let Some(control) = self.pop() {
-            bigger[count].set(Some(control));
+            ring[count].set(Some(control));
             count += 1;
         }
-        *self.ring.borrow_mut() = bigger;
+        *self.ring.borrow_mut() = ring;
         self.head.set(0);
         self.tail.set(count);
     }

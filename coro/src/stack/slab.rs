@@ -3,12 +3,13 @@
 //! A chunk is one mapping of up to [`CHUNK_SLOTS`] slots, reserved but not committed (`MAP_NORESERVE`), with its
 //! guards installed once; they survive reuse and trimming. Chunks are never unmapped before the slab is dropped.
 //!
-//! The free list is a stack. Its cold end is trimmed ([`Slab::trim`]): pages go back to the kernel, the
-//! addresses stay ours. A trimmed slot reads as zeroes, and a zeroed control block reads as a vacant one.
+//! The free stacks that have pages are on a stack themselves, whose cold end is trimmed ([`Slab::trim`]): pages go back
+//! to the kernel, the addresses stay ours. A trimmed slot is a bit in its chunk, and reads as zeroes; a zeroed control block
+//! reads as a vacant one.
 //!
 //! ```text
-//!   free:  [ t t t t t | w w w w w w ]  <- pop, push
-//!            trimmed     warm
+//!   warm:  [ w w w w w w ]  <- pop, push           chunk: 0110 1111 ..  free slots without pages,
+//!            trimmed first                                              taken when none is warm
 //! ```
 #![expect(
     unsafe_code,
@@ -23,6 +24,7 @@ use super::{COLOUR_BYTES, COLOURS, Lease, Slot};
 use crate::coroutine::ControlBlock;
 use crate::spawn::SpawnError;
 use memmap2::{MmapMut, MmapOptions};
+use std::collections::VecDeque;
 use std::io;
 use std::panic::Location;
 use std::ptr::NonNull;
@@ -37,6 +39,8 @@ const TRIM_BATCH: usize = 256;
 const SAMPLE_INTERVAL: u32 = 4096;
 /// One in this many of the spawns that get a stack without pages anyhow. Divides the former.
 const FRESH_SAMPLE_INTERVAL: u32 = 64;
+/// A table of warm stacks this long is made smaller once they have been trimmed: 64 KiB.
+const LONG_TABLE: usize = 8192;
 
 /// Sizes and bounds of the stacks of one scheduler.
 #[derive(Clone, Copy, Debug)]
@@ -73,19 +77,27 @@ const GUARD_BYTES_RANGE: std::ops::RangeInclusive<usize> = 64 * 1024..=1 << 30;
 #[derive(Debug)]
 struct Class {
     stack_bytes: usize,
+    /// From the start of a slot to that of the next.
+    stride: usize,
+    /// By address.
     chunks: Vec<Chunk>,
-    /// One word a stack: the rest follows from where its control block lies (`Slab::slot`).
-    free: Vec<NonNull<ControlBlock>>,
-    /// How many slots at the front of `free` hold no pages.
-    trimmed: usize,
+    /// Free stacks with pages. One word each: the rest follows from where the control block lies (`Slab::slot`).
+    warm: VecDeque<NonNull<ControlBlock>>,
+    /// Addresses of the chunks that have free stacks without pages.
+    cold: Vec<usize>,
     total: usize,
 }
 
-/// One mapping, and the control blocks of the slots in it that have a guard.
+/// One mapping.
 #[derive(Debug)]
 struct Chunk {
-    _memory: MmapMut,
-    controls: Vec<NonNull<ControlBlock>>,
+    memory: MmapMut,
+    /// Number of its first slot in the class.
+    first: usize,
+    /// How many slots have a guard, from the front.
+    slots: usize,
+    /// Bits of the slots that are free and have no pages.
+    cold: [u64; CHUNK_SLOTS / 64],
 }
 
 /// All stacks of one scheduler.
@@ -141,9 +153,12 @@ impl Slab {
     pub(crate) fn acquire(&mut self, stack_bytes: Option<usize>) -> Result<Lease, SpawnError> {
         if stack_bytes.is_none()
             && self.in_use < self.config.max_coroutines
-            && let Some(control) = self.classes.first_mut().and_then(|class| class.free.pop())
+            && let Some(control) = self
+                .classes
+                .first_mut()
+                .and_then(|class| class.warm.pop_back())
         {
-            return Ok(self.hand_out(control, 0));
+            return Ok(self.hand_out(control, 0, false));
         }
         self.acquire_slow(stack_bytes)
     }
@@ -157,21 +172,20 @@ impl Slab {
             });
         }
         let index = self.class_for(stack_bytes)?;
-        let control = match self.classes[index].free.pop() {
-            Some(control) => control,
-            None => self.grow(index)?,
+        if self.classes[index].is_exhausted() {
+            self.grow(index)?;
+        }
+        let class = &mut self.classes[index];
+        let (control, fresh) = match class.warm.pop_back() {
+            Some(control) => (control, false),
+            None => (class.take_cold(), true),
         };
-        Ok(self.hand_out(control, index))
+        Ok(self.hand_out(control, index, fresh))
     }
 
     #[inline(always)]
-    fn hand_out(&mut self, control: NonNull<ControlBlock>, index: usize) -> Lease {
+    fn hand_out(&mut self, control: NonNull<ControlBlock>, index: usize, fresh: bool) -> Lease {
         let slot = self.slot(control, index);
-        let class = &mut self.classes[index];
-        let fresh = class.trimmed > class.free.len();
-        if fresh {
-            class.trimmed = class.free.len();
-        }
         self.in_use += 1;
         self.spawns = self.spawns.wrapping_add(1);
         let sampled =
@@ -222,7 +236,7 @@ impl Slab {
     #[inline(always)]
     pub(crate) fn release(&mut self, control: NonNull<ControlBlock>, class: u8) {
         self.in_use -= 1;
-        self.classes[usize::from(class)].free.push(control);
+        self.classes[usize::from(class)].warm.push_back(control);
     }
 
     /// The slot whose control block lies at `control`, in the topmost page.
@@ -240,32 +254,40 @@ impl Slab {
     pub(crate) fn trim(&mut self) -> bool {
         let mut more = false;
         for class in &mut self.classes {
-            let end = class.free.len().saturating_sub(self.config.warm_stacks);
-            let batch_end = end.min(class.trimmed + TRIM_BATCH);
-            if class.trimmed < batch_end {
-                let cold = class.free[class.trimmed..batch_end].iter();
-                let ranges =
-                    cold.map(|control| usable(*control, class.stack_bytes, self.page_bytes));
-                give_back(&ranges.collect::<Vec<_>>());
-                class.trimmed = batch_end;
+            let excess = class.warm.len().saturating_sub(self.config.warm_stacks);
+            if excess == 0 {
+                continue;
             }
-            more |= class.trimmed < end;
+            let trimmed: Vec<_> = class.warm.drain(..excess.min(TRIM_BATCH)).collect();
+            let ranges = trimmed
+                .iter()
+                .map(|control| usable(*control, class.stack_bytes, self.page_bytes));
+            give_back(&ranges.collect::<Vec<_>>());
+            trimmed
+                .into_iter()
+                .for_each(|control| class.put_cold(control));
+            more |= excess > TRIM_BATCH;
+            if excess <= TRIM_BATCH && class.warm.capacity() > LONG_TABLE {
+                class.warm.shrink_to(2 * class.warm.len());
+            }
         }
         more
     }
 
     /// Visits the place of every control block, vacant or not. Untouched memory reads as a vacant block.
-    pub(crate) fn for_each_control(&self, visit: impl FnMut(NonNull<ControlBlock>)) {
-        let chunks = self.classes.iter().flat_map(|class| &class.chunks);
-        chunks
-            .flat_map(|chunk| chunk.controls.iter().copied())
-            .for_each(visit);
+    pub(crate) fn for_each_control(&self, mut visit: impl FnMut(NonNull<ControlBlock>)) {
+        for class in &self.classes {
+            for chunk in &class.chunks {
+                (0..chunk.slots).for_each(|position| visit(chunk.control(position, class.stride)));
+            }
+        }
     }
 
     /// Index of the class for this size: class 0 is the default; others are powers of two.
     fn class_for(&mut self, stack_bytes: Option<usize>) -> Result<usize, SpawnError> {
         if self.classes.is_empty() {
-            self.classes.push(Class::new(self.config.stack_bytes));
+            self.classes
+                .push(Class::new(self.config.stack_bytes, self.config.guard_bytes));
         }
         let Some(wanted) = stack_bytes else {
             return Ok(0);
@@ -289,13 +311,14 @@ impl Slab {
         {
             return Ok(found + 1);
         }
-        self.classes.push(Class::new(rounded));
+        self.classes
+            .push(Class::new(rounded, self.config.guard_bytes));
         Ok(self.classes.len() - 1)
     }
 
-    /// Maps one more chunk and returns one of its slots.
+    /// Maps one more chunk, with one slot at least.
     #[cold]
-    fn grow(&mut self, index: usize) -> Result<NonNull<ControlBlock>, SpawnError> {
+    fn grow(&mut self, index: usize) -> Result<(), SpawnError> {
         let class = &self.classes[index];
         let room = self
             .config
@@ -305,15 +328,15 @@ impl Slab {
         let slots = (FIRST_CHUNK_SLOTS << class.chunks.len().min(8))
             .min(CHUNK_SLOTS)
             .min(room);
-        let stride = class.stack_bytes + self.config.guard_bytes;
+        let stride = class.stride;
         let first = class.total;
-        let mut chunk = MmapOptions::new()
+        let mut memory = MmapOptions::new()
             .len(slots * stride)
             .no_reserve_swap()
             .map_anon()
             .map_err(|source| self.no_memory(source))?;
-        let start = chunk.as_mut_ptr();
-        avoid_huge_pages(start, chunk.len());
+        let start = memory.as_mut_ptr();
+        avoid_huge_pages(start, memory.len());
         let lows: Vec<usize> = (0..slots)
             .map(|slot| start.addr() + slot * stride)
             .collect();
@@ -323,12 +346,14 @@ impl Slab {
             Err((0, source)) => return Err(self.no_memory(source)),
             Err((guarded, _)) => guarded,
         };
-        let mut made: Vec<_> = (0..guarded)
-            .map(|position| {
-                // SAFETY: position < slots, so the offset lies inside the mapping.
-                let low = unsafe { start.add(position * stride) };
-                self.control_at(low, stride, first + position)
-            })
+        let mut chunk = Chunk {
+            memory,
+            first,
+            slots: guarded,
+            cold: [0; CHUNK_SLOTS / 64],
+        };
+        let made: Vec<_> = (0..guarded)
+            .map(|position| chunk.control(position, stride))
             .collect();
         let populated = slots == CHUNK_SLOTS && self.populate(&made);
         for control in &made {
@@ -336,28 +361,16 @@ impl Slab {
             valgrind::register(slot.limit, slot.top);
         }
         let class = &mut self.classes[index];
-        class.total += made.len();
-        class.chunks.push(Chunk {
-            _memory: chunk,
-            controls: made.clone(),
-        });
-        made.reverse();
-        let control = made.pop().expect("one slot at least has a guard");
-        // Slots without pages belong to the cold end, which is empty now.
-        class.trimmed = if populated { 0 } else { made.len() };
-        class.free.extend(made);
-        Ok(control)
-    }
-
-    /// Where the control block of a slot goes: just below the colour, in the topmost page.
-    fn control_at(&self, low: *mut u8, stride: usize, number: usize) -> NonNull<ControlBlock> {
-        let colour = (number % COLOURS) * COLOUR_BYTES;
-        let offset =
-            (stride - colour - size_of::<ControlBlock>()) & !(align_of::<ControlBlock>() - 1);
-        debug_assert!(stride - offset <= self.page_bytes);
-        // SAFETY: the offset is below the stride, so it lies inside this slot of the mapping.
-        let control = unsafe { low.add(offset) };
-        NonNull::new(control.cast()).expect("a mapping is never at address zero")
+        class.total += guarded;
+        if populated {
+            class.warm.extend(made.into_iter().rev());
+        } else {
+            (0..guarded).for_each(|position| chunk.cold[position / 64] |= 1 << (position % 64));
+            class.cold.push(chunk.start());
+        }
+        let place = class.chunk_after(chunk.start());
+        class.chunks.insert(place, chunk);
+        Ok(())
     }
 
     /// Installs guards, from the front; the first refusal of markers switches this slab to `mprotect` for good.
@@ -398,14 +411,72 @@ impl Slab {
 }
 
 impl Class {
-    fn new(stack_bytes: usize) -> Self {
+    fn new(stack_bytes: usize, guard_bytes: usize) -> Self {
         Self {
             stack_bytes,
+            stride: stack_bytes + guard_bytes,
             chunks: Vec::new(),
-            free: Vec::new(),
-            trimmed: 0,
+            warm: VecDeque::new(),
+            cold: Vec::new(),
             total: 0,
         }
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.warm.is_empty() && self.cold.is_empty()
+    }
+
+    /// Index of the first chunk above this address.
+    fn chunk_after(&self, address: usize) -> usize {
+        self.chunks
+            .partition_point(|chunk| chunk.start() <= address)
+    }
+
+    /// A free stack without pages. There is one.
+    fn take_cold(&mut self) -> NonNull<ControlBlock> {
+        let start = *self.cold.last().expect("there is a cold stack");
+        let index = self.chunk_after(start) - 1;
+        let chunk = &mut self.chunks[index];
+        let word = chunk.cold.iter().position(|bits| *bits != 0);
+        let word = word.expect("a chunk on the list has a cold stack");
+        let position = 64 * word + chunk.cold[word].trailing_zeros() as usize;
+        chunk.cold[word] &= chunk.cold[word] - 1;
+        if chunk.has_no_cold() {
+            self.cold.pop();
+        }
+        chunk.control(position, self.stride)
+    }
+
+    /// A free stack has lost its pages.
+    fn put_cold(&mut self, control: NonNull<ControlBlock>) {
+        let index = self.chunk_after(control.addr().get()) - 1;
+        let chunk = &mut self.chunks[index];
+        if chunk.has_no_cold() {
+            self.cold.push(chunk.start());
+        }
+        let position = (control.addr().get() - chunk.start()) / self.stride;
+        chunk.cold[position / 64] |= 1 << (position % 64);
+    }
+}
+
+impl Chunk {
+    fn start(&self) -> usize {
+        self.memory.as_ptr().addr()
+    }
+
+    fn has_no_cold(&self) -> bool {
+        self.cold.iter().all(|bits| *bits == 0)
+    }
+
+    /// Where the control block of a slot goes: just below the colour, in the topmost page.
+    fn control(&self, position: usize, stride: usize) -> NonNull<ControlBlock> {
+        assert!(position < self.slots, "the chunk has this slot");
+        let colour = ((self.first + position) % COLOURS) * COLOUR_BYTES;
+        let below = colour + size_of::<ControlBlock>();
+        let offset = ((position + 1) * stride - below) & !(align_of::<ControlBlock>() - 1);
+        // SAFETY: position < slots, so the offset lies inside the mapping.
+        let control = unsafe { self.memory.as_ptr().cast_mut().add(offset) };
+        NonNull::new(control.cast()).expect("a mapping is never at address zero")
     }
 }
 

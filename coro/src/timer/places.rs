@@ -25,7 +25,7 @@ pub struct TimerKey {
     generation: u32,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Place {
     /// Where the entry is; [`NOWHERE`] when no timer has this place.
     at: u32,
@@ -40,11 +40,18 @@ pub(super) struct Places {
     /// Numbers of words that are not zero. Never longer than `free`, so a push does not allocate.
     words: Vec<u32>,
     live: usize,
+    /// Generation of new places: above those of all places there ever were.
+    first_generation: u32,
 }
 
 impl Places {
     pub(super) fn live(&self) -> usize {
         self.live
+    }
+
+    /// How many places there are.
+    pub(super) fn room(&self) -> usize {
+        self.places.len()
     }
 
     /// A place for a new timer.
@@ -98,13 +105,33 @@ impl Places {
         (place.generation == key.generation).then_some(place.at)
     }
 
+    /// Forgets the places behind the last one that is in use.
+    pub(super) fn shrink(&mut self) {
+        let used = self.free.iter().rposition(|word| *word != u64::MAX);
+        let words = used.map_or(0, |last| last + 1);
+        if words == self.free.len() {
+            return;
+        }
+        let forgotten = self.places.drain(words * WORD..);
+        let newest = forgotten.map(|place| place.generation).max();
+        self.first_generation = self.first_generation.max(newest.unwrap_or(0));
+        self.free.truncate(words);
+        self.words.retain(|word| (*word as usize) < words);
+        self.places.shrink_to_fit();
+        self.free.shrink_to_fit();
+        self.words.shrink_to(words);
+    }
+
     #[cold]
     fn grow(&mut self) -> u32 {
         let word = u32::try_from(self.free.len()).expect("fewer than 2^32 timers fit in memory");
-        self.places
-            .resize(self.places.len() + WORD, Place::default());
+        let place = Place {
+            at: NOWHERE,
+            generation: self.first_generation,
+        };
+        self.places.resize(self.places.len() + WORD, place);
         self.free.push(u64::MAX);
-        self.words.reserve(self.free.len());
+        self.words.reserve(self.free.len() - self.words.len());
         self.words.push(word);
         word
     }

@@ -9,6 +9,7 @@ enum Step {
     Insert { distance: u64 },
     Cancel { which: usize },
     Advance { by: u64 },
+    Shrink,
 }
 
 /// Distances from one nanosecond to centuries: a random bit length, then a random value of that length.
@@ -21,6 +22,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => distance().prop_map(|distance| Step::Insert { distance }),
         1 => any::<usize>().prop_map(|which| Step::Cancel { which }),
         3 => distance().prop_map(|by| Step::Advance { by: by >> 8 }),
+        1 => Just(Step::Shrink),
     ]
 }
 
@@ -47,6 +49,10 @@ proptest! {
                         prop_assert_eq!(wheel.cancel(key), Some(name));
                         prop_assert_eq!(wheel.cancel(key), None);
                     }
+                }
+                Step::Shrink => {
+                    wheel.compact();
+                    wheel.places.shrink();
                 }
                 Step::Advance { by } => {
                     now = now.saturating_add(by);
@@ -158,6 +164,34 @@ fn holes_do_not_pile_up() {
         .for_each(|key| assert_eq!(wheel.cancel(key), Some(())));
     assert_eq!(wheel.free_blocks.len(), wheel.blocks.len());
     assert_eq!(wheel.next_deadline(), None);
+}
+
+/// Goal: the memory of a crowd of timers is given back, while keys of timers that live go on, and those of timers that are
+/// gone stay stale, also when their places come again. Method: a crowd of which one in a thousand stays.
+#[test]
+fn a_crowd_leaves_no_memory_behind() {
+    let mut random = Random(3);
+    let mut wheel = Wheel::new(0);
+    let mut keys: Vec<_> = (0..100_000)
+        .map(|n| (n, wheel.insert(1 + random.below(1 << 40), n)))
+        .collect();
+    wheel.shrink();
+    let (kept, gone): (Vec<_>, Vec<_>) = keys
+        .drain(..)
+        .partition(|(n, _)| n % 500 == 1 && *n < 50_000);
+    for (n, key) in &gone {
+        assert_eq!(wheel.cancel(*key), Some(*n));
+    }
+    wheel.shrink();
+    let room = (wheel.entries.capacity(), wheel.blocks.capacity());
+    assert!(room.0 <= 2 * kept.len() * BLOCK as usize, "{room:?}");
+    assert!(wheel.places.room() <= kept[kept.len() - 1].0 + 64);
+    let again: Vec<_> = (0..100_000).map(|n| wheel.insert(u64::MAX, n)).collect();
+    assert!(gone.iter().all(|(_, key)| wheel.cancel(*key).is_none()));
+    assert_eq!(wheel.len(), kept.len() + again.len());
+    for (n, key) in kept {
+        assert_eq!(wheel.cancel(key), Some(n));
+    }
 }
 
 /// A cheap generator (xorshift64): the order matters, not its quality.
