@@ -8,8 +8,10 @@
 //!
 //! One pass, [`Drain::drain`], works through what was published when it began:
 //!
-//! 1. `cutoff` = now - window. A record published within `window` of its time stamp is therefore written in its place; one that comes
-//!    later (a core's turn took longer) is written late and counted. During a flush there is no cutoff.
+//! 1. `cutoff` = the time before which nothing is to come any more: a core says how old the oldest line is that it has not published (ring.rs),
+//!    and a line takes [`IN_HAND`] from the clock to there. So order is exact, and lines wait for a turn that logs, not for a period.
+//!    A turn that takes longer than the window holds up the others no more; its lines, and those of a thread that was interrupted
+//!    in the middle of one, are written late and counted. During a flush there is no cutoff.
 //! 2. Take the ring whose next record is oldest, and write records from it until another ring's is older. Comparing rings only
 //!    at such a change keeps the merge cheap: with R rings it costs R compares per change, none per record in between.
 //! 3. Hand the blocks to the sinks, then give the bytes back to the producers: what a sink has not taken is still in a ring, and so in
@@ -84,6 +86,7 @@ pub struct Drain {
     sites: Vec<Option<Box<KnownSite>>>,
     clock: Calibration,
     window_ticks: u64,
+    in_hand_ticks: u64,
     poll: Duration,
     /// Wall time and ticks of the last line: output never runs back.
     last_wall_ns: u64,
@@ -112,6 +115,9 @@ pub(crate) struct DrainSettings {
     pub(crate) poll: Duration,
     pub(crate) recorder: bool,
 }
+
+/// How long a line may take from its time stamp until the drain can know of it: some stores, and an interrupt in between.
+const IN_HAND: Duration = Duration::from_micros(20);
 
 /// There is one reader: rings have one, and all of them are read by the same.
 static READER: AtomicBool = AtomicBool::new(false);
@@ -159,6 +165,7 @@ impl Drain {
             rings_version: None,
             sites: Vec::new(),
             window_ticks: clock.line().ticks_in(settings.window),
+            in_hand_ticks: clock.line().ticks_in(IN_HAND.min(settings.window)),
             clock,
             poll: settings.poll,
             last_wall_ns: 0,
@@ -199,12 +206,15 @@ impl Drain {
         let flushing = !state::flush_is_done(ticket);
         let now = clock::ticks();
         self.notice_changes(now);
+        let to_come = self.sources.iter_mut().map(Source::look).min();
+        let settled = now.saturating_sub(self.in_hand_ticks);
         let cutoff = if flushing {
             u64::MAX
         } else {
-            now.saturating_sub(self.window_ticks)
+            // One tick less: the oldest that is to come may be as old as it was announced.
+            to_come.map_or(settled, |ticks| settled.min(ticks - 1))
         };
-        self.sources.iter_mut().for_each(Source::look);
+        let cutoff = cutoff.max(now.saturating_sub(self.window_ticks));
         let left = self.merge(cutoff, budget);
         self.control
             .lines

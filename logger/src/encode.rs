@@ -79,7 +79,7 @@ pub trait Arg: Copy + sealed::Sealed {
 /// A type whose values go into the log as raw bytes, to be formatted later by the drain.
 ///
 /// All integers, floats, `bool`, `char`, strings, byte slices, [`Duration`], addresses, and options, references and boxes of
-/// those are loggable. For a type of your own, say which view stands for it; where formatted text must agree with your
+/// those are loggable. For a type of your own, say which view stands for it ([`loggable!`](crate::loggable) does the writing); where formatted text must agree with your
 /// `Display` and `Debug`, choose the view accordingly ([`Name`] suits field-less enums).
 ///
 /// A type without this trait can still be an argument of any message: the whole line is then formatted at the call, as

@@ -23,7 +23,7 @@
 //! |----------------------------------------------------|------|
 //! | is turned off                                      | 0.5  |
 //! | reads the counter (which alone, with a copy of the same bytes, takes 8.5) | 8.8 |
-//! | takes the time of its turn ([`CoreRing::set_turn_ticks`]) | 5.1 |
+//! | takes the time of its turn ([`Builder::turn_time`]) | 5.1 |
 //! | is formatted at the call (`{id}` captured inline)  | 82   |
 //! | comes through the `log` crate                      | 114  |
 //!
@@ -33,8 +33,8 @@
 //! never grows, and no call ever spins: the drain may be waiting for the same core.
 //!
 //! # Order
-//! Lines of one core, or thread, stand in the order in which they were logged. Between them time decides, exact within
-//! [`Builder::window`].
+//! Lines of one core, or thread, stand in the order in which they were logged. Between them time decides, exact for turns
+//! no longer than [`Builder::window`].
 //!
 //! # Examples
 //! ```

@@ -203,8 +203,8 @@ impl Builder {
         self
     }
 
-    /// Records published later than this after their time stamp may be written out of order between rings. Lines reach a sink at
-    /// least so late. Default: 1 ms.
+    /// How long lines wait for older ones of another core whose turn has not ended. Lines of a longer turn may stand behind younger ones of other
+    /// cores ([`Stats::late`] counts them). Default: 1 ms.
     pub fn window(mut self, window: Duration) -> Self {
         self.drain.window = window;
         self

@@ -153,6 +153,62 @@ macro_rules! __list {
     ($first:expr $(, $rest:expr)*) => { ($first, $crate::__list!($($rest),*)) };
 }
 
+/// Implements [`Loggable`](crate::Loggable) for a type of your own: an enum by the names of its variants, anything cheap by a value that stands for
+/// it. Every variant must be listed, or it does not compile; what a variant holds is not logged.
+///
+/// In a message, as the argument of a `{}`, the type must have the `Display` that the format string asks for as well, though it does not run.
+///
+/// This is a macro by example, and no derive, so that the logger needs no procedural macro and none of what those are made of.
+///
+/// # Examples
+/// ```
+/// use coring_logger::{info, loggable};
+///
+/// enum Side { Buy, Sell }
+/// loggable!(Side: Buy | Sell);
+///
+/// enum State { Idle, Open { id: u64 }, Failed(String) }
+/// loggable!(State: Idle | Open | Failed);
+///
+/// struct OrderId(u64);
+/// loggable!(OrderId as u64: |order| order.0);
+///
+/// struct Price { cents: i64, currency: &'static str }
+/// loggable!(Price as (i64, &'static str): |price| (price.cents, price.currency));
+///
+/// info!(order = OrderId(7), side = Side::Buy, state = State::Open { id: 7 });
+/// # let _ = (Side::Sell, State::Idle, State::Failed(String::new()), Price { cents: 1, currency: "EUR" });
+/// ```
+///
+/// ```compile_fail
+/// enum Side { Buy, Sell }
+/// coring_logger::loggable!(Side: Buy);
+/// ```
+#[macro_export]
+macro_rules! loggable {
+    ($kind:ident : $($variant:ident)|+ $(|)?) => {
+        impl $crate::Loggable for $kind {
+            type View<'a> = $crate::Name<'static>;
+            #[inline]
+            fn view(&self) -> $crate::Name<'static> {
+                $crate::Name(match self {
+                    $($kind::$variant { .. } => ::std::stringify!($variant),)+
+                })
+            }
+        }
+    };
+    ($kind:ty as $view:ty : |$this:ident| $value:expr) => {
+        impl $crate::Loggable for $kind {
+            type View<'a> = $view;
+            #[inline]
+            fn view(&self) -> $view {
+                let $this = self;
+                $value
+            }
+        }
+    };
+}
+
 macro_rules! level_macros {
     ($d:tt $($name:ident $level:ident $what:literal),* $(,)?) => {$(
         #[doc = concat!("Logs ", $what, ". See [`log!`](crate::log) for what it takes.\n\n# Examples\n```\n")]

@@ -20,9 +20,11 @@
     reason = "writes records into mapped memory; follows the thread-local pointer to its producer"
 )]
 
+mod core_ring;
+
+pub use core_ring::{CoreRing, Entered, register_core};
+
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use std::sync::{Arc, Mutex};
@@ -110,19 +112,36 @@ impl Producer {
         if (context == self.context.get() || self.change_context(context, urgent))
             && (self.writer.fits(size, urgent) || self.make_room(size, urgent))
         {
-            let turn = self.turn_ticks.get();
-            let ticks = if turn == 0 { clock::ticks() } else { turn };
+            let ticks = self.time();
+            self.announce(ticks);
             // SAFETY: `fits` and `make_room` reserve `size` contiguous bytes at the writer's position, and `size` counts the
             // header and what the arguments will write.
             unsafe { self.put(size, flags, site, ticks, args) };
             if self.writer.unpublished() >= self.publish_bytes {
-                self.writer.publish(self.ring.shared());
+                self.publish();
             }
         } else {
             self.lose(level);
         }
         compiler_fence(Ordering::SeqCst);
         self.busy.set(false);
+    }
+
+    /// The time of a record.
+    #[inline(always)]
+    fn time(&self) -> u64 {
+        match self.turn_ticks.get() {
+            0 => clock::ticks(),
+            turn => turn,
+        }
+    }
+
+    /// Before the first record of those that stay unpublished for a while: how old it is.
+    #[inline(always)]
+    fn announce(&self, ticks: u64) {
+        if self.publish_bytes > 0 && self.writer.unpublished() == 0 {
+            self.writer.announce(self.ring.shared(), ticks);
+        }
     }
 
     /// Writes a record at the writer's position and steps over it.
@@ -177,14 +196,14 @@ impl Producer {
                 Room::Ready if losses => self.write_loss(),
                 Room::Ready => {
                     if self.writer.used(shared) > self.ring.capacity() as u64 / 4 {
-                        self.writer.publish(shared);
+                        self.publish();
                         state::wake_drain();
                     }
                     return true;
                 }
                 Room::Wrap(skip) => self.write_skip(skip),
                 Room::Full => {
-                    self.writer.publish(shared);
+                    self.publish();
                     state::wake_drain();
                     self.waiting.set(self.waiting.get() + 1);
                     self.busy.set(false); // While we wait another coroutine of this core may log.
@@ -258,8 +277,10 @@ impl Producer {
         if !self.writer.fits(size, urgent) && !self.make_room(size, urgent) {
             return false;
         }
+        let ticks = self.time();
+        self.announce(ticks);
         // SAFETY: `size` bytes are reserved and `args` needs no more.
-        unsafe { self.put(size, 0, id::CONTEXT, clock::ticks(), args) };
+        unsafe { self.put(size, 0, id::CONTEXT, ticks, args) };
         self.context.set(context);
         true
     }
@@ -268,7 +289,24 @@ impl Producer {
     #[inline]
     fn begin_turn(&self) {
         if self.turn_time {
-            self.turn_ticks.set(clock::ticks());
+            self.set_turn_ticks(clock::ticks());
+        }
+    }
+
+    /// The lines of this turn are as old as it, from now on, whenever they come.
+    fn set_turn_ticks(&self, ticks: u64) {
+        self.turn_ticks.set(ticks);
+        if self.is_ours() {
+            self.writer.announce(self.ring.shared(), ticks);
+        }
+    }
+
+    /// Shows what was logged in the turn that ends.
+    #[inline]
+    fn end_turn(&self) {
+        let has_time = self.turn_ticks.get() != 0;
+        if (has_time || self.writer.unpublished() > 0) && self.is_ours() {
+            self.writer.publish(self.ring.shared(), 0);
         }
     }
 
@@ -277,15 +315,18 @@ impl Producer {
         self.process == state::process()
     }
 
+    /// Shows what was logged so far, in the middle of a turn: lines of it that follow are as old as it, if it has a time.
+    #[inline(always)]
     fn publish(&self) {
-        self.writer.publish(self.ring.shared());
+        self.writer
+            .publish(self.ring.shared(), self.turn_ticks.get());
     }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
         if self.is_ours() {
-            self.publish();
+            self.writer.publish(self.ring.shared(), 0);
             self.ring.close();
             if !state::is_running() && self.writer.used(self.ring.shared()) == 0 {
                 memory::remove(&self.ring); // No drain will come to do it.
@@ -432,130 +473,6 @@ pub(crate) fn begin_after_fork() {
 /// In a forked child: its copy of the parent's rings is not to be touched.
 pub(crate) fn forget_after_fork() {
     CURRENT.set(ENDED);
-}
-
-/// The ring of one core, made by [`register_core`]. Lines logged while it is [entered](CoreRing::enter) go there.
-///
-/// It stays on the thread that made it.
-#[derive(Debug)]
-pub struct CoreRing {
-    /// Taken only by `drop`.
-    producer: Option<Box<Producer>>,
-    /// `CURRENT` of this thread may point to it, so no other may drop it.
-    _thread: PhantomData<*const ()>,
-}
-
-/// Makes a ring for core `index` of a runtime.
-///
-/// The core's thread enters it for as long as it runs; a simulator that drives several cores on one thread enters each for
-/// the length of its tick.
-///
-/// # Errors
-/// If its memory cannot be mapped.
-///
-/// # Examples
-/// ```
-/// # fn main() -> std::io::Result<()> {
-/// let logger = coring_logger::Logger::builder().memory().0.start()?;
-/// let ring = coring_logger::register_core(0)?;
-/// {
-///     let _here = ring.enter();
-///     coring_logger::info!("core {} runs", 0);
-///     ring.turn(); // at the end of each turn of the core's loop
-/// }
-/// # logger.shutdown();
-/// # Ok(())
-/// # }
-/// ```
-pub fn register_core(index: u32) -> io::Result<CoreRing> {
-    let ring = memory::create(state::ring_bytes(true), Some(index), usize::MAX)?;
-    let producer = Box::new(Producer::new(ring, PUBLISH_BYTES));
-    CORES.with(|cores| cores.borrow_mut().push(&raw const *producer));
-    Ok(CoreRing {
-        producer: Some(producer),
-        _thread: PhantomData,
-    })
-}
-
-impl CoreRing {
-    fn producer(&self) -> &Producer {
-        self.producer.as_ref().expect("there until it is dropped")
-    }
-
-    /// Sends what the calling thread logs into this ring, until the returned value is dropped.
-    #[must_use = "the ring is left when this value is dropped"]
-    pub fn enter(&self) -> Entered<'_> {
-        let producer = self.producer();
-        producer.begin_turn();
-        let current = if producer.is_ours() {
-            ptr::from_ref(producer)
-        } else {
-            NOT_YET
-        };
-        let previous = CURRENT.replace(current);
-        Entered {
-            previous,
-            ring: self,
-            _thread: PhantomData,
-        }
-    }
-
-    /// Ends a turn: what was logged in it becomes visible to the drain.
-    #[inline]
-    pub fn turn(&self) {
-        let producer = self.producer();
-        if producer.writer.unpublished() > 0 && producer.is_ours() {
-            producer.publish();
-        }
-        producer.begin_turn();
-    }
-
-    /// Sets `ticks` (see [`crate::ticks`]) as the time of all lines until it is set anew, as
-    /// [`Builder::turn_time`](crate::Builder::turn_time) does at each turn. 0 reads the counter again.
-    #[inline]
-    pub fn set_turn_ticks(&self, ticks: u64) {
-        self.producer().turn_ticks.set(ticks);
-    }
-}
-
-/// While this lives, the calling thread logs into the [`CoreRing`] it came from.
-#[derive(Debug)]
-pub struct Entered<'a> {
-    previous: *const Producer,
-    ring: &'a CoreRing,
-    /// Bound to the thread whose pointer it must restore.
-    _thread: PhantomData<*const ()>,
-}
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.ring.turn();
-        // Guards may be dropped in any order, or never: what was current before may be gone.
-        let sentinel = self.previous.addr() <= ENDED.addr();
-        let previous = if sentinel || is_alive(self.previous) {
-            self.previous
-        } else {
-            NOT_YET
-        };
-        CURRENT.set(previous);
-    }
-}
-
-impl Drop for CoreRing {
-    fn drop(&mut self) {
-        let Some(producer) = self.producer.take() else {
-            return;
-        };
-        let address = &raw const *producer;
-        let _ = CORES.try_with(|cores| cores.borrow_mut().retain(|core| *core != address));
-        if CURRENT.get() == address {
-            CURRENT.set(NOT_YET); // Its guard was forgotten.
-        }
-        if producer.busy.get() || producer.waiting.get() > 0 {
-            // A hook, or a coroutine that waits for room, is inside this very producer: it must stay. What it holds ends with the process.
-            Box::leak(producer);
-        }
-    }
 }
 
 /// A finished text as the only value of a line.

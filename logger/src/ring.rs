@@ -23,6 +23,11 @@
 //! 2. `tail`: the reader's Release store in [`Reader::release`] pairs with the writer's Acquire load in
 //!    [`Writer::refill`]. All reads below `tail` happen before the writer overwrites those bytes.
 //!
+//! `since` says how old the oldest unpublished record is, so that a reader that merges rings by time knows how far it may go: 0 if there is none,
+//! stored before the first record of a batch and again behind its `head`. A reader that loads `since` and then `head` has therefore either
+//! the bound or the records (Release and Acquire, as edge 1). What it cannot see is a writer that has read the clock and stored nothing
+//! yet; for that the reader stays a little behind the clock (drain.rs).
+//!
 //! `dropped` is a statistic: only the writer stores, Relaxed; the reader learns of a drop from a record (which edge 1 orders) or by polling.
 //!
 //! This file knows no bytes: it hands out positions. That is what lets the loom model in `ring/tests.rs` run exactly this code
@@ -44,19 +49,32 @@ pub(crate) struct Line<T>(pub(crate) T);
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Everything below is published. Stored by the writer.
-    pub(crate) head: Line<AtomicU64>,
+    /// How far the writer is. Stored by it.
+    pub(crate) head: Line<Head>,
     /// Everything below may be overwritten. Stored by the reader.
     pub(crate) tail: Line<AtomicU64>,
     /// Lines that found no room, ever, by level (error first). Stored by the writer.
     pub(crate) dropped: Line<[AtomicU64; 5]>,
 }
 
+/// The writer's progress: one line, so that a reader fetches both at once.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// Everything below is published.
+    pub(crate) position: AtomicU64,
+    /// A time that no record above is older than; 0 if there is none above.
+    pub(crate) since: AtomicU64,
+}
+
 impl Shared {
     #[cfg(any(test, loom))]
     pub(crate) fn new() -> Self {
         Self {
-            head: Line(AtomicU64::new(0)),
+            head: Line(Head {
+                position: AtomicU64::new(0),
+                since: AtomicU64::new(0),
+            }),
             tail: Line(AtomicU64::new(0)),
             dropped: Line(std::array::from_fn(|_| AtomicU64::new(0))),
         }
@@ -78,7 +96,7 @@ impl Shared {
 
     /// The position up to which the ring is published: where a new writer goes on.
     pub(crate) fn end(&self) -> u64 {
-        self.head.0.load(Ordering::Relaxed)
+        self.head.0.position.load(Ordering::Relaxed)
     }
 
     /// Lines lost so far, by level (error first).
@@ -176,13 +194,21 @@ impl Writer {
         self.position.get() - self.published.get()
     }
 
-    /// Shows the reader everything written so far.
+    /// Says how old the records are that follow: none is older than `since`. 0: none follow.
     #[inline(always)]
-    pub(crate) fn publish(&self, shared: &Shared) {
+    pub(crate) fn announce(&self, shared: &Shared, since: u64) {
+        // Release: a reader that loads this value finds the `head` that was stored before it.
+        shared.head.0.since.store(since, Ordering::Release);
+    }
+
+    /// Shows the reader everything written so far. `since` as for [`Writer::announce`].
+    #[inline(always)]
+    pub(crate) fn publish(&self, shared: &Shared, since: u64) {
         let position = self.position.get();
         self.published.set(position);
         // Release: pairs with the Acquire in `Reader::published`.
-        shared.head.0.store(position, Ordering::Release);
+        shared.head.0.position.store(position, Ordering::Release);
+        self.announce(shared, since);
     }
 
     /// Makes the next record ask the reader, whatever its size.
@@ -220,7 +246,13 @@ impl Reader {
     /// Everything below this position may be read.
     pub(crate) fn published(&self, shared: &Shared) -> u64 {
         // Acquire: pairs with the Release in `Writer::publish`.
-        shared.head.0.load(Ordering::Acquire)
+        shared.head.0.position.load(Ordering::Acquire)
+    }
+
+    /// A time that no record is older than which a later call of [`Reader::published`] does not show; 0 if there is none.
+    pub(crate) fn unpublished_since(&self, shared: &Shared) -> u64 {
+        // Acquire: pairs with the Release in `Writer::announce`.
+        shared.head.0.since.load(Ordering::Acquire)
     }
 
     /// The oldest byte that is still intact.

@@ -18,7 +18,7 @@ mod model {
             let capacity = 256;
             let start = start * 8;
             let shared = Shared::new();
-            shared.head.0.store(start, Ordering::Relaxed);
+            shared.head.0.position.store(start, Ordering::Relaxed);
             shared.tail.0.store(start, Ordering::Relaxed);
             let writer = Writer::new(capacity, start);
             let mut reader = Reader::new(&shared);
@@ -43,7 +43,7 @@ mod model {
                     prop_assert!(at + size - reader.released() <= room, "overwrites unread bytes");
                     live.push_back((at, size));
                     writer.advance(size);
-                    writer.publish(&shared);
+                    writer.publish(&shared, 0);
                 } else {
                     // A full ring must really be full: with everything read, any record fits.
                     prop_assert!(!live.is_empty(), "refused by an empty ring");
@@ -136,10 +136,10 @@ mod loom_model {
                         }
                     }
                     if publish_each {
-                        writer.publish(&theirs);
+                        writer.publish(&theirs, 0);
                     }
                 }
-                writer.publish(&theirs);
+                writer.publish(&theirs, 0);
                 (sent, dropped)
             });
 

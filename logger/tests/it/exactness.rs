@@ -3,7 +3,7 @@
 
 use coring_logger::{Full, Logger, info, register_core, warn};
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::exclusive;
 
@@ -135,4 +135,79 @@ fn threads_that_wait_lose_nothing() {
     let (read, late) = flood(false, Full::Wait);
     check(&read, late, "thread");
     assert!(read.lost.is_empty(), "{:?}", read.lost);
+}
+
+#[test]
+fn lines_wait_for_a_turn_that_logs_and_for_nothing_else() {
+    // Goal: order between rings is exact for as long as the window, and costs no waiting when nobody is in the middle of a turn.
+    // Method: the drain is run by hand, with a window of an hour.
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .window(Duration::from_secs(3600))
+        .pattern("{message}")
+        .memory();
+    let (logger, mut drain) = builder.build().expect("starts");
+    let mut drained = |wanted: usize| {
+        let mut count = 0;
+        // What was logged just now is settled in some microseconds.
+        let begun = Instant::now();
+        while count < wanted || begun.elapsed() < Duration::from_millis(2) {
+            count += drain.drain(100).lines;
+        }
+        count
+    };
+    let ring = register_core(0).expect("a ring");
+    let entered = ring.enter();
+    info!("core, first");
+    std::thread::scope(|scope| {
+        scope.spawn(|| info!("thread, second"));
+    });
+    assert_eq!(
+        drained(0),
+        0,
+        "the turn has not ended, so nothing is sure yet"
+    );
+    info!("core, third");
+    drop(entered);
+    assert_eq!(drained(3), 3);
+    std::thread::scope(|scope| {
+        scope.spawn(|| info!("thread, alone"));
+    });
+    assert_eq!(drained(1), 1, "nobody else has anything to say");
+    drain.finish();
+    logger.shutdown();
+    assert_eq!(
+        lines.text(),
+        "core, first\nthread, second\ncore, third\nthread, alone\n"
+    );
+}
+
+#[test]
+fn lines_that_carry_the_time_of_their_turn_stand_in_its_place() {
+    // Goal: with the time of the turn a line is older than the moment it is written: others wait from the beginning of the turn on.
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .window(Duration::from_secs(3600))
+        .turn_time(true)
+        .pattern("{message}")
+        .memory();
+    let (logger, mut drain) = builder.build().expect("starts");
+    let ring = register_core(0).expect("a ring");
+    let entered = ring.enter();
+    std::thread::scope(|scope| {
+        scope.spawn(|| info!("thread, in the middle of the turn"));
+    });
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(2) {
+        assert_eq!(drain.drain(100).lines, 0);
+    }
+    info!("core, later, but as old as its turn");
+    drop(entered);
+    drain.finish();
+    assert_eq!(logger.stats().late, 0);
+    logger.shutdown();
+    assert_eq!(
+        lines.text(),
+        "core, later, but as old as its turn\nthread, in the middle of the turn\n"
+    );
 }

@@ -7,6 +7,7 @@ mod context;
 mod crash;
 mod exactness;
 mod sinks;
+mod trouble;
 mod wrap;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -104,12 +104,9 @@ impl Core {
     pub(crate) fn turn(&self) -> Turn {
         self.engine.pulse().beat();
         let _current = self.engine.enter_turn(&self.scheduler);
+        // Left at the end of the turn, which shows its lines to the drain.
         let _log = self.log.as_ref().map(CoreRing::enter);
-        let turn = self.scheduler.turn(&*self.engine);
-        if let Some(log) = &self.log {
-            log.turn();
-        }
-        turn
+        self.scheduler.turn(&*self.engine)
     }
 
     /// Sleeps until a timer, a completion or a message.
