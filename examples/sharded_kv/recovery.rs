@@ -277,7 +277,7 @@ fn write_all(store: &Store, path: &Path, policy: Policy) -> io::Result<Log> {
         flush(&mut frame)?;
     }
     file.sync_all()?;
-    Ok(Log::new(file, end, policy))
+    Log::open(path, end, policy)
 }
 
 /// The requests that make a key what it is.

@@ -221,6 +221,57 @@ fn files_of_others_are_left_alone() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_ends_the_server() {
+    // Goal: when the log cannot be written the server says why and ends, with an error: what it could not log it has not
+    // acknowledged, and what it has acknowledged is there at the next start.
+    // Method: files may not grow past a limit, and the signal for it is ignored; clients write until they are cut off.
+    check(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("log");
+        // In blocks of 512 bytes.
+        let limited = "trap '' XFSZ; ulimit -f 100; exec \"$@\"";
+        let wrapper = ["sh", "-c", limited, "sh"];
+        let arguments = Server::log_arguments(&file, "always");
+        let mut server = server!(Server::launch_under(&wrapper, 2, arguments));
+        server.wait();
+        let port = server.port;
+        let clients: Vec<_> = (0..3)
+            .map(|number| {
+                std::thread::spawn(move || {
+                    let (mut client, mut acknowledged) = (Client::connect(port), 0);
+                    let value = "x".repeat(100);
+                    loop {
+                        let key = format!("key:{number}:{acknowledged}");
+                        match client.try_ask(&["SET", &key, &value]) {
+                            Ok(answer) if answer == b"+OK\r\n" => acknowledged += 1,
+                            _ => return acknowledged,
+                        }
+                        assert!(acknowledged < 10_000, "the limit is reached at some time");
+                    }
+                })
+            })
+            .collect();
+        let acknowledged: Vec<u64> = clients
+            .into_iter()
+            .map(|client| client.join().expect("no panic"))
+            .collect();
+        assert_eq!(server.child.wait().expect("our child").code(), Some(1));
+        let text = server.complaints();
+        assert!(text.contains("the log cannot be written"), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+        let server = server!(Server::logging(1, &file, "always"));
+        let mut client = server.client();
+        for (number, acknowledged) in acknowledged.into_iter().enumerate() {
+            note(format!("client {number}: {acknowledged} acknowledged"));
+            for key in 0..acknowledged {
+                let there = client.ask(&["EXISTS", &format!("key:{number}:{key}")]);
+                assert_eq!(there, ":1\r\n");
+            }
+        }
+    });
+}
+
+#[test]
 fn an_orderly_end_keeps_everything() {
     // Goal: SIGTERM in the middle of work: what was answered is there afterwards, with each policy, and the exit is
     // clean. Clients get whole answers, then the end.

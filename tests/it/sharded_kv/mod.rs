@@ -40,7 +40,18 @@ impl Server {
         cores: usize,
         arguments: impl IntoIterator<Item = S>,
     ) -> Option<Self> {
-        let child = Command::new(example("sharded_kv")?)
+        Self::launch_under(&["env"], cores, arguments)
+    }
+
+    /// As [`launch`](Self::launch), by a program that is given the server's command.
+    fn launch_under<S: AsRef<OsStr>>(
+        wrapper: &[&str],
+        cores: usize,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Option<Self> {
+        let child = Command::new(wrapper[0])
+            .args(&wrapper[1..])
+            .arg(example("sharded_kv")?)
             .args(["--port", "0", "--cores", &cores.to_string()])
             .args(arguments)
             .stdout(Stdio::piped())
