@@ -9,8 +9,7 @@ use coring::fs::{self, File};
 use coring_tests::random::pattern;
 use coring_tests::{alone, builder, check, heavy, runtime, skip};
 use std::ffi::CString;
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -156,35 +155,45 @@ fn a_limit_on_the_size_of_files() {
 
 #[test]
 fn an_error_in_the_middle_of_a_read() {
-    // Goal: a read that meets an error after some bytes gives those bytes, and the next one the error: never the same
-    // bytes twice.
-    // Method: the file that is this process's own memory, where a file of one page is mapped as two; compared with std.
+    // Goal: a read that meets an error after some bytes gives those bytes and moves the position by them: the next read
+    // never gives the same bytes again.
+    // Method: a buffer whose second page the kernel cannot write to; compared with std.
     check(|| {
         let page = 4096;
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(page as u64).unwrap();
-        // SAFETY: a map at a place of the kernel's choice, of which nobody ever touches a byte.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                2 * page,
-                libc::PROT_READ,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: fresh memory at a place of the kernel's choice.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), 2 * page, access, kind, -1, 0) };
         assert_ne!(start, libc::MAP_FAILED);
-        let at = start.addr() as u64 + 1000;
+        // SAFETY: of the memory above, which nobody refers to yet.
+        let closed =
+            unsafe { libc::mprotect(start.wrapping_byte_add(page), page, libc::PROT_NONE) };
+        assert_eq!(closed, 0);
         let tried = |file: &mut dyn ReadSeek| {
-            file.seek(SeekFrom::Start(at)).unwrap();
-            let mut read = || file.read(&mut [0; 8192]).map_err(|error| error.kind());
-            [read(), read(), read()]
+            let mut seen = Vec::new();
+            for _ in 0..3 {
+                // SAFETY: only the kernel writes to the second page, and is refused; only the first one is read.
+                let buffer =
+                    unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), 2 * page) };
+                let read = file.read(buffer).map_err(|error| error.kind());
+                seen.push((
+                    read,
+                    buffer[..page].to_vec(),
+                    file.stream_position().unwrap(),
+                ));
+            }
+            seen
         };
-        let stds = tried(&mut std::fs::File::open("/proc/self/mem").unwrap());
-        assert_eq!(stds[0], Ok(page - 1000), "{stds:?}");
-        let ours = runtime(1).run(|| tried(&mut File::open("/proc/self/mem").unwrap()));
-        assert_eq!(ours, stds);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&pattern(8, 8 * page)).unwrap();
+        let stds = tried(&mut std::fs::File::open(file.path()).unwrap());
+        assert_eq!((stds[2].0, stds[2].2), (Ok(page), 3 * page as u64));
+        let ours = runtime(1).run(|| tried(&mut File::open(file.path()).unwrap()));
+        assert!(
+            ours == stds,
+            "at {:?}",
+            ours.iter().map(|seen| seen.2).collect::<Vec<_>>()
+        );
     });
 }
 
