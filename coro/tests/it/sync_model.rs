@@ -330,11 +330,14 @@ proptest! {
         }
     }
 
-    /// `select!` over two channels and a timer loses nothing, whatever the order, and ends.
+    /// `select!` over two channels and a timer loses nothing, whatever the order, and takes each value when it comes: it
+    /// ends with the last sender, at the very instant.
     #[test]
-    fn select_conserves_values(seed in any::<u64>(), left in prop::collection::vec(0u64..5, 0..10), right in prop::collection::vec(0u64..5, 0..10)) {
+    fn select_conserves_values(seed in any::<u64>(), tick in prop_oneof![Just(2u64), Just(1000)], left in prop::collection::vec(0u64..5, 0..10), right in prop::collection::vec(0u64..5, 0..10)) {
         let counts = (left.len(), right.len());
+        let last = left.iter().sum::<u64>().max(right.iter().sum());
         let got = coro::testing::run_seeded(seed, move || {
+            let started = coro::Instant::now();
             let producer = |delays: Vec<u64>, capacity| {
                 let (sender, receiver) = coro::channel::bounded(capacity);
                 drop(coro::spawn(move || for (index, delay) in delays.into_iter().enumerate() {
@@ -347,7 +350,7 @@ proptest! {
             let (mut from_a, mut from_b) = (Vec::new(), Vec::new());
             let (mut a_open, mut b_open) = (true, true);
             while a_open || b_open {
-                let tick = coro::select::after(ms(2));
+                let tick = coro::select::after(ms(tick));
                 match (a_open, b_open) {
                     (true, true) => coro::select! {
                         value = a.recv() => match value { Ok(value) => from_a.push(value), Err(_) => a_open = false },
@@ -358,6 +361,7 @@ proptest! {
                     _ => match b.recv() { Ok(value) => from_b.push(value), Err(_) => b_open = false },
                 }
             }
+            assert_eq!(started.elapsed(), ms(last));
             (from_a, from_b)
         });
         prop_assert_eq!(got, ((0..counts.0).collect::<Vec<_>>(), (0..counts.1).collect::<Vec<_>>()));
