@@ -4,7 +4,7 @@ use super::{curl, run, site};
 use coring_tests::command::{self, as_nobody, exists};
 use coring_tests::random::pattern;
 use coring_tests::server::Server;
-use coring_tests::{check, skip};
+use coring_tests::{check, skip, until_outside};
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -190,10 +190,7 @@ fn proxy_under_iperf3() {
             ("-t 1 -P 4 --bidir", 8),
             ("-n 200M", 1),
         ] {
-            let report = run(["iperf3", "-c", "127.0.0.1", "-p", &port]
-                .iter()
-                .copied()
-                .chain(line.split(' ')));
+            let report = iperf3(&port, line);
             let received = report
                 .lines()
                 .filter(|line| line.contains("receiver") && !line.contains("SUM"));
@@ -206,6 +203,22 @@ fn proxy_under_iperf3() {
         }
         proxy.settles((before.0, before.1 + 16 * 1024));
     });
+}
+
+/// The report of a client. The server tells the last client that all is over before it is ready for the next one.
+fn iperf3(port: &str, options: &str) -> String {
+    let mut report = String::new();
+    until_outside("iperf3's server to be free", || {
+        let client = ["iperf3", "-c", "127.0.0.1", "-p", port];
+        let ended = command::run(client.into_iter().chain(options.split(' ')));
+        if ended.stderr.contains("the server is busy") {
+            return false;
+        }
+        ended.assert_success();
+        report = ended.stdout;
+        true
+    });
+    report
 }
 
 /// Where PostgreSQL's programs are: Debian keeps them off the path.
