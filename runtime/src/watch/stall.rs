@@ -7,8 +7,11 @@
 //! The detector looks four times in the length of the limit, so a stall is noticed after that and a quarter of it. When it was itself
 //! held up - a machine that was suspended, a process that was stopped - nobody else could run either, and it starts afresh.
 
+use super::Pulse;
+use super::capture::Captured;
 use crate::mailbox::Cluster;
 use crate::report;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -127,29 +130,58 @@ impl<'a> Watches<'a> {
             if std::mem::replace(&mut watch.counted, true) {
                 continue;
             }
+            let due = watch.reported.is_none_or(|at| now - at >= REPORT_EVERY);
+            let doing = due.then(|| Doing::ask(pulse, beats));
+            // After it was asked: whoever waits for the count may go on now.
             pulse.stalls.fetch_add(1, Ordering::Relaxed);
-            if watch.reported.is_some_and(|at| now - at < REPORT_EVERY) {
+            let Some(doing) = doing else {
                 watch.passed_over += 1;
                 continue;
-            }
+            };
             watch.reported = Some(now);
-            let others = std::mem::take(&mut watch.passed_over);
-            say(core, stuck, others, pulse.capture());
+            say(core, stuck, std::mem::take(&mut watch.passed_over), &doing);
         }
     }
 }
 
-fn say(core: usize, stuck: Duration, others: u64, captured: Option<super::capture::Captured>) {
+/// What a core does that does not turn.
+#[derive(Debug)]
+enum Doing {
+    This(Captured),
+    /// It turned again before it could be asked: what it did then is not what held it.
+    GoneOn,
+    TakesNoSignal,
+}
+
+impl Doing {
+    fn ask(pulse: &Pulse, beats: u64) -> Self {
+        let captured = pulse.capture();
+        if pulse.beats.load(Ordering::Relaxed) != beats {
+            return Self::GoneOn;
+        }
+        captured.map_or(Self::TakesNoSignal, Self::This)
+    }
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::This(captured) => captured.fmt(f),
+            Self::GoneOn => f.write_str("it went on before it could be asked"),
+            Self::TakesNoSignal => {
+                f.write_str("it takes no signal: it waits in the kernel, or SIGURG is blocked")
+            }
+        }
+    }
+}
+
+fn say(core: usize, stuck: Duration, others: u64, doing: &Doing) {
     let others = match others {
         0 => String::new(),
         others => format!(" ({others} more stalls since the last report)"),
     };
-    let what = captured.map_or_else(
-        || "it takes no signal: it waits in the kernel, or SIGURG is blocked".to_owned(),
-        |captured| captured.to_string(),
-    );
     let ms = stuck.as_millis();
     report::say(format_args!(
-        "core {core} has not turned for {ms} ms{others}: {what}"
+        "core {core} has not turned for {ms} ms{others}: {doing}"
     ));
 }
