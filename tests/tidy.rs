@@ -207,6 +207,21 @@ fn peers_are_compiled_by_who_asks() {
 }
 
 #[test]
+fn examples_are_built_as_programs() {
+    // Goal: `cargo test` at the root builds every example, so that no test which runs one is skipped there.
+    // Method: an example with `test = true` would be built as its tests alone.
+    let manifest = manifest("examples");
+    let examples = manifest
+        .split("[[")
+        .filter(|table| table.starts_with("example]]"));
+    let found: Vec<_> = examples
+        .filter(|table| table.lines().any(|line| line.starts_with("test = ")))
+        .map(str::to_owned)
+        .collect();
+    none("examples that are built as tests", &found);
+}
+
+#[test]
 fn every_member_takes_the_lints() {
     // Goal: guide, point 11: one lint table, inherited by all.
     // Method: the manifests.

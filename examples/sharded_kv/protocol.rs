@@ -10,6 +10,7 @@
 //! come, never for bytes that were announced. Errors are worded as Redis words them.
 
 #[cfg(test)]
+#[path = "protocol/tests.rs"]
 mod tests;
 
 use std::fmt;
