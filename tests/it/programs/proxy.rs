@@ -4,7 +4,7 @@ use super::{curl, run, site};
 use coring_tests::command::{self, as_nobody, exists};
 use coring_tests::random::pattern;
 use coring_tests::server::Server;
-use coring_tests::{check, skip, until_outside};
+use coring_tests::{check, skip};
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -174,15 +174,10 @@ fn proxy_under_iperf3() {
     // Goal: streams that are saturated in one direction, in the other, in both, by one connection and by eight: none
     // stalls, every one moves bytes.
     // Method: iperf3's own report. One core, so that connections reach the server in the order in which the client made
-    // them: iperf3 tells senders from receivers by that order.
+    // them: iperf3 tells senders from receivers by that order. A server for each client: it tells a client that all is
+    // over before it is ready for the next one.
     check(|| {
         need!("iperf3");
-        let iperf = Foreign::start(|port| words(&format!("iperf3 -s -p {port}")));
-        let Some(proxy) = iperf.proxied("1") else {
-            skip!("the example proxy is not built: run `cargo test` at the root");
-        };
-        let before = proxy.usage();
-        let port = proxy.port.to_string();
         for (line, streams) in [
             ("-t 1", 1),
             ("-t 1 -R", 1),
@@ -190,7 +185,16 @@ fn proxy_under_iperf3() {
             ("-t 1 -P 4 --bidir", 8),
             ("-n 200M", 1),
         ] {
-            let report = iperf3(&port, line);
+            let iperf = Foreign::start(|port| words(&format!("iperf3 -s -p {port}")));
+            let Some(proxy) = iperf.proxied("1") else {
+                skip!("the example proxy is not built: run `cargo test` at the root");
+            };
+            let before = proxy.usage();
+            let port = proxy.port.to_string();
+            let report = run(["iperf3", "-c", "127.0.0.1", "-p", &port]
+                .iter()
+                .copied()
+                .chain(line.split(' ')));
             let received = report
                 .lines()
                 .filter(|line| line.contains("receiver") && !line.contains("SUM"));
@@ -200,25 +204,9 @@ fn proxy_under_iperf3() {
                 !received.iter().any(|line| line.contains(" 0.00 Bytes")),
                 "{report}"
             );
+            proxy.settles((before.0, before.1 + 16 * 1024));
         }
-        proxy.settles((before.0, before.1 + 16 * 1024));
     });
-}
-
-/// The report of a client. The server tells the last client that all is over before it is ready for the next one.
-fn iperf3(port: &str, options: &str) -> String {
-    let mut report = String::new();
-    until_outside("iperf3's server to be free", || {
-        let client = ["iperf3", "-c", "127.0.0.1", "-p", port];
-        let ended = command::run(client.into_iter().chain(options.split(' ')));
-        if ended.stderr.contains("the server is busy") {
-            return false;
-        }
-        ended.assert_success();
-        report = ended.stdout;
-        true
-    });
-    report
 }
 
 /// Where PostgreSQL's programs are: Debian keeps them off the path.
