@@ -13,10 +13,11 @@ use crate::coroutine::{ControlBlock, State};
 use crate::prefetch;
 use crate::scheduler::Shared;
 use crate::spawn::Outcome;
-use crate::wait::{self, Refusal};
+use crate::wait::{self, Alarm, Refusal};
 use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 /// Why there is no result.
 #[non_exhaustive]
@@ -108,26 +109,68 @@ impl<T> JoinHandle<T> {
     ///
     /// When a coroutine joins itself.
     pub fn join(self) -> Result<T, JoinError> {
-        let block = self.block();
-        if block.state.get() != State::Finished {
-            let token = wait::begin().map_err(JoinError::Refused)?;
-            let joiner = token.control();
-            assert!(
-                joiner != self.control,
-                "a coroutine cannot join itself: it would wait for ever"
-            );
-            block.joiner.set(Some(joiner));
-            while block.state.get() != State::Finished {
-                wait::park("join");
-                if block.state.get() != State::Finished && wait::interrupted().is_some() {
-                    block.joiner.set(None);
-                    return Err(JoinError::Refused(Refusal::Interrupted(
-                        wait::refuse_current(),
-                    )));
-                }
-            }
+        if !self.is_finished() {
+            self.wait(None).map_err(JoinError::Refused)?;
         }
         self.take()
+    }
+
+    /// As [`join`](Self::join), for `limit` at the most; then the handle comes back.
+    ///
+    /// # Errors
+    ///
+    /// The handle itself, when the coroutine has not ended. What `join` returns is inside the `Ok`.
+    ///
+    /// # Panics
+    ///
+    /// When a coroutine joins itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use coring_coro as coro;
+    /// # use std::time::Duration;
+    /// # coro::testing::run(|| {
+    /// let slow = coro::spawn(|| { coro::sleep(Duration::from_secs(2)); "done" });
+    /// let slow = slow.join_timeout(Duration::from_secs(1)).unwrap_err();
+    /// assert_eq!(slow.join().unwrap(), "done");
+    /// # });
+    /// ```
+    pub fn join_timeout(self, limit: Duration) -> Result<Result<T, JoinError>, Self> {
+        if !self.is_finished() {
+            let waited = wait::with_alarm(limit, |alarm| self.wait(Some(alarm)));
+            match waited {
+                Err(refusal) => return Ok(Err(JoinError::Refused(refusal))),
+                Ok(()) if !self.is_finished() => return Err(self),
+                Ok(()) => {}
+            }
+        }
+        Ok(self.take())
+    }
+
+    /// Parks until the coroutine has ended, or the alarm rang.
+    fn wait(&self, alarm: Option<&Alarm<'_>>) -> Result<(), Refusal> {
+        let block = self.block();
+        let joiner = wait::begin()?.control();
+        assert!(
+            joiner != self.control,
+            "a coroutine cannot join itself: it would wait for ever"
+        );
+        block.joiner.set(Some(joiner));
+        loop {
+            wait::park("join");
+            if self.is_finished() {
+                return Ok(());
+            }
+            if wait::interrupted().is_some() {
+                block.joiner.set(None);
+                return Err(Refusal::Interrupted(wait::refuse_current()));
+            }
+            if alarm.is_some_and(Alarm::rang) {
+                block.joiner.set(None);
+                return Ok(());
+            }
+        }
     }
 
     /// Whether the coroutine has ended, so that [`join`](Self::join) will not wait.

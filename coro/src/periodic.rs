@@ -128,6 +128,20 @@ impl Schedule {
     pub fn join(self) -> Result<(), JoinError> {
         self.task.join()
     }
+
+    /// As [`join`](Self::join), for `limit` at the most; then the schedule comes back.
+    ///
+    /// # Errors
+    ///
+    /// The schedule itself, when its last run has not ended. What `join` returns is inside the `Ok`.
+    ///
+    /// # Panics
+    ///
+    /// When the task joins itself.
+    pub fn join_timeout(self, limit: Duration) -> Result<Result<(), JoinError>, Self> {
+        let Self { stop, task } = self;
+        task.join_timeout(limit).map_err(|task| Self { stop, task })
+    }
 }
 
 impl fmt::Debug for Schedule {

@@ -35,6 +35,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 type Payload = Box<dyn Any + Send + 'static>;
 
@@ -343,6 +344,25 @@ impl<T> ScopedJoinHandle<'_, T> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again, nor dropped.
         unsafe { ManuallyDrop::take(&mut this.handle) }.join()
+    }
+
+    /// As [`JoinHandle::join_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As [`JoinHandle::join_timeout`].
+    ///
+    /// # Panics
+    ///
+    /// When a child joins itself.
+    pub fn join_timeout(self, limit: Duration) -> Result<Result<T, JoinError>, Self> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again but for the family, nor dropped.
+        let handle = unsafe { ManuallyDrop::take(&mut this.handle) };
+        handle.join_timeout(limit).map_err(|handle| Self {
+            handle: ManuallyDrop::new(handle),
+            family: this.family,
+        })
     }
 
     /// As [`JoinHandle::is_finished`].

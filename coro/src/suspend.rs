@@ -80,6 +80,41 @@ pub fn park() {
     }
 }
 
+/// As [`park`], for `limit` at the most. Compare [`std::thread::park_timeout`].
+///
+/// Does not say why it returned: look at what was waited for, and at the clock.
+///
+/// # Cancellation
+///
+/// A cancelled coroutine is unwound.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+///
+/// # Examples
+///
+/// ```
+/// # use coring_coro as coro;
+/// # use std::time::Duration;
+/// # coro::testing::run(|| {
+/// let started = coro::Instant::now();
+/// coro::park_timeout(Duration::from_millis(5)); // nobody calls `unpark`
+/// assert_eq!(started.elapsed(), Duration::from_millis(5));
+/// # });
+/// ```
+pub fn park_timeout(limit: Duration) {
+    let block = require_current("coro::park_timeout");
+    if block.permit.replace(false) || !may_switch(block) {
+        return;
+    }
+    wait::with_alarm(limit, |_| wait::park_block(block, "unpark"));
+    block.permit.set(false);
+    if cancel::is_interrupted(block) {
+        cancel::unwind(block);
+    }
+}
+
 /// Goes on, unless the time slice of the turn is spent or a latency-class group has work: then as [`yield_now`].
 ///
 /// A handful of nanoseconds as a rule: the clock is read only as often as the pace of the calls makes it

@@ -135,13 +135,33 @@ impl<T> OnceCell<T> {
         limit: Duration,
         f: impl FnOnce() -> T,
     ) -> Result<&T, WaitError> {
+        enum Never {}
+        let made: Result<&T, Never> = self.get_or_try_init_timeout(limit, || Ok(f()))?;
+        let Ok(value) = made;
+        Ok(value)
+    }
+
+    /// As [`get_or_try_init`](Self::get_or_try_init), but waits for another coroutine's initialiser no longer than `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`]: timed out, cancelled, or the caller cannot wait. The error of `f` is inside the `Ok`.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of `f`. When `f` asks for the value it is to make.
+    pub fn get_or_try_init_timeout<E>(
+        &self,
+        limit: Duration,
+        f: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Result<&T, E>, WaitError> {
         let mut limit = Some(limit);
         loop {
             if let Some(value) = self.get() {
-                return Ok(value);
+                return Ok(Ok(value));
             }
             if self.maker.get().is_none() {
-                return self.make(|| Ok(f()));
+                return Ok(self.make(f));
             }
             self.refuse_recursion();
             self.queue.wait_again("OnceCell::get_or_init", &mut limit)?;

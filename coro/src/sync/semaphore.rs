@@ -81,12 +81,21 @@ impl Semaphore {
         })
     }
 
+    /// As [`acquire`](Self::acquire), for `limit` at the most.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`]: timed out, cancelled, or the caller cannot wait.
+    pub fn acquire_timeout(&self, limit: Duration) -> Result<SemaphorePermit<'_>, WaitError> {
+        self.acquire_many_timeout(1, limit)
+    }
+
     /// As [`acquire_many`](Self::acquire_many), for `limit` at the most.
     ///
     /// # Errors
     ///
     /// [`WaitError`]: timed out, cancelled, or the caller cannot wait.
-    pub fn acquire_timeout(
+    pub fn acquire_many_timeout(
         &self,
         permits: usize,
         limit: Duration,

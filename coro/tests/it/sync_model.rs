@@ -134,7 +134,7 @@ proptest! {
             let permit = if actor.patience == 0 {
                 Some(semaphore.acquire_many(actor.want))
             } else {
-                semaphore.acquire_timeout(actor.want, ms(actor.patience)).ok()
+                semaphore.acquire_many_timeout(actor.want, ms(actor.patience)).ok()
             };
             let Some(_permit) = permit else { return };
             let _inside = Inside::enter(used, i64::try_from(actor.want).unwrap());

@@ -3,7 +3,7 @@
 use crate::every_order;
 use coring_coro as coro;
 use coro::wait::{Interrupt, Refusal};
-use coro::{Elapsed, Instant, MissedTicks};
+use coro::{Elapsed, Instant, JoinError, MissedTicks};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -178,6 +178,98 @@ fn twins_time_out_and_leave_no_timer() {
         let started = Instant::now();
         coro::sleep(2 * LONG);
         assert_eq!(started.elapsed(), 2 * LONG);
+    });
+}
+
+/// Every pair of a length and a limit: the outcome is there exactly when it was ready in time, and never lost.
+#[test]
+fn a_join_with_a_limit_gives_the_outcome_or_the_handle() {
+    every_order(|| {
+        for length in 0..4u32 {
+            for limit in 0..4u32 {
+                let started = Instant::now();
+                let work = move || {
+                    coro::sleep(length * MS);
+                    length
+                };
+                let in_time = match coro::spawn(work).join_timeout(limit * MS) {
+                    Ok(outcome) => {
+                        assert_eq!(outcome.unwrap(), length);
+                        assert_eq!(started.elapsed(), length * MS);
+                        true
+                    }
+                    Err(handle) => {
+                        assert_eq!(started.elapsed(), limit * MS);
+                        assert_eq!(handle.join().unwrap(), length);
+                        assert_eq!(started.elapsed(), length * MS);
+                        false
+                    }
+                };
+                assert!(length == limit || in_time == (length < limit));
+                let scoped = coro::scope(|s| match s.spawn(work).join_timeout(limit * MS) {
+                    Ok(outcome) => outcome.unwrap(),
+                    Err(handle) => handle.join().unwrap(),
+                });
+                assert_eq!(scoped, length);
+            }
+        }
+        // What has ended is there without any time, a panic too; a joiner that gave up is not woken by the end.
+        let ended = coro::spawn(|| panic!("inside"));
+        coro::sleep(MS);
+        let outcome: Result<(), _> = ended.join_timeout(Duration::ZERO).unwrap();
+        assert_eq!(outcome.unwrap_err().panic_message(), Some("inside"));
+        let slow = coro::spawn(|| coro::sleep(2 * MS));
+        let slow = slow.join_timeout(MS).unwrap_err();
+        let started = Instant::now();
+        coro::sleep(3 * MS);
+        assert_eq!(started.elapsed(), 3 * MS);
+        slow.join().unwrap();
+    });
+}
+
+#[test]
+fn a_cancelled_join_with_a_limit_is_refused_at_once() {
+    every_order(|| {
+        let outer = coro::spawn(|| {
+            let inner = coro::spawn(|| coro::sleep(MS));
+            matches!(
+                inner.join_timeout(LONG),
+                Ok(Err(JoinError::Refused(Refusal::Interrupted(
+                    Interrupt::Cancelled
+                ))))
+            )
+        });
+        coro::yield_now();
+        coro::yield_now();
+        outer.cancel();
+        let started = Instant::now();
+        assert!(outer.join().unwrap());
+        assert_eq!(started.elapsed(), Duration::ZERO);
+    });
+}
+
+#[test]
+fn a_park_with_a_limit_ends_by_unpark_by_time_and_by_cancellation() {
+    every_order(|| {
+        let started = Instant::now();
+        coro::park_timeout(3 * MS);
+        assert_eq!(started.elapsed(), 3 * MS);
+        // A permit that came before is used up, and only that one.
+        coro::current().unpark();
+        coro::park_timeout(LONG);
+        assert_eq!(started.elapsed(), 3 * MS);
+        let me = coro::current();
+        coro::spawn(move || {
+            coro::sleep(MS);
+            me.unpark();
+        });
+        coro::park_timeout(LONG);
+        assert_eq!(started.elapsed(), 4 * MS);
+        let parked = coro::spawn(|| coro::park_timeout(LONG));
+        coro::sleep(MS);
+        parked.cancel();
+        assert!(matches!(parked.join(), Err(JoinError::Cancelled)));
+        assert_eq!(started.elapsed(), 5 * MS);
     });
 }
 

@@ -310,7 +310,7 @@ impl Real for Semaphore {
     fn wait(&self, id: usize, patience: Option<Duration>) -> End {
         let permit = match patience {
             None => Ok(self.acquire_many(want(id))),
-            Some(limit) => self.acquire_timeout(want(id), limit),
+            Some(limit) => self.acquire_many_timeout(want(id), limit),
         };
         end_of(permit.map(coro::sync::SemaphorePermit::forget))
     }
