@@ -64,9 +64,6 @@ struct Entry<T> {
 struct Block {
     older: u32,
     newer: u32,
-    /// `level * SLOTS + slot`.
-    home: u16,
-    holes: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +90,10 @@ pub struct Wheel<T> {
     /// Block `n` has the entries from `n * BLOCK` on.
     entries: Vec<Entry<T>>,
     blocks: Vec<Block>,
+    /// How many holes each block has, and the slot it is of (`level * SLOTS + slot`). Apart from the links, which a
+    /// cancellation rarely needs: these three bytes a block stay in the caches where twelve do not.
+    holes: Vec<u8>,
+    homes: Vec<u16>,
     free_blocks: Vec<u32>,
 }
 
@@ -113,6 +114,8 @@ impl<T: Copy> Wheel<T> {
             places: Places::default(),
             entries: Vec::new(),
             blocks: Vec::new(),
+            holes: Vec::new(),
+            homes: Vec::new(),
             free_blocks: Vec::new(),
         }
     }
@@ -144,7 +147,7 @@ impl<T: Copy> Wheel<T> {
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
         let at = self.places.find(key)?;
         self.places.release(key.place);
-        self.count_hole(at / BLOCK);
+        self.make_hole(at / BLOCK);
         Some(self.entries[at as usize].payload)
     }
 
@@ -277,12 +280,10 @@ impl<T: Copy> Wheel<T> {
         if older != NIL {
             self.blocks[older as usize].newer = number;
         }
-        self.blocks[number as usize] = Block {
-            older,
-            newer: NIL,
-            home: u16::try_from(home).expect("9 levels of 64 slots fit in 16 bits"),
-            holes: 0,
-        };
+        self.blocks[number as usize] = Block { older, newer: NIL };
+        self.homes[number as usize] =
+            u16::try_from(home).expect("9 levels of 64 slots fit in 16 bits");
+        self.holes[number as usize] = 0;
         self.occupied[home / SLOTS] |= 1 << (home % SLOTS);
         number * BLOCK
     }
@@ -303,9 +304,9 @@ impl<T: Copy> Wheel<T> {
         self.blocks.push(Block {
             older: NIL,
             newer: NIL,
-            home: 0,
-            holes: 0,
         });
+        self.homes.push(0);
+        self.holes.push(0);
         // Room for all of them: giving one back must not allocate.
         self.free_blocks.reserve(self.blocks.len());
         u32::try_from(self.blocks.len() - 1).expect("there are fewer blocks than entries")
@@ -313,32 +314,33 @@ impl<T: Copy> Wheel<T> {
 
     /// One more entry of this block has become a hole.
     #[inline]
-    fn count_hole(&mut self, number: u32) {
-        let block = &mut self.blocks[number as usize];
-        block.holes += 1;
-        let filled = match block.newer {
-            NIL => self.slots[usize::from(block.home)].end - number * BLOCK,
+    fn make_hole(&mut self, number: u32) {
+        let holes = &mut self.holes[number as usize];
+        *holes += 1;
+        let home = usize::from(self.homes[number as usize]);
+        // The newest block of a slot may be filled in part.
+        let filled = match self.slots[home].end.wrapping_sub(number * BLOCK) {
+            filled @ 1..BLOCK => filled,
             _ => BLOCK,
         };
-        if u32::from(block.holes) == filled {
+        if u32::from(*holes) == filled {
             self.remove_block(number);
         }
     }
 
     /// Takes a block of holes out of its slot.
     fn remove_block(&mut self, number: u32) {
-        let Block {
-            older, newer, home, ..
-        } = self.blocks[number as usize];
+        let Block { older, newer } = self.blocks[number as usize];
+        let home = usize::from(self.homes[number as usize]);
         if older != NIL {
             self.blocks[older as usize].newer = newer;
         }
         if newer != NIL {
             self.blocks[newer as usize].older = older;
         } else if older != NIL {
-            self.slots[usize::from(home)].end = end_of(older);
+            self.slots[home].end = end_of(older);
         } else {
-            self.clear(usize::from(home));
+            self.clear(home);
         }
         self.free_blocks.push(number);
     }

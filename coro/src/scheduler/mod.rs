@@ -93,7 +93,7 @@ pub struct Turn {
 pub(crate) struct Shared {
     pub(crate) groups: Groups,
     pub(crate) slab: RefCell<Slab>,
-    pub(crate) timers: RefCell<Wheel<TimerAction>>,
+    pub(crate) timers: RefCell<Wheel<timers::Packed>>,
     pub(crate) live: Cell<usize>,
     /// Unique on this thread, never used again.
     pub(crate) id: u64,

@@ -18,19 +18,41 @@ pub(crate) enum TimerAction {
     Elapse(NonNull<Deadline>),
 }
 
-impl TimerAction {
+/// A [`TimerAction`] in one word, since timers move: the lowest bit of the address says which it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packed(NonNull<()>);
+
+/// The bit of [`TimerAction::Elapse`].
+const ELAPSE: usize = 1;
+const _: () = assert!(align_of::<ControlBlock>() > ELAPSE && align_of::<Deadline>() > ELAPSE);
+
+impl Packed {
     #[inline]
-    fn prefetch(self) {
-        match self {
-            Self::Wake(control) => prefetch::line(control.as_ptr()),
-            Self::Elapse(deadline) => prefetch::line(deadline.as_ptr()),
+    fn new(action: TimerAction) -> Self {
+        match action {
+            TimerAction::Wake(control) => Self(control.cast()),
+            TimerAction::Elapse(deadline) => {
+                Self(deadline.cast().map_addr(|address| address | ELAPSE))
+            }
         }
+    }
+
+    #[inline]
+    fn action(self) -> TimerAction {
+        if self.0.addr().get() & ELAPSE == 0 {
+            return TimerAction::Wake(self.0.cast());
+        }
+        let aligned = self.0.as_ptr().map_addr(|address| address & !ELAPSE);
+        let deadline = NonNull::new(aligned.cast());
+        TimerAction::Elapse(deadline.expect("a record does not lie at address zero"))
     }
 }
 
 impl Shared {
     pub(crate) fn add_timer(&self, deadline_ns: u64, action: TimerAction) -> TimerKey {
-        self.timers.borrow_mut().insert(deadline_ns, action)
+        self.timers
+            .borrow_mut()
+            .insert(deadline_ns, Packed::new(action))
     }
 
     /// Fires what is due, each a few timers late, so that whoever is woken has come into the cache by then.
@@ -40,17 +62,17 @@ impl Shared {
         self.timers
             .borrow_mut()
             .advance(now_ns, |deadline_ns, action| {
-                action.prefetch();
+                prefetch::line(action.0.as_ptr());
                 self.measures.timer_late_ns.record(now_ns - deadline_ns);
                 if let Some(action) = due[fired % AHEAD].replace(action) {
-                    self.act(action);
+                    self.act(action.action());
                 }
                 fired += 1;
             });
         for place in 0..fired.min(AHEAD) {
             let place = fired.saturating_sub(AHEAD) + place;
             if let Some(action) = due[place % AHEAD] {
-                self.act(action);
+                self.act(action.action());
             }
         }
     }
