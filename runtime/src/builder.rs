@@ -17,6 +17,8 @@ const MOST_ENTRIES: usize = 1 << 24;
 /// Coroutines of one core: with stacks of 256 KiB that is the address space.
 const MOST_COROUTINES: usize = 1 << 28;
 const MOST_STACK_BYTES: usize = 1 << 30;
+/// A lock that nobody will release can wait: long enough that a busy machine is not taken for it.
+const STALL_IN_DEBUG: Duration = Duration::from_secs(5);
 
 /// How a runtime is made. Every number has a unit and a default; nothing grows without a bound named here.
 ///
@@ -86,7 +88,7 @@ impl Builder {
             receive_pool: (256, 4096),
             fixed_buffers: (32, 64 * 1024),
             shutdown_grace: Duration::from_secs(10),
-            stall_limit: None,
+            stall_limit: cfg!(debug_assertions).then_some(STALL_IN_DEBUG),
             blocking: (64, 1024, Duration::from_secs(10)),
             time_slice: Duration::from_micros(200),
             stack: StackConfig::default(),
@@ -174,15 +176,16 @@ impl Builder {
         self
     }
 
-    /// Watches for cores that do not turn for so long, because a coroutine computes or makes a call that blocks. Default:
-    /// nobody does.
+    /// Watches for cores that do not turn for so long, because a coroutine computes or makes a call that blocks. Default: 5 s
+    /// in debug builds, where it is to find a `std` lock that a coroutine holds while it waits (which stops the core for
+    /// ever, in the next one that wants the lock); otherwise nobody does.
     ///
     /// Each such stall is counted in [`CoreStats::stalls`](crate::CoreStats::stalls). The first of a core, and then one in ten
-    /// seconds at most, is reported on stderr: the name of the coroutine, where it was spawned, and its backtrace, taken
-    /// by a SIGURG to the core's thread. A thread looks at all cores four times in `limit`; a core pays a store a turn. A
-    /// limit below 4 ms is watched a little late.
+    /// seconds at most, is reported on stderr: the name of the coroutine, where it was spawned, what it waits for where
+    /// that is a call that blocks threads, and its backtrace, taken by a SIGURG to the core's thread. A thread looks at all cores four times in `limit`; a core pays a store a turn. A
+    /// limit below 4 ms is watched a little late. `Duration::MAX` switches it off.
     pub fn stall_detector(mut self, limit: Duration) -> Self {
-        self.stall_limit = Some(limit);
+        self.stall_limit = (limit < Duration::MAX).then_some(limit);
         self
     }
 

@@ -44,7 +44,7 @@ fn what_happens_is_counted() {
             assert!(more(|core| core.complete_batch.sum(), 0) >= 100);
             assert!(more(|core| core.inbox_batch.sum(), 1) >= 50);
             assert!(more(|core| core.sleeps + core.looks, 0) > 0);
-            assert_eq!(after[0].stalls, 0, "nobody watches");
+            assert_eq!(after[0].stalls, 0, "nothing stood still");
         });
     });
 }

@@ -37,6 +37,35 @@ fn a_core_that_computes_is_noticed_and_named() {
 }
 
 #[test]
+fn a_core_in_a_call_that_blocks_is_told_what_it_waits_for() {
+    // Goal: a std Mutex that a coroutine holds while it waits is reported with its cause and cure, by default in debug
+    // builds; other calls that block the thread are recognised likewise.
+    // Method: real ones, each in a process of its own, which never goes on and is killed.
+    check(|| {
+        let blocked: Vec<_> = (0..6)
+            .map(|call| Running::begin(&["blocked-in", &call.to_string()]))
+            .collect();
+        let words = [
+            "release the lock before waiting",
+            "waits for a lock of std",
+            "std::sync::Condvar",
+            "OnceLock",
+            "coring::coro::sleep",
+            "coring::coro::park",
+        ];
+        for (mut running, words) in blocked.into_iter().zip(words) {
+            let text = running.until_said(words);
+            assert!(text.contains("core 0 has not turned for"), "{text}");
+            if words == "release the lock before waiting" {
+                let who = "coroutine 'wanting' (spawned at tests/src/bin/scenario/watched.rs:";
+                assert!(text.contains(who), "{text}");
+                assert!(text.contains("a std Mutex held across a park"), "{text}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_signal_shows_all_cores() {
     // Goal: the dump has every coroutine of every core that turns, and what runs on one that does not; again and again.
     // Method: SIGUSR2, twice, to three cores of which one computes for ever.
@@ -101,21 +130,25 @@ struct Running {
 impl Running {
     /// Starts it and waits until it says that it is ready.
     fn start(arguments: &[&str]) -> Self {
+        let mut running = Self::begin(arguments);
+        let mut line = String::new();
+        running.stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        running
+    }
+
+    fn begin(arguments: &[&str]) -> Self {
         let mut child = Command::new(SCENARIO)
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the scenario can be started");
-        let mut running = Self {
+        Self {
             stdout: BufReader::new(child.stdout.take().unwrap()),
             stderr: BufReader::new(child.stderr.take().unwrap()),
             child,
-        };
-        let mut line = String::new();
-        running.stdout.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        running
+        }
     }
 
     fn signal(&self, name: &str) {

@@ -19,7 +19,7 @@
 //! had installed before is called for those that are not ours.
 #![expect(unsafe_code, reason = "a signal handler and its alternate stack")]
 
-use super::Pulse;
+use super::{Pulse, cause};
 use coring_coro::with_running;
 use memmap2::MmapMut;
 use std::ffi::c_void;
@@ -293,6 +293,9 @@ impl fmt::Display for Captured {
             }
             Some((name, site)) => write!(f, "coroutine '{name}' (spawned at {site}) runs")?,
         }
+        if let Some(cause) = self.likely_cause() {
+            write!(f, "\n      {cause}")?;
+        }
         for (number, frame) in self.frames.iter().enumerate() {
             name_frame(f, number, *frame)?;
         }
@@ -300,16 +303,33 @@ impl fmt::Display for Captured {
     }
 }
 
-/// One return address, as std prints it: the functions it lies in, with file and line where they are known.
-fn name_frame(f: &mut fmt::Formatter<'_>, number: usize, frame: usize) -> fmt::Result {
-    // A return address is that of the next instruction, which may belong to another function.
+impl Captured {
+    /// What it waits for, if the innermost functions tell.
+    fn likely_cause(&self) -> Option<&'static str> {
+        let mut functions = Vec::new();
+        for (number, frame) in self.frames.iter().take(cause::DEPTH).enumerate() {
+            backtrace::resolve(instruction(number, *frame), |symbol| {
+                functions.extend(symbol.name().map(|name| format!("{name:#}")));
+            });
+        }
+        cause::likely(functions.iter().map(String::as_str))
+    }
+}
+
+/// Where to look for the function of a frame. A return address is that of the next instruction, which may belong to another.
+fn instruction(number: usize, frame: usize) -> *mut c_void {
     let inside = if number == 0 {
         frame
     } else {
         frame.saturating_sub(1)
     };
+    ptr::without_provenance_mut(inside)
+}
+
+/// One return address, as std prints it: the functions it lies in, with file and line where they are known.
+fn name_frame(f: &mut fmt::Formatter<'_>, number: usize, frame: usize) -> fmt::Result {
     let (mut outcome, mut known) = (Ok(()), false);
-    backtrace::resolve(ptr::without_provenance_mut(inside), |symbol| {
+    backtrace::resolve(instruction(number, frame), |symbol| {
         let Some(name) = symbol.name().filter(|_| outcome.is_ok()) else {
             return;
         };

@@ -4,13 +4,15 @@
 //!   core: Pulse::beat once a turn  ------>  watchdog thread (stall.rs): the same beat for too long, and not asleep?
 //!                                              | a signal to that thread only (capture.rs)
 //!   handler, on the stuck core's thread  <-----+
-//!      name and spawn site of who runs, return addresses of its stack  ------>  the watchdog names them, on stderr
+//!      name and spawn site of who runs, return addresses of its stack  ------>  the watchdog names them, on stderr,
+//!                                                                               and what they wait for (cause.rs)
 //! ```
 //!
 //! A core that is stuck answers no message, so nothing here asks it to do anything but to take a signal. A turn pays one
 //! store to memory that only the watchdog reads.
 
 pub(crate) mod capture;
+mod cause;
 mod dump;
 pub(crate) mod stall;
 

@@ -55,6 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "never-waits" => never_waits()?,
         "stalls" => watched::stalls()?,
         "stall-in-a-call" => watched::stall_in_a_call()?,
+        "blocked-in" => watched::blocked_in(number.unwrap_or(0))?,
         "dump" => watched::dump()?,
         "core-0-never-waits" => watched::core_0_never_waits(number.unwrap_or(0))?,
         other => return Err(format!("no scenario {other}").into()),

@@ -3,6 +3,8 @@
 use coring::{Runtime, StartError, coro};
 use std::error::Error;
 use std::hint::{black_box, spin_loop};
+use std::mem::ManuallyDrop;
+use std::sync::{Condvar, Mutex, OnceLock, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -48,6 +50,64 @@ pub(crate) fn stall_in_a_call() -> Result<(), StartError> {
     });
     println!("noticed");
     Ok(())
+}
+
+/// A coroutine in a call that blocks its thread, for ever. What number 0 does is watched by default in debug builds.
+pub(crate) fn blocked_in(call: usize) -> Result<(), StartError> {
+    let mut builder = Runtime::builder().cores(1);
+    if call > 0 || !cfg!(debug_assertions) {
+        builder = builder.stall_detector(LIMIT);
+    }
+    builder.build()?.run(move || match call {
+        0 => mutex_across_a_wait(),
+        1 => drop(held_elsewhere(&RwLock::new(0)).read()),
+        2 => {
+            let mutex = Mutex::new(());
+            drop(Condvar::new().wait(mutex.lock().unwrap()));
+        }
+        3 => initialised_elsewhere(),
+        4 => thread::sleep(Duration::from_secs(3600)),
+        _ => thread::park(),
+    });
+    println!("not reached");
+    Ok(())
+}
+
+/// The first coroutine waits with the lock, the second one wants it and holds up the core, so the first never goes on.
+fn mutex_across_a_wait() {
+    static TOTAL: Mutex<u32> = Mutex::new(0);
+    let holder = coro::Builder::new().name("holder").spawn(|| {
+        let mut total = TOTAL.lock().unwrap();
+        coro::sleep(Duration::from_millis(1));
+        *total += 1;
+    });
+    coro::yield_now();
+    let wanting = coro::Builder::new().name("wanting");
+    let wanting = wanting.spawn(|| *TOTAL.lock().unwrap() += 1).unwrap();
+    holder.unwrap().join().unwrap();
+    wanting.join().unwrap();
+}
+
+/// The same lock, held for ever.
+fn held_elsewhere<T>(lock: &RwLock<T>) -> &RwLock<T> {
+    let _never_dropped = ManuallyDrop::new(lock.write());
+    lock
+}
+
+/// Waits for a thread that never ends to initialise.
+fn initialised_elsewhere() {
+    static CELL: OnceLock<u32> = OnceLock::new();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        CELL.get_or_init(|| {
+            begun.send(()).unwrap();
+            loop {
+                thread::park();
+            }
+        });
+    });
+    has_begun.recv().unwrap();
+    CELL.get_or_init(|| 1);
 }
 
 /// Waits to be asked by SIGUSR2, with one core that turns and one that does not.
