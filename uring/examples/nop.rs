@@ -1,19 +1,19 @@
 //! What a ring costs over the bare minimum: NOP round trips through `Ring`, beside the same loop over the io-uring
-//! crate's queues with nothing around them.
+//! crate's queues with nothing around them, and through a `Ring` whose submissions a kernel thread takes.
 //!
 //! `cargo run --release -p coring-uring --example nop`
 //!
-//! Method: batches of 1, 8, 32, 128; rounds of both subjects alternate; the median of 15 rounds. Both use the same
-//! setup flags, and both enter through the registered descriptor.
+//! Method: batches of 1, 8, 32, 128; rounds of all subjects alternate; the median of 15 rounds. The first two use the same
+//! setup flags, and enter through the registered descriptor. CPU is that of all threads, the kernel's one included.
 
 #![expect(unsafe_code, reason = "submits operations")]
 
 use std::error::Error;
 use std::hint::black_box;
 use std::num::NonZeroUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use coring_uring::{OpId, Ring, SetupOptions, Token, Wait, op};
+use coring_uring::{OpId, Ring, SetupOptions, SqPoll, Token, Wait, op};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter};
 
 const ROUNDS: usize = 15;
@@ -36,22 +36,44 @@ fn main() -> Result<(), Box<dyn Error>> {
     submitter.register_ring_fd()?;
     let mut ops = [OpId::from_user_data(0); 128];
     println!(
-        "{:>6} {:>12} {:>12}   ns per NOP, median (min)",
-        "batch", "bare", "Ring"
+        "{:>6} {:>12} {:>12} {:>14} {:>12} {:>12}   ns per NOP, median (min)",
+        "batch", "bare", "Ring", "polled", "Ring CPU", "polled CPU"
     );
+    let poll = SqPoll {
+        idle: Duration::from_millis(1),
+        cpu: None,
+    };
+    let polled_options = SetupOptions {
+        sq_poll: Some(poll),
+        ..options.clone()
+    };
     for batch in [1, 8, 32, 128] {
-        let (mut bare_ns, mut ring_ns) = (Vec::new(), Vec::new());
+        let (mut bare_ns, mut ring_ns, mut polled_ns) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ring_cpu, mut polled_cpu) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             bare_ns.push(time(
                 || bare_batch(&submitter, &mut submissions, &mut completions, batch),
                 batch,
             ));
-            ring_ns.push(time(|| ring_batch(&mut ring, &mut ops[..batch]), batch));
+            let mut both = |ring: &mut Ring, wait, ns: &mut Vec<f64>, cpu: &mut Vec<f64>| {
+                let before = cpu_ns();
+                ns.push(time(|| ring_batch(ring, &mut ops[..batch], wait), batch));
+                let operations = OPERATIONS / batch / 4 * batch;
+                cpu.push((cpu_ns() - before) / operations as f64);
+            };
+            both(&mut ring, Wait::Submit, &mut ring_ns, &mut ring_cpu);
+            // Made anew each time, so that its thread does not disturb the others.
+            let mut polled = Ring::open(&polled_options)?;
+            let sleeps = Wait::Until(None);
+            both(&mut polled, sleeps, &mut polled_ns, &mut polled_cpu);
         }
         println!(
-            "{batch:>6} {:>12} {:>12}",
+            "{batch:>6} {:>12} {:>12} {:>14} {:>12} {:>12}",
             summary(&mut bare_ns),
-            summary(&mut ring_ns)
+            summary(&mut ring_ns),
+            summary(&mut polled_ns),
+            summary(&mut ring_cpu),
+            summary(&mut polled_cpu)
         );
     }
     Ok(())
@@ -92,7 +114,7 @@ fn bare_batch(
 }
 
 /// The same with slots, tokens and the turn.
-fn ring_batch(ring: &mut Ring, ops: &mut [OpId]) {
+fn ring_batch(ring: &mut Ring, ops: &mut [OpId], wait: Wait) {
     for (number, op) in ops.iter_mut().enumerate() {
         let token = Token::from_number(NonZeroUsize::MIN.saturating_add(number));
         // SAFETY: a nop points at nothing.
@@ -101,7 +123,7 @@ fn ring_batch(ring: &mut Ring, ops: &mut [OpId]) {
     let mut woken = 0;
     while woken < ops.len() {
         woken += ring
-            .turn(Wait::Submit, &mut |token| {
+            .turn(wait, &mut |token| {
                 black_box(token);
             })
             .expect("NOPs can be submitted");
@@ -109,6 +131,17 @@ fn ring_batch(ring: &mut Ring, ops: &mut [OpId]) {
     for op in ops {
         black_box(ring.take(*op));
     }
+}
+
+/// CPU time of the process, with the kernel threads that belong to it.
+fn cpu_ns() -> f64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the place is writable.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
 fn summary(samples: &mut [f64]) -> String {

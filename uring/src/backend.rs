@@ -36,7 +36,8 @@ pub enum Wait {
 
 /// A queue pair with a kernel behind it. One thread owns it; the head of `backend.rs` has the division of labour.
 pub trait Backend {
-    /// Copies `sqe` into the submission queue. The kernel sees it at the next [`enter`](Backend::enter).
+    /// Copies `sqe` into the submission queue. The kernel sees it at the next [`enter`](Backend::enter), or at once if
+    /// a thread of its own looks ([`SqPoll`](crate::SqPoll)).
     ///
     /// # Errors
     /// [`SqFull`], if [`is_full`](Backend::is_full) says so: nothing was queued.
@@ -62,7 +63,7 @@ pub trait Backend {
     /// Hands every CQE in the completion queue to `sink`, in order, and frees their entries. No system call.
     fn reap(&mut self, sink: &mut impl FnMut(Cqe)) -> usize;
 
-    /// SQEs queued and not yet submitted.
+    /// SQEs queued and not yet submitted. With a poller, at most so many.
     fn pending(&self) -> u32;
 
     /// Whether entering or reaping would bring something: a CQE is queued, or the kernel has flagged deferred
@@ -90,7 +91,8 @@ pub trait Backend {
     /// `fd` is open, and nobody else knows it.
     unsafe fn close(&mut self, fd: RawFd);
 
-    /// Makes the ring of `entries` buffers at `address` known under the name `group`.
+    /// Makes the ring of `entries` buffers at `address` known under the name `group`. With `incremental` an operation uses
+    /// up only as much of a buffer as it fills.
     ///
     /// # Errors
     /// Those of io_uring_register(2).
@@ -98,7 +100,13 @@ pub trait Backend {
     /// # Safety
     /// There is an `io_uring_buf_ring` of that many entries at the address, page aligned; the entries before its tail
     /// name memory that nobody else uses before it was taken out by a completion. All of it lives as long as the ring.
-    unsafe fn provide_buffers(&mut self, address: u64, entries: u16, group: u16) -> io::Result<()>;
+    unsafe fn provide_buffers(
+        &mut self,
+        address: u64,
+        entries: u16,
+        group: u16,
+        incremental: bool,
+    ) -> io::Result<()>;
 
     /// Makes `buffers` known by their place in the slice.
     ///

@@ -3,6 +3,7 @@
 //! ```text
 //!    IORING_SQ_TASKRUN      deferred completions wait to be run by an enter
 //!    IORING_SQ_CQ_OVERFLOW  completions wait in kernel memory for room in the queue
+//!    IORING_SQ_NEED_WAKEUP  the kernel thread that takes submissions (`SQPOLL`) has gone to sleep
 //! ```
 //!
 //! `TASKRUN` can be up with nothing behind it. Another CPU queues work and then raises the flag; an enter of ours in
@@ -19,6 +20,10 @@
 //! look sees it. Work is never there without a flag or an enter to come. A queues with a full barrier (`llist_add`),
 //! and C is an Acquire that reads B, which orders A before D.
 //!
+//! `NEED_WAKEUP` and the queue's tail are a store-buffer pair: we store the tail and look at the flag, the kernel's thread
+//! raises the flag and looks at the tail once more before it sleeps. With a full fence on both sides (the kernel's is in
+//! `io_sq_thread`) at least one of the two sees the other: the thread finds the submission, or we find it asleep.
+//!
 //! The io-uring crate maps this word, too, but only lets it be read; hence a mapping of our own, of its page.
 
 #![expect(unsafe_code, reason = "maps and reads memory shared with the kernel")]
@@ -26,10 +31,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use io_uring::{IoUring, Parameters};
 
+const NEED_WAKEUP: u32 = 1 << 0;
 const TASKRUN: u32 = 1 << 2;
 const CQ_OVERFLOW: u32 = 1 << 1;
 
@@ -90,6 +96,13 @@ impl SqFlags {
     #[inline]
     pub(crate) fn taskrun(&self) -> bool {
         self.word().load(Ordering::Relaxed) & TASKRUN != 0
+    }
+
+    /// Whether the kernel's thread sleeps and has to be woken for what was queued before this call.
+    pub(crate) fn needs_wakeup(&self) -> bool {
+        // The tail of the queue is stored before the flag is read: see the head of this file.
+        fence(Ordering::SeqCst);
+        self.word().load(Ordering::Relaxed) & NEED_WAKEUP != 0
     }
 
     /// Lowers the flag of the deferred completions. An enter has to follow.

@@ -17,6 +17,11 @@
 //! * The ring's descriptor is registered with the thread and named by its index, which saves the kernel a
 //!   look-up with a reference count (23 ns in a process with threads).
 //!
+//! With a kernel thread that takes submissions (`SqPoll`) `push` is all that a submission needs: the thread may read the
+//! entry before the next enter. Nothing else changes for whoever submits: what the entry points at is valid until the
+//! completion, which is later in any case. An enter that only submits makes a system call when the thread sleeps, when
+//! the queue is full (it waits for room then), or when completions overflowed.
+//!
 //! Invariants: one thread makes, uses and drops a ring (the type is not `Send`); a queue guard of the io-uring
 //! crate never lives across a call out of this file except the sink's, which cannot reach the ring.
 
@@ -32,9 +37,15 @@ use crate::error::{SetupError, fatal};
 use crate::flags::SqFlags;
 use crate::probe::Detect;
 use crate::restrict::restrict;
-use crate::setup::{self, Made, SETUP_R_DISABLED, SetupOptions};
-use crate::sys::{self, ENTER_ABS_TIMER, ENTER_GETEVENTS, ENTER_NO_IOWAIT, ENTER_REGISTERED_RING};
+use crate::setup::{self, Made, NapiPoll, SETUP_R_DISABLED, SETUP_SQPOLL, SetupOptions};
+use crate::sys::{
+    self, ENTER_ABS_TIMER, ENTER_GETEVENTS, ENTER_NO_IOWAIT, ENTER_REGISTERED_RING, ENTER_SQ_WAIT,
+    ENTER_SQ_WAKEUP,
+};
 use crate::{Backend, Capabilities, Cqe, Doorbell, Feature, Features, SqFull, Sqe, Wait, doorbell};
+
+/// `IOU_PBUF_RING_INC`: an entry of a ring of buffers is used up bit by bit.
+const PBUF_RING_INC: u16 = 2;
 
 /// A ring of the running kernel, owned by the thread that opened it.
 pub struct KernelRing {
@@ -46,6 +57,9 @@ pub struct KernelRing {
     enter_flags: u32,
     /// What an enter that may sleep adds.
     sleep_flags: u32,
+    /// A kernel thread takes submissions.
+    polled: bool,
+    /// At most so many entries are queued. Exact without a poller, which takes some at any time.
     pending: u32,
     flags: SqFlags,
     overflows: u64,
@@ -84,11 +98,18 @@ impl KernelRing {
         probe_opcodes(&ring, &mut capabilities)
             .map_err(|source| SetupError::classify("io_uring_register (probe)", source, 0))?;
         capabilities.add_probed(options.features);
+        let napi = options
+            .napi
+            .filter(|_| options.features.has(Feature::NapiBusyPoll));
+        if napi.is_some_and(|napi| register_napi(&ring, napi).is_ok()) {
+            capabilities.features = capabilities.features.with(Feature::NapiBusyPoll);
+        }
         if flags & SETUP_R_DISABLED != 0 {
             start_restricted(&ring, &mut capabilities)
                 .map_err(|source| SetupError::classify("io_uring_register (enable)", source, 0))?;
         }
 
+        let polled = flags & SETUP_SQPOLL != 0;
         let flags =
             SqFlags::map(&ring).map_err(|source| SetupError::classify("mmap", source, 0))?;
         let queue = ring.completion();
@@ -101,6 +122,7 @@ impl KernelRing {
             enter_fd: fd,
             enter_flags: ENTER_GETEVENTS,
             sleep_flags: 0,
+            polled,
             pending: 0,
             flags,
             overflows: 0,
@@ -170,20 +192,42 @@ impl KernelRing {
         self.pending = u32::try_from(queued).expect("a submission queue has at most 32768 entries");
     }
 
+    /// What an enter tells a ring whose submissions a kernel thread takes; `None` when there is nothing to tell.
+    #[inline(never)]
+    fn poller_flags(&mut self, wait: Wait) -> Option<u32> {
+        self.count_consumed();
+        let mut flags = 0;
+        if self.flags.needs_wakeup() {
+            flags |= ENTER_SQ_WAKEUP;
+        }
+        if self.is_full() {
+            flags |= ENTER_SQ_WAIT;
+        }
+        let enters = flags != 0 || wait != Wait::Submit || self.flags.overflowed();
+        enters.then_some(flags)
+    }
+
     /// Submits, and sleeps as `wait` says. The raw result of the one system call.
     #[inline]
     fn enter_once(&mut self, wait: Wait) -> io::Result<u32> {
+        let mut flags = self.enter_flags;
+        if self.polled {
+            match self.poller_flags(wait) {
+                Some(more) => flags |= more,
+                None => return Ok(0),
+            }
+        }
         let (fd, pending) = (self.enter_fd, self.pending);
         match wait {
             // SAFETY: `push` had the promise for every queued SQE.
-            Wait::Submit => unsafe { sys::enter(fd, pending, 0, self.enter_flags) },
+            Wait::Submit => unsafe { sys::enter(fd, pending, 0, flags) },
             Wait::Until(None) => {
-                let flags = self.enter_flags | self.sleep_flags & !ENTER_ABS_TIMER;
+                let flags = flags | self.sleep_flags & !ENTER_ABS_TIMER;
                 // SAFETY: as above.
                 unsafe { sys::enter(fd, pending, 1, flags) }
             }
             Wait::Until(Some(deadline_ns)) => {
-                let flags = self.enter_flags | self.sleep_flags;
+                let flags = flags | self.sleep_flags;
                 let time = if flags & ENTER_ABS_TIMER != 0 {
                     timespec(deadline_ns)
                 } else {
@@ -294,10 +338,17 @@ impl Backend for KernelRing {
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
 
-    unsafe fn provide_buffers(&mut self, address: u64, entries: u16, group: u16) -> io::Result<()> {
+    unsafe fn provide_buffers(
+        &mut self,
+        address: u64,
+        entries: u16,
+        group: u16,
+        incremental: bool,
+    ) -> io::Result<()> {
         let submitter = self.ring.submitter();
+        let flags = if incremental { PBUF_RING_INC } else { 0 };
         // SAFETY: the caller's promise.
-        unsafe { submitter.register_buf_ring_with_flags(address, entries, group, 0) }
+        unsafe { submitter.register_buf_ring_with_flags(address, entries, group, flags) }
     }
 
     unsafe fn register_buffers(&mut self, buffers: &[libc::iovec]) -> io::Result<()> {
@@ -345,6 +396,16 @@ fn probe_opcodes(ring: &IoUring, capabilities: &mut Capabilities) -> io::Result<
         capabilities.opcodes[usize::from(code) / 64] |= 1 << (code % 64);
     }
     Ok(())
+}
+
+/// Has enters that wait poll network cards. Before the ring starts: the list of what it may be asked for is then the same
+/// for kernels that do not know this registration.
+fn register_napi(ring: &IoUring, napi: NapiPoll) -> io::Result<()> {
+    let microseconds = u32::try_from(napi.longest.as_micros()).unwrap_or(u32::MAX);
+    let mut napi = types::Napi::new()
+        .set_busy_poll_timeout(microseconds)
+        .set_prefer_busy_poll(napi.prefer);
+    ring.submitter().register_napi(&mut napi)
 }
 
 /// Restricts a ring that was set up disabled, if the kernel agrees, and enables it.

@@ -75,7 +75,7 @@ pub use kernel::KernelRing;
 pub use multishot::{Carries, Event};
 pub use probe::{Capabilities, Feature, FeatureInfo, Features, TABLE, UnknownFeature};
 pub use ring::{Ring, RingStats};
-pub use setup::SetupOptions;
+pub use setup::{NapiPoll, SetupOptions, SqPoll};
 pub use slot::{Completed, Slots, SlotsFull};
 pub use sys::monotonic_ns;
 pub use user_data::OpId;

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A [slot](crate::Slots) of a multishot operation holds the index of a stream here. All streams share one store of
-//! list nodes, 12 bytes each, which are used again at once: in the steady state nothing is allocated.
+//! list nodes, 16 bytes each, which are used again at once: in the steady state nothing is allocated.
 //!
 //! # Bounds
 //!
@@ -22,6 +22,9 @@
 //! again when it has caught up, while the rest waits in the socket's own queue. What was under way when the window
 //! filled still comes; the kernel posts no completion of a multishot operation beyond the completion queue, so that
 //! is at most one queue full.
+//!
+//! A completion that filled several buffers (a bundle) becomes as many completions here, one for each buffer. They may
+//! overshoot the window by one bundle.
 //!
 //! # Nothing leaks
 //!
@@ -106,17 +109,34 @@ pub(crate) enum Filed {
 #[derive(Clone, Copy, Debug)]
 struct Node {
     completion: Completion,
+    /// Where in its buffer the bytes begin.
+    offset: u32,
     next: u32,
+}
+
+/// The list nodes of all streams.
+#[derive(Debug)]
+struct Nodes {
+    nodes: Vec<Node>,
+    free: u32,
+}
+
+/// First and last node of a list, when `length` is not zero.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    head: u32,
+    tail: u32,
+    length: u32,
 }
 
 #[derive(Debug)]
 struct Stream {
     carries: Carries,
     watcher: Option<Token>,
-    /// First and last node, when `queued` is not zero. The next free stream, when the stream is.
-    head: u32,
-    tail: u32,
-    queued: u32,
+    /// What waits. Its head is the next free stream, when the stream is free.
+    queue: Queue,
+    /// The ring was told that the window is full, and it still is.
+    crowded: bool,
     abandoned: bool,
 }
 
@@ -125,8 +145,7 @@ struct Stream {
 pub(crate) struct Multishots {
     streams: Vec<Stream>,
     free_stream: u32,
-    nodes: Vec<Node>,
-    free_node: u32,
+    nodes: Nodes,
     window: u32,
 }
 
@@ -136,8 +155,10 @@ impl Multishots {
         Multishots {
             streams: Vec::new(),
             free_stream: NONE,
-            nodes: Vec::new(),
-            free_node: NONE,
+            nodes: Nodes {
+                nodes: Vec::new(),
+                free: NONE,
+            },
             window: window.max(SMALLEST_WINDOW),
         }
     }
@@ -147,14 +168,13 @@ impl Multishots {
         let stream = Stream {
             carries,
             watcher: None,
-            head: NONE,
-            tail: NONE,
-            queued: 0,
+            queue: Queue::EMPTY,
+            crowded: false,
             abandoned: false,
         };
         let index = self.free_stream;
         if let Some(free) = self.streams.get_mut(index as usize) {
-            self.free_stream = std::mem::replace(free, stream).head;
+            self.free_stream = std::mem::replace(free, stream).queue.head;
             return index;
         }
         self.streams.push(stream);
@@ -164,46 +184,38 @@ impl Multishots {
     /// Frees a stream with an empty list, and what it holds on to.
     pub(crate) fn close(&mut self, index: u32) {
         let stream = &mut self.streams[index as usize];
-        debug_assert!(stream.queued == 0, "what is queued was given out or back");
+        debug_assert!(
+            stream.queue.length == 0,
+            "what is queued was given out or back"
+        );
         stream.carries = Carries::Nothing;
-        stream.head = std::mem::replace(&mut self.free_stream, index);
+        stream.queue.head = std::mem::replace(&mut self.free_stream, index);
     }
 
     /// Appends a completion to its stream, or gives back what it carries if the stream is abandoned.
     #[inline]
     pub(crate) fn file(&mut self, index: u32, completion: Completion) -> Filed {
-        let stream = &mut self.streams[index as usize];
-        if let Carries::Buffers(buffers) = &stream.carries {
-            buffers.file(completion);
-        }
+        let Multishots { streams, nodes, .. } = self;
+        let stream = &mut streams[index as usize];
         if stream.abandoned {
-            return match stream.carries.give_back(completion) {
+            return match stream.carries.file_and_give_back(completion) {
                 Some(fd) => Filed::Close(fd),
                 None => Filed::Quiet,
             };
         }
-        let node = Node {
-            completion,
-            next: NONE,
-        };
-        let place = self.free_node;
-        let place = if let Some(free) = self.nodes.get_mut(place as usize) {
-            self.free_node = std::mem::replace(free, node).next;
-            place
+        if let Carries::Buffers(buffers) = &stream.carries {
+            let queue = &mut stream.queue;
+            buffers.file(completion, |piece, offset| nodes.push(queue, piece, offset));
         } else {
-            self.nodes.push(node);
-            u32::try_from(self.nodes.len() - 1).expect("fewer than 2^32 completions wait")
-        };
-        if stream.queued == 0 {
-            stream.head = place;
-        } else {
-            self.nodes[stream.tail as usize].next = place;
+            nodes.push(&mut stream.queue, completion, 0);
         }
-        stream.tail = place;
-        stream.queued += 1;
+        let full = stream.queue.length >= self.window && !stream.crowded;
         match stream.watcher.take() {
             Some(token) => Filed::Wake(token),
-            None if stream.queued == self.window && completion.more() => Filed::Crowded,
+            None if full && completion.more() => {
+                stream.crowded = true;
+                Filed::Crowded
+            }
             None => Filed::Quiet,
         }
     }
@@ -211,29 +223,26 @@ impl Multishots {
     /// Takes the first completion of a stream.
     #[inline]
     pub(crate) fn next(&mut self, index: u32) -> Option<Event> {
-        let completion = self.pop(index)?;
+        let (completion, offset) = self.pop(index)?;
         let buffer = match &self.streams[index as usize].carries {
-            Carries::Buffers(buffers) => buffers.guard_of(completion),
+            Carries::Buffers(buffers) => buffers.guard_of(completion, offset),
             _ => None,
         };
         Some(Event { completion, buffer })
     }
 
     #[inline]
-    fn pop(&mut self, index: u32) -> Option<Completion> {
+    fn pop(&mut self, index: u32) -> Option<(Completion, u32)> {
         let stream = &mut self.streams[index as usize];
-        stream.queued = stream.queued.checked_sub(1)?;
-        let place = stream.head;
-        let node = &mut self.nodes[place as usize];
-        stream.head = std::mem::replace(&mut node.next, self.free_node);
-        self.free_node = place;
-        Some(node.completion)
+        let popped = self.nodes.pop(&mut stream.queue);
+        stream.crowded &= stream.queue.length >= self.window;
+        popped
     }
 
     /// Whether nothing of a stream waits.
     #[inline]
     pub(crate) fn is_empty(&self, index: u32) -> bool {
-        self.streams[index as usize].queued == 0
+        self.streams[index as usize].queue.length == 0
     }
 
     /// The next completion of a stream that has none wakes `watcher`, if there is one; an earlier watcher is forgotten.
@@ -250,7 +259,7 @@ impl Multishots {
     pub(crate) fn abandon(&mut self, index: u32, close: &mut impl FnMut(RawFd)) {
         self.watch(index, None);
         self.streams[index as usize].abandoned = true;
-        while let Some(completion) = self.pop(index) {
+        while let Some((completion, _)) = self.pop(index) {
             if let Some(fd) = self.streams[index as usize].carries.give_back(completion) {
                 close(fd);
             }
@@ -260,7 +269,7 @@ impl Multishots {
     /// Streams and nodes ever made.
     #[cfg(test)]
     pub(crate) fn sizes(&self) -> (usize, usize) {
-        (self.streams.len(), self.nodes.len())
+        (self.streams.len(), self.nodes.nodes.len())
     }
 
     /// Streams ever open at the same time, for what has to be done to all of them.
@@ -269,7 +278,60 @@ impl Multishots {
     }
 }
 
+impl Queue {
+    const EMPTY: Queue = Queue {
+        head: NONE,
+        tail: NONE,
+        length: 0,
+    };
+}
+
+impl Nodes {
+    #[inline]
+    fn push(&mut self, queue: &mut Queue, completion: Completion, offset: u32) {
+        let node = Node {
+            completion,
+            offset,
+            next: NONE,
+        };
+        let place = self.free;
+        let place = if let Some(free) = self.nodes.get_mut(place as usize) {
+            self.free = std::mem::replace(free, node).next;
+            place
+        } else {
+            self.nodes.push(node);
+            u32::try_from(self.nodes.len() - 1).expect("fewer than 2^32 completions wait")
+        };
+        if queue.length == 0 {
+            queue.head = place;
+        } else {
+            self.nodes[queue.tail as usize].next = place;
+        }
+        queue.tail = place;
+        queue.length += 1;
+    }
+
+    #[inline]
+    fn pop(&mut self, queue: &mut Queue) -> Option<(Completion, u32)> {
+        queue.length = queue.length.checked_sub(1)?;
+        let place = queue.head;
+        let node = &mut self.nodes[place as usize];
+        queue.head = std::mem::replace(&mut node.next, self.free);
+        self.free = place;
+        Some((node.completion, node.offset))
+    }
+}
+
 impl Carries {
+    /// Gives back what a completion carries that has just come for nobody, or names the descriptor to close.
+    fn file_and_give_back(&self, completion: Completion) -> Option<RawFd> {
+        if let Carries::Buffers(buffers) = self {
+            buffers.file(completion, |piece, _| buffers.discard(piece));
+            return None;
+        }
+        self.give_back(completion)
+    }
+
     /// Gives back what a completion carries, or names the descriptor to close.
     fn give_back(&self, completion: Completion) -> Option<RawFd> {
         match self {

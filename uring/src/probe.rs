@@ -14,6 +14,10 @@
 //! `IORING_REGISTER_PROBE`, enter flags by an enter that does nothing else: the kernel answers `EINVAL` to a flag
 //! it does not know. What an opcode can do beyond its first version is invisible to all of these; such features
 //! are taken from an opcode that came with the same kernel.
+//!
+//! Bundles are in 6.10 and incremental buffers in 6.12, but both are told apart by the order of completions, and that the
+//! completions of one ring come in the order in which buffers were used is certain since 6.15 only
+//! (`io_req_post_cqe` in io_uring/io_uring.c flushes what was deferred before).
 
 use std::fmt;
 use std::str::FromStr;
@@ -43,6 +47,10 @@ pub enum Feature {
     Ftruncate,
     RegisteredBuffers,
     Restrictions,
+    SqPoll,
+    NapiBusyPoll,
+    RecvBundle,
+    IncrementalBuffers,
 }
 
 /// How the presence of a feature is found out.
@@ -88,7 +96,7 @@ const fn row(
 
 /// Every feature, in the order of [`Feature`].
 #[rustfmt::skip]
-pub const TABLE: [FeatureInfo; 18] = [
+pub const TABLE: [FeatureInfo; 22] = [
     row(Feature::SingleIssuer, "single-issuer", "6.0", Detect::Setup, "the kernel takes a lock on every enter; no defer-taskrun"),
     row(Feature::DeferTaskrun, "defer-taskrun", "6.1", Detect::Setup, "completions are run at any return from the kernel (coop-taskrun)"),
     row(Feature::CoopTaskrun, "coop-taskrun", "5.19", Detect::Setup, "without defer-taskrun too: an interrupt for each completion"),
@@ -107,6 +115,10 @@ pub const TABLE: [FeatureInfo; 18] = [
     row(Feature::Ftruncate, "ftruncate", "6.9", Detect::Opcode(opcode::Ftruncate::CODE), "ftruncate(2)"),
     row(Feature::RegisteredBuffers, "registered-buffers", "5.1", Detect::Opcode(opcode::ReadFixed::CODE), "each read and write looks its pages up"),
     row(Feature::Restrictions, "restrictions", "5.10", Detect::Setup, "the ring takes every operation that the kernel has"),
+    row(Feature::SqPoll, "sqpoll", "5.11", Detect::Setup, "opt-in: each batch is submitted by an enter, as without the option"),
+    row(Feature::NapiBusyPoll, "napi-busy-poll", "6.9", Detect::Setup, "opt-in: a waiting enter sleeps at once, as without the option"),
+    row(Feature::RecvBundle, "recv-bundle", "6.15", Detect::Opcode(opcode::EpollWait::CODE), "opt-in: a completion for each buffer of a multishot recv"),
+    row(Feature::IncrementalBuffers, "incremental-buffers", "6.15", Detect::Opcode(opcode::EpollWait::CODE), "opt-in: each completion uses up a whole buffer"),
 ];
 
 const _: () = {
@@ -125,6 +137,18 @@ impl Feature {
     #[must_use]
     pub const fn info(self) -> &'static FeatureInfo {
         &TABLE[self as usize]
+    }
+
+    /// Whether it is only used by who asks for it with an option of its own.
+    #[must_use]
+    pub const fn is_opt_in(self) -> bool {
+        matches!(
+            self,
+            Feature::SqPoll
+                | Feature::NapiBusyPoll
+                | Feature::RecvBundle
+                | Feature::IncrementalBuffers
+        )
     }
 
     const fn bit(self) -> u32 {

@@ -91,7 +91,7 @@ mod tests {
         // Multishot and plain receives are one operation, and so on.
         let synonym = |name: &str| match name {
             "AcceptMulti" => "Accept".to_owned(),
-            "RecvMulti" => "Recv".to_owned(),
+            "RecvMulti" | "RecvMultiBundle" => "Recv".to_owned(),
             "RecvMsgMulti" => "RecvMsg".to_owned(),
             name => name.to_owned(),
         };

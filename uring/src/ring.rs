@@ -45,7 +45,7 @@ use self::own::Own;
 use crate::error::SubmitError;
 use crate::op::raw::is_multishot;
 use crate::slot::Completed;
-use crate::user_data::{self, WAKE};
+use crate::user_data::{self, DETACHED, WAKE};
 use crate::{
     Backend, BufferRing, Capabilities, Completion, Cqe, Doorbell, Feature, KernelRing, OpId,
     RegisteredBuffers, SetupError, SetupOptions, Slots, SlotsFull, Sqe, Token, Wait, op,
@@ -157,7 +157,8 @@ impl<B: Backend> Ring<B> {
     }
 
     /// Queues an operation that nobody waits for, such as a close. It still counts as in flight; its result is
-    /// dropped.
+    /// dropped. It takes no place among the `max_operations` of [`submit`](Ring::submit): who waits is not refused because
+    /// of what nobody waits for. There may be as many of these again.
     ///
     /// # Errors
     /// As [`submit`](Ring::submit).
@@ -167,8 +168,13 @@ impl<B: Backend> Ring<B> {
     pub unsafe fn submit_detached(&mut self, mut sqe: Sqe) -> Result<(), SubmitError> {
         debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
         self.ensure_room()?;
-        let op = self.slots.insert_detached().map_err(too_many)?;
-        sqe.set_user_data(op.user_data());
+        let limit = self.slots.limit();
+        if self.own.detached >= limit as usize {
+            return Err(SubmitError::TooManyOperations { limit });
+        }
+        self.own.detached += 1;
+        self.own.detached_ever += 1;
+        sqe.set_user_data(DETACHED);
         // SAFETY: the caller's promise.
         unsafe { self.push(&sqe) };
         Ok(())
@@ -322,6 +328,21 @@ impl<B: Backend> Ring<B> {
         Ok(woken)
     }
 
+    /// Submits what is queued, and returns when the kernel has taken all of it: what was cancelled before is being ended,
+    /// and descriptors that were named may be closed. Hands out tokens as a turn does.
+    ///
+    /// # Errors
+    /// As [`turn`](Ring::turn).
+    pub fn hand_over(&mut self, wake: &mut impl FnMut(Token)) -> io::Result<usize> {
+        let mut woken = self.turn(Wait::Submit, wake)?;
+        // A poller looks up the descriptors of what it takes, and nothing but the queue says when it has.
+        while self.backend.pending() != 0 {
+            std::thread::yield_now();
+            woken += self.turn(Wait::Submit, wake)?;
+        }
+        Ok(woken)
+    }
+
     /// Files and hands out what lies in the completion queue. No system call.
     #[inline]
     pub fn reap(&mut self, wake: &mut impl FnMut(Token)) -> usize {
@@ -467,7 +488,7 @@ impl<B: Backend> Ring<B> {
     #[inline]
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.slots.in_flight()
+        self.slots.in_flight() + self.own.detached
     }
 
     /// The clock of [`Wait::Until`], in nanoseconds: `CLOCK_MONOTONIC`, or a simulation's.
@@ -492,7 +513,7 @@ impl<B: Backend> Ring<B> {
     #[must_use]
     pub fn stats(&self) -> RingStats {
         RingStats {
-            submitted: self.slots.inserted(),
+            submitted: self.slots.inserted() + self.own.detached_ever,
             stale: self.slots.stale(),
             overflows: self.backend.overflows(),
             wakes: self.own.wakes,

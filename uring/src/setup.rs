@@ -18,18 +18,24 @@
 //!                          them without a system call. Needs one of the two above, and goes with them
 //! ```
 //!
-//! Not asked for: `SQPOLL` (burns a core, excludes `DEFER_TASKRUN`), `IOPOLL` (cannot do sockets).
+//! `SQPOLL` is asked for when [`SetupOptions::sq_poll`] says so: the ladder then stands on it, without the two rungs that
+//! exclude it (`DEFER_TASKRUN`, `COOP_TASKRUN`). Where the kernel refuses that, the ladder is climbed as without it.
+//!
+//! Not asked for: `IOPOLL` (cannot do sockets).
 //!
 //! `ENOMEM` means the limit on locked memory: both sizes are halved and the ladder is tried again, down to 8 and
 //! 16 entries. The mappings are kept out of forked children (`MADV_DONTFORK`): a ring belongs to one thread.
 
 use std::io;
+use std::time::Duration;
 
 use io_uring::IoUring;
 
 use crate::error::SetupError;
 use crate::{Feature, Features};
 
+pub(crate) const SETUP_SQPOLL: u32 = 1 << 1;
+pub(crate) const SETUP_SQ_AFF: u32 = 1 << 2;
 pub(crate) const SETUP_SINGLE_ISSUER: u32 = 1 << 12;
 pub(crate) const SETUP_DEFER_TASKRUN: u32 = 1 << 13;
 pub(crate) const SETUP_COOP_TASKRUN: u32 = 1 << 8;
@@ -55,8 +61,39 @@ pub struct SetupOptions {
     /// Completions of one multishot operation that wait for their owner (default 1024, at least 2). At this number
     /// the kernel is asked to end the operation, so that the rest waits in the socket. 12 bytes each.
     pub multishot_window: u32,
+    /// Have a kernel thread take submissions (default `None`: each batch is submitted by an enter).
+    pub sq_poll: Option<SqPoll>,
+    /// Have a waiting enter poll the network cards of its sockets (default `None`).
+    pub napi: Option<NapiPoll>,
     /// Which kernel features may be used (default all).
     pub features: Features,
+}
+
+/// A kernel thread for the ring that looks at the submission queue all the time (`IORING_SETUP_SQPOLL`).
+///
+/// A submission then needs no system call, as long as the thread is awake. It costs a CPU while the thread looks, and
+/// completions are no longer run in batches by the ring's own thread, since it excludes `DEFER_TASKRUN`. Where the kernel
+/// refuses it, or [`Feature::SqPoll`] is switched off, the ring is as without it; [`Capabilities`](crate::Capabilities) say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqPoll {
+    /// For how long the thread looks at an empty queue before it sleeps, in whole milliseconds, at least one. The next
+    /// submission then wakes it with a system call.
+    pub idle: Duration,
+    /// The CPU that the thread is kept on. `None`: any.
+    pub cpu: Option<u32>,
+}
+
+/// Busy polling of network cards by a waiting enter (`IORING_REGISTER_NAPI`).
+///
+/// The sleep of [`Wait::Until`](crate::Wait::Until) begins with looks into the queues of the cards that the ring's sockets
+/// receive from, at the price of the CPU that looks. Does nothing for loopback and Unix sockets. Without
+/// [`Feature::NapiBusyPoll`] an enter sleeps at once; [`Capabilities`](crate::Capabilities) say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NapiPoll {
+    /// For how long a waiting enter polls before it sleeps, in whole microseconds.
+    pub longest: Duration,
+    /// Whether the cards should leave their interrupts off meanwhile (`SO_PREFER_BUSY_POLL`).
+    pub prefer: bool,
 }
 
 impl Default for SetupOptions {
@@ -66,6 +103,8 @@ impl Default for SetupOptions {
             cq_entries: 2048,
             max_operations: 1 << 20,
             multishot_window: 1024,
+            sq_poll: None,
+            napi: None,
             features: Features::ALL,
         }
     }
@@ -86,7 +125,7 @@ pub(crate) fn make(options: &SetupOptions) -> Result<Made, SetupError> {
         options.cq_entries.max(options.sq_entries).max(SMALLEST.1),
     );
     loop {
-        match try_ladder(sq, cq, options.features) {
+        match try_ladders(sq, cq, options) {
             Ok(made) => return Ok(made),
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && (sq, cq) != SMALLEST => {
                 sq = (sq / 2).max(SMALLEST.0);
@@ -103,9 +142,28 @@ pub(crate) fn make(options: &SetupOptions) -> Result<Made, SetupError> {
     }
 }
 
+/// The ladder on `SQPOLL`, if that is wanted, and then the other one.
+fn try_ladders(sq: u32, cq: u32, options: &SetupOptions) -> io::Result<Made> {
+    let poll = options.sq_poll;
+    if let Some(poll) = poll.filter(|_| options.features.has(Feature::SqPoll)) {
+        let without = [Feature::DeferTaskrun, Feature::CoopTaskrun];
+        let features = without
+            .into_iter()
+            .fold(options.features, Features::without);
+        match try_ladder(sq, cq, features, Some(poll)) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {}
+            made => return made,
+        }
+    }
+    try_ladder(sq, cq, options.features, None)
+}
+
 /// Every rung from the fullest allowed to the floor.
-fn try_ladder(sq: u32, cq: u32, allowed: Features) -> io::Result<Made> {
-    let mut features = allowed;
+fn try_ladder(sq: u32, cq: u32, allowed: Features, poll: Option<SqPoll>) -> io::Result<Made> {
+    let mut features = match poll {
+        Some(_) => allowed,
+        None => allowed.without(Feature::SqPoll),
+    };
     if !features.has(Feature::SingleIssuer) {
         features = features.without(Feature::DeferTaskrun);
     }
@@ -124,7 +182,7 @@ fn try_ladder(sq: u32, cq: u32, allowed: Features) -> io::Result<Made> {
             }
             features = features.without(feature);
         }
-        match build(sq, cq, features) {
+        match build(sq, cq, features, poll) {
             Ok(made) => return Ok(made),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
             Err(error) => return Err(error),
@@ -133,7 +191,7 @@ fn try_ladder(sq: u32, cq: u32, allowed: Features) -> io::Result<Made> {
     Err(refused)
 }
 
-fn build(sq: u32, cq: u32, features: Features) -> io::Result<Made> {
+fn build(sq: u32, cq: u32, features: Features, poll: Option<SqPoll>) -> io::Result<Made> {
     let mut builder = IoUring::builder();
     let mut flags = SETUP_ALWAYS;
     builder
@@ -141,6 +199,16 @@ fn build(sq: u32, cq: u32, features: Features) -> io::Result<Made> {
         .setup_cqsize(cq)
         .setup_clamp()
         .setup_submit_all();
+    if let Some(SqPoll { idle, cpu }) = poll {
+        let milliseconds = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
+        // Zero is the kernel's default, a second.
+        builder.setup_sqpoll(milliseconds.max(1));
+        flags |= SETUP_SQPOLL;
+        if let Some(cpu) = cpu {
+            builder.setup_sqpoll_cpu(cpu);
+            flags |= SETUP_SQ_AFF;
+        }
+    }
     if features.has(Feature::SingleIssuer) {
         builder.setup_single_issuer();
         flags |= SETUP_SINGLE_ISSUER;
@@ -171,6 +239,7 @@ fn build(sq: u32, cq: u32, features: Features) -> io::Result<Made> {
         Feature::DeferTaskrun,
         Feature::CoopTaskrun,
         Feature::NoSqarray,
+        Feature::SqPoll,
     ];
     let got = got.into_iter().filter(|feature| features.has(*feature));
     Ok(Made {

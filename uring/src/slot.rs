@@ -3,14 +3,11 @@
 //! ```text
 //!             insert                complete (terminal CQE)           take
 //!    Free ------------> InFlight ---------------------------> Done ----------> Free, generation + 1
-//!             insert_detached       complete (terminal CQE)
-//!    Free ------------> Detached ------------------------------------------->  Free, generation + 1
 //!
 //!    state      CQE, same generation           CQE, other generation   take
 //!    Free       -                              stale                   None
 //!    InFlight   Done, wake the token           stale                   None
 //!               F_MORE: result kept, no wake
-//!    Detached   Free                           stale                   None
 //!    Done       stale (a duplicate)            stale                   result; Free
 //! ```
 //!
@@ -26,6 +23,8 @@
 //!
 //! Zero-copy sends answer twice: the result with `F_MORE`, then a notification with `F_NOTIF` that the buffer is
 //! free. The slot keeps the first one's result and is done with the second, so the owner sees one completion.
+//!
+//! Operations that nobody waits for have no slot: the ring counts them (`ring/own.rs`).
 //!
 //! Not here: any system call, any pointer that is followed. The file is plain safe code and a pure state machine.
 
@@ -48,7 +47,7 @@ pub enum Completed {
     /// The operation is done: wake its owner, who fetches the result with [`Slots::take`]. Or a multishot operation
     /// has something for [`Slots::next`], and this watcher asked to be told.
     Wake(Token),
-    /// Nobody is to be woken: a detached operation ended, or a first answer with more to come.
+    /// Nobody is to be woken: a first answer with more to come, or one for nobody.
     Quiet,
     /// So much of this multishot operation waits for its owner that the kernel should end it.
     Crowded(OpId),
@@ -71,7 +70,6 @@ pub struct SlotsFull {
 enum State {
     Free,
     InFlight,
-    Detached,
     Done,
     Multishot,
     Ended,
@@ -140,14 +138,6 @@ impl Slots {
     #[inline]
     pub fn insert(&mut self, token: Token) -> Result<OpId, SlotsFull> {
         self.occupy(token, State::InFlight)
-    }
-
-    /// Takes a slot for an operation nobody waits for: it is freed by its terminal CQE.
-    ///
-    /// # Errors
-    /// [`SlotsFull`] at the limit.
-    pub fn insert_detached(&mut self) -> Result<OpId, SlotsFull> {
-        self.occupy(NOBODY, State::Detached)
     }
 
     /// Takes a slot for an operation with many completions, each to be fetched with [`Slots::next`].
@@ -223,10 +213,10 @@ impl Slots {
         {
             return self.complete_multishot(op, cqe);
         }
-        let live = self.slots.get_mut(op.index()).filter(|slot| {
-            slot.generation == op.generation()
-                && matches!(slot.state, State::InFlight | State::Detached)
-        });
+        let live = self
+            .slots
+            .get_mut(op.index())
+            .filter(|slot| slot.generation == op.generation() && slot.state == State::InFlight);
         let Some(slot) = live else {
             self.stale += 1;
             return Completed::Stale;
@@ -239,12 +229,8 @@ impl Slots {
             return Completed::Quiet;
         }
         self.completed += 1;
-        if slot.state == State::InFlight {
-            slot.state = State::Done;
-            return Completed::Wake(slot.token);
-        }
-        slot.release(&mut self.free, op);
-        Completed::Quiet
+        slot.state = State::Done;
+        Completed::Wake(slot.token)
     }
 
     fn complete_multishot(&mut self, op: OpId, cqe: Cqe) -> Completed {
@@ -351,10 +337,7 @@ impl Slots {
     pub fn is_in_flight(&self, op: OpId) -> bool {
         self.slots.get(op.index()).is_some_and(|slot| {
             slot.generation == op.generation()
-                && matches!(
-                    slot.state,
-                    State::InFlight | State::Detached | State::Multishot
-                )
+                && matches!(slot.state, State::InFlight | State::Multishot)
         })
     }
 

@@ -13,6 +13,8 @@ use std::ptr;
 use crate::{Sqe, types};
 
 pub(crate) const ENTER_GETEVENTS: u32 = 1 << 0;
+pub(crate) const ENTER_SQ_WAKEUP: u32 = 1 << 1;
+pub(crate) const ENTER_SQ_WAIT: u32 = 1 << 2;
 pub(crate) const ENTER_EXT_ARG: u32 = 1 << 3;
 pub(crate) const ENTER_REGISTERED_RING: u32 = 1 << 4;
 pub(crate) const ENTER_ABS_TIMER: u32 = 1 << 5;

@@ -28,6 +28,9 @@ pub(crate) const CANCEL: u64 = OWN | 2;
 /// An `MSG_RING` to a peer failed (success posts nothing). The payload is the peer's ring fd.
 pub(crate) const MESSAGE: u64 = OWN | 3;
 
+/// An operation that nobody waits for. Only their number is of interest.
+pub(crate) const DETACHED: u64 = OWN | 4;
+
 /// Largest number of slots: their indices must stay below bit 31.
 pub(crate) const MAX_SLOTS: u32 = 1 << 31;
 
@@ -123,6 +126,7 @@ mod tests {
             WAKE,
             DOORBELL_POLL,
             CANCEL,
+            DETACHED,
             message_to(0),
             message_to(1 << 20),
         ] {

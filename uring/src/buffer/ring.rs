@@ -18,6 +18,22 @@
 //! allocates. That an id is not given out twice is checked always, since two guards for one buffer would be two
 //! `&mut` to it; that it is not given back twice follows from the guard.
 //!
+//! # Several buffers for one completion, several completions for one buffer
+//!
+//! A *bundle* fills buffers that follow each other in the ring and names the first. Each id knows its position, so the
+//! others are found from there; the completion is filed as one for each.
+//!
+//! Of an *incremental* ring a completion uses up as much of a buffer as it fills, and the next one goes on behind it:
+//!
+//! ```text
+//!    | piece, guard | piece, guard given back | the kernel's           |     in the ring: the kernel goes on here
+//!    | piece, guard | piece, guard given back | piece, guard           |     out: full; back with the last guard
+//! ```
+//!
+//! How much is used up is added up here, in the order of the completions. The flag that says that more follows
+//! (`IORING_CQE_F_BUF_MORE`) is not read: at the end of a stream kernels before 7.0 leave it out although they go on with the
+//! buffer. The kernel is done with a buffer exactly when nothing is left of it.
+//!
 //! # Exhaustion
 //!
 //! With no buffer in the ring a receive ends with `-ENOBUFS`; a multishot one has to be submitted again. Nothing is
@@ -46,8 +62,8 @@ use std::{fmt, slice};
 use memmap2::{MmapMut, MmapRaw};
 
 use super::BufferError;
-use crate::Completion;
 use crate::types::BufRingEntry;
+use crate::{CQE_F_MORE, Completion};
 
 /// Most entries of a ring: io_uring_register_buf_ring(3).
 const MOST_BUFFERS: u16 = 1 << 15;
@@ -80,11 +96,25 @@ struct Pool {
     tail: Cell<u16>,
     /// Entries ever taken out by `lease`.
     head: Cell<u16>,
-    /// Whether each buffer is out of the ring.
-    out: Box<[Cell<bool>]>,
+    places: Box<[Place]>,
+    /// Whether a completion uses up only as much of a buffer as it fills.
+    incremental: Cell<bool>,
     available: Cell<u16>,
     fewest_available: Cell<u16>,
     exhausted: Cell<u64>,
+}
+
+/// Where a buffer is.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    /// The kernel has it no more.
+    out: Cell<bool>,
+    /// Its position in the ring, when it is in it.
+    position: Cell<u16>,
+    /// How much of it was filled, in an incremental ring.
+    used: Cell<u32>,
+    /// Pieces of it that were filed and not given back.
+    held: Cell<u32>,
 }
 
 /// How a pool fares.
@@ -133,7 +163,8 @@ impl BufferRing {
             tail: Cell::new(0),
             head: Cell::new(0),
             // Every buffer starts outside, and is put in like one that comes back.
-            out: vec![Cell::new(true); usize::from(count)].into(),
+            places: vec![Place::new(); usize::from(count)].into(),
+            incremental: Cell::new(false),
             available: Cell::new(0),
             fewest_available: Cell::new(count),
             exhausted: Cell::new(0),
@@ -158,6 +189,17 @@ impl BufferRing {
     pub(crate) fn set_provided(&self, group: u16) {
         assert_eq!(self.pool.head.get(), 0, "nothing was leased before");
         self.pool.group.set(Some(group));
+    }
+
+    /// From now on a completion uses up only as much of a buffer as it fills.
+    pub(crate) fn set_incremental(&self) {
+        self.pool.incremental.set(true);
+    }
+
+    /// Whether a completion uses up only as much of a buffer as it fills.
+    #[must_use]
+    pub fn is_incremental(&self) -> bool {
+        self.pool.incremental.get()
     }
 
     /// The group to name in a receive; `None` for a pool that the kernel does not know.
@@ -213,57 +255,113 @@ impl BufferRing {
         // SAFETY: entries between head and tail are initialised, and in the mapping.
         let id = unsafe { &*pool.entry(head) }.bid();
         pool.take_out(id);
-        Some(self.guard(id, pool.buffer_bytes))
+        Some(self.guard(id, 0, pool.buffer_bytes))
     }
 
     /// The buffer that a completion names, if it names one.
     ///
     /// # Panics
     /// If the buffer is not in the ring, as far as this side knows: the completion is of another ring, or was claimed
-    /// before.
+    /// before. Of an incremental ring, whose completions have to be taken in their order, and of a bundle.
     ///
     /// # Safety
     /// `completion` is of an operation on this ring's [`group`](BufferRing::group), and its buffer was not claimed
     /// before. (What [`Ring::next`](crate::Ring::next) returns is claimed already.)
     #[must_use]
     pub unsafe fn claim(&self, completion: Completion) -> Option<PooledBuffer> {
-        self.file(completion);
-        self.guard_of(completion)
+        assert!(
+            !self.is_incremental(),
+            "an incremental ring is for multishot operations"
+        );
+        let mut whole = None;
+        self.file(completion, |piece, offset| {
+            assert!(whole.is_none(), "a bundle is for multishot operations");
+            whole = Some((piece, offset));
+        });
+        whole.and_then(|(piece, offset)| self.guard_of(piece, offset))
     }
 
-    /// Takes note of a completion of an operation on this ring: its buffer is out from now on.
+    /// Takes note of a completion of an operation on this ring: what it filled is the caller's from now on. `each` gets
+    /// the completion, or one for each buffer of a bundle, and where in the buffer the bytes begin.
     #[inline]
-    pub(crate) fn file(&self, completion: Completion) {
-        match completion.buffer_id() {
-            Some(id) => self.pool.take_out(id),
-            None if completion.result == -libc::ENOBUFS => self.note_exhausted(),
-            None => {}
+    pub(crate) fn file(&self, completion: Completion, mut each: impl FnMut(Completion, u32)) {
+        let Some(id) = completion.buffer_id() else {
+            if completion.result == -libc::ENOBUFS {
+                self.note_exhausted();
+            }
+            return each(completion, 0);
+        };
+        let length = usize::try_from(completion.result).unwrap_or(0);
+        if self.is_incremental() {
+            each(completion, self.pool.use_up(id, length));
+        } else if length <= self.pool.buffer_bytes {
+            self.pool.take_out(id);
+            each(completion, 0);
+        } else {
+            self.unbundle(id, completion, length, &mut each);
         }
     }
 
-    /// The guard for the buffer of a completion that was filed. Once for each.
-    #[inline]
-    pub(crate) fn guard_of(&self, completion: Completion) -> Option<PooledBuffer> {
-        let length = usize::try_from(completion.result).unwrap_or(0);
-        completion.buffer_id().map(|id| self.guard(id, length))
+    /// A completion for each buffer of a bundle. All but the last say that more follows.
+    fn unbundle(
+        &self,
+        first: u16,
+        bundle: Completion,
+        mut left: usize,
+        each: &mut impl FnMut(Completion, u32),
+    ) {
+        let pool = &self.pool;
+        let mut id = first;
+        loop {
+            pool.take_out(id);
+            let position = pool.places[usize::from(id)].position.get();
+            let length = left.min(pool.buffer_bytes);
+            left -= length;
+            let more = if left == 0 { 0 } else { CQE_F_MORE };
+            let piece = Completion {
+                result: i32::try_from(length).expect("a transfer is below 2 GiB"),
+                flags: bundle.flags & 0xffff | more | u32::from(id) << 16,
+            };
+            each(piece, 0);
+            if left == 0 {
+                return;
+            }
+            let next = position.wrapping_add(1);
+            // SAFETY: in the mapping, and initialised: zeroed at first.
+            id = unsafe { &*pool.entry(next) }.bid();
+            let place = pool.places.get(usize::from(id));
+            assert!(
+                place.is_some_and(|place| place.position.get() == next),
+                "a bundle goes beyond what was put in"
+            );
+        }
     }
 
-    /// Gives the buffer of a completion back that was filed and will get no guard.
+    /// The guard for what a completion filled, as it was given out when the completion was filed. Once for each.
+    #[inline]
+    pub(crate) fn guard_of(&self, completion: Completion, offset: u32) -> Option<PooledBuffer> {
+        let length = usize::try_from(completion.result).unwrap_or(0);
+        let id = completion.buffer_id()?;
+        Some(self.guard(id, offset, length))
+    }
+
+    /// Gives back what a completion filled that was filed and will get no guard.
     #[inline]
     pub(crate) fn discard(&self, completion: Completion) {
         if let Some(id) = completion.buffer_id() {
-            self.pool.put_back(id);
+            self.pool.give_back(id);
         }
     }
 
-    fn guard(&self, id: u16, length: usize) -> PooledBuffer {
+    fn guard(&self, id: u16, offset: u32, length: usize) -> PooledBuffer {
         assert!(
-            length <= self.pool.buffer_bytes,
+            offset as usize + length <= self.pool.buffer_bytes,
             "the kernel fills no more than there is"
         );
         PooledBuffer {
             pool: Rc::clone(&self.pool),
             id,
+            offset,
             length: u32::try_from(length).expect("a transfer is below 2 GiB"),
         }
     }
@@ -293,24 +391,68 @@ impl Pool {
     /// An id leaves the ring.
     #[inline]
     fn take_out(&self, id: u16) {
-        let known = self.out.get(usize::from(id));
-        let was_out = known.is_none_or(|out| out.replace(true));
+        let place = self.in_ring(id);
+        place.held.set(1);
+        self.leave(place);
+    }
+
+    /// The next `length` bytes of an id are filled. Where they begin.
+    fn use_up(&self, id: u16, length: usize) -> u32 {
+        let place = self.in_ring(id);
+        let offset = place.used.get();
+        let used = offset as usize + length;
         assert!(
-            !was_out,
-            "buffer {id} was given out a second time, or never existed"
+            used <= self.buffer_bytes,
+            "the kernel fills no more than there is"
         );
+        place.held.set(place.held.get() + 1);
+        place
+            .used
+            .set(u32::try_from(used).expect("checked when the pool was made"));
+        if used == self.buffer_bytes {
+            self.leave(place);
+        }
+        offset
+    }
+
+    /// The place of an id that the kernel may name.
+    #[inline]
+    fn in_ring(&self, id: u16) -> &Place {
+        let place = self.places.get(usize::from(id));
+        let place = place.filter(|place| !place.out.get());
+        place.unwrap_or_else(|| panic!("buffer {id} was given out a second time, or never existed"))
+    }
+
+    #[inline]
+    fn leave(&self, place: &Place) {
+        place.out.set(true);
         let available = self.available.get() - 1;
         self.available.set(available);
         self.fewest_available
             .set(self.fewest_available.get().min(available));
     }
 
+    /// A piece of an id is of no use any more. With the last one of a buffer that the kernel has left, the id enters the
+    /// ring.
+    #[inline]
+    fn give_back(&self, id: u16) {
+        let place = &self.places[usize::from(id)];
+        let held = place.held.get() - 1;
+        place.held.set(held);
+        if held == 0 && place.out.get() {
+            self.put_back(id);
+        }
+    }
+
     /// An id enters the ring.
     #[inline]
     fn put_back(&self, id: u16) {
-        let was_out = self.out[usize::from(id)].replace(false);
-        debug_assert!(was_out, "buffer {id} came back twice");
         let tail = self.tail.get();
+        let place = &self.places[usize::from(id)];
+        let was_out = place.out.replace(false);
+        debug_assert!(was_out, "buffer {id} came back twice");
+        place.used.set(0);
+        place.position.set(tail);
         // SAFETY: within the mapping; the kernel reads no entry at or beyond the tail, and nobody else is here.
         let entry = unsafe { &mut *self.entry(tail) };
         entry.set_addr(self.buffer(id).expose_provenance() as u64);
@@ -331,6 +473,15 @@ impl Pool {
     }
 }
 
+impl Place {
+    /// Outside, and nobody's.
+    fn new() -> Place {
+        let place = Place::default();
+        place.out.set(true);
+        place
+    }
+}
+
 impl fmt::Debug for BufferRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufferRing")
@@ -347,22 +498,31 @@ impl fmt::Debug for BufferRing {
 pub struct PooledBuffer {
     pool: Rc<Pool>,
     id: u16,
+    /// Where in the buffer the contents begin.
+    offset: u32,
     length: u32,
 }
 
 impl PooledBuffer {
+    fn start(&self) -> *mut u8 {
+        self.pool.buffer(self.id).wrapping_add(self.offset as usize)
+    }
+
     /// Makes the first `length` bytes the contents, as after a receive into a leased buffer.
     ///
     /// # Panics
     /// If the buffer is not as long as that.
     pub fn set_length(&mut self, length: usize) {
-        assert!(length <= self.pool.buffer_bytes, "a buffer does not grow");
+        assert!(length <= self.capacity(), "a buffer does not grow");
         self.length = u32::try_from(length).expect("checked when the pool was made");
     }
 
-    /// How much it could hold.
+    /// How much it could hold. Of a buffer that is shared with others, what it holds.
     #[must_use]
     pub fn capacity(&self) -> usize {
+        if self.pool.incremental.get() {
+            return self.length as usize;
+        }
         self.pool.buffer_bytes
     }
 }
@@ -372,9 +532,9 @@ impl Deref for PooledBuffer {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the id is out of the ring and this is its only guard, so nobody writes; the mapping is zeroed at
-        // first and `length` was checked against the size.
-        unsafe { slice::from_raw_parts(self.pool.buffer(self.id), self.length as usize) }
+        // SAFETY: the kernel has left this part of the buffer and this is its only guard, so nobody writes; the mapping
+        // is zeroed at first, and offset and length were checked against the size.
+        unsafe { slice::from_raw_parts(self.start(), self.length as usize) }
     }
 }
 
@@ -382,7 +542,7 @@ impl DerefMut for PooledBuffer {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and nobody reads.
-        unsafe { slice::from_raw_parts_mut(self.pool.buffer(self.id), self.length as usize) }
+        unsafe { slice::from_raw_parts_mut(self.start(), self.length as usize) }
     }
 }
 
@@ -395,7 +555,7 @@ impl AsRef<[u8]> for PooledBuffer {
 impl Drop for PooledBuffer {
     #[inline]
     fn drop(&mut self) {
-        self.pool.put_back(self.id);
+        self.pool.give_back(self.id);
     }
 }
 

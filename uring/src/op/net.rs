@@ -30,6 +30,18 @@ pub fn recv_multishot(fd: RawFd, group: u16, flags: i32) -> Sqe {
     opcode::RecvMulti::new(Fd(fd), group).flags(flags).build()
 }
 
+/// As [`recv_multishot`], but a completion may fill several buffers that follow each other in the group's ring. The result
+/// is what they hold together; [`Ring::next`](crate::Ring::next) gives them out one by one.
+///
+/// # Source
+/// `IORING_RECVSEND_BUNDLE`, 6.10, used from 6.15 on ([`Feature::RecvBundle`](crate::Feature)).
+#[must_use]
+pub fn recv_multishot_bundle(fd: RawFd, group: u16, flags: i32) -> Sqe {
+    opcode::RecvMultiBundle::new(Fd(fd), group)
+        .flags(flags)
+        .build()
+}
+
 /// Receives once, up to `length` bytes, into a buffer of `group` that is taken when something arrives. Result: bytes,
 /// 0 at the end of the stream. Borrows the buffers of the group.
 ///

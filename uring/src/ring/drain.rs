@@ -19,7 +19,7 @@ impl<B: Backend> Ring<B> {
     /// # Errors
     /// As [`turn`](Ring::turn).
     pub fn settle(&mut self, deadline_ns: u64, wake: &mut impl FnMut(Token)) -> io::Result<bool> {
-        while self.slots.in_flight() != 0 {
+        while self.in_flight() != 0 {
             if self.backend.now_ns() >= deadline_ns {
                 return Ok(false);
             }
@@ -34,11 +34,11 @@ impl<B: Backend> Ring<B> {
     /// [`DrainTimedOut`] as an [`io::Error`] of kind `TimedOut` at the deadline (in nanoseconds of the backend's
     /// clock); otherwise as [`turn`](Ring::turn).
     pub fn drain(&mut self, deadline_ns: u64, wake: &mut impl FnMut(Token)) -> io::Result<()> {
-        while self.slots.in_flight() != 0 {
+        while self.in_flight() != 0 {
             let now = self.backend.now_ns();
             if now >= deadline_ns {
                 let timed_out = DrainTimedOut {
-                    in_flight: self.slots.in_flight(),
+                    in_flight: self.in_flight(),
                 };
                 return Err(io::Error::new(io::ErrorKind::TimedOut, timed_out));
             }
@@ -56,11 +56,11 @@ impl<B: Backend> Drop for Ring<B> {
     /// Aborts the process if operations are in flight: the kernel would go on writing into memory whose owner
     /// believes it has it back. [`Ring::drain`] first. What completions carry that nobody took is given back.
     fn drop(&mut self) {
-        if self.slots.in_flight() != 0 {
+        if self.in_flight() != 0 {
             fatal(format_args!(
                 "a ring was dropped while operations were in flight ({}), whose memory the kernel still uses; \
                  cancel and reap them first (Ring::drain)",
-                self.slots.in_flight()
+                self.in_flight()
             ));
         }
         self.abandon_all();

@@ -146,9 +146,38 @@ impl<B: Backend> Ring<B> {
         count: u16,
         buffer_bytes: usize,
     ) -> Result<BufferRing, BufferError> {
-        if !self.capabilities().has(Feature::BufferRing) {
-            return Err(BufferError::Unsupported(Feature::BufferRing));
+        self.provide(count, buffer_bytes, Feature::BufferRing)
+    }
+
+    /// As [`provide_buffers`](Ring::provide_buffers), but a completion uses up only as much of a buffer as it fills: what
+    /// comes next goes behind it, whichever operation it comes for. A buffer goes back into the ring when it is full and all
+    /// that was received into it was dropped. For multishot operations only: [`BufferRing::claim`] refuses.
+    ///
+    /// # Errors
+    /// [`BufferError`].
+    ///
+    /// # Source
+    /// `IOU_PBUF_RING_INC`, 6.12, used from 6.15 on ([`Feature::IncrementalBuffers`]).
+    pub fn provide_incremental_buffers(
+        &mut self,
+        count: u16,
+        buffer_bytes: usize,
+    ) -> Result<BufferRing, BufferError> {
+        self.provide(count, buffer_bytes, Feature::IncrementalBuffers)
+    }
+
+    fn provide(
+        &mut self,
+        count: u16,
+        buffer_bytes: usize,
+        kind: Feature,
+    ) -> Result<BufferRing, BufferError> {
+        for needed in [Feature::BufferRing, kind] {
+            if !self.capabilities().has(needed) {
+                return Err(BufferError::Unsupported(needed));
+            }
         }
+        let incremental = kind == Feature::IncrementalBuffers;
         let Ok(group) = u16::try_from(self.buffers.len()) else {
             let problem = "a ring has at most 65536 pools of buffers";
             return Err(BufferError::Size { problem });
@@ -156,9 +185,15 @@ impl<B: Backend> Ring<B> {
         let buffers = BufferRing::unprovided(count, buffer_bytes)?;
         let (address, entries) = (buffers.entries_address(), buffers.stats().count);
         // SAFETY: `self.buffers` keeps the mapping for as long as the backend, and drops it later.
-        let provided = unsafe { self.backend.provide_buffers(address, entries, group) };
+        let provided = unsafe {
+            self.backend
+                .provide_buffers(address, entries, group, incremental)
+        };
         provided.map_err(|error| BufferError::refused(error, buffers.pinned_bytes()))?;
         buffers.set_provided(group);
+        if incremental {
+            buffers.set_incremental();
+        }
         self.buffers.push(buffers.clone());
         Ok(buffers)
     }

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use crate::CQE_F_MORE;
 use crate::error::fatal;
-use crate::user_data::{self, CANCEL, DOORBELL_POLL, MESSAGE, WAKE};
+use crate::user_data::{self, CANCEL, DETACHED, DOORBELL_POLL, MESSAGE, WAKE};
 use crate::{Cqe, OpId};
 
 /// The ring's own affairs, beside the operations of others.
@@ -14,6 +14,9 @@ pub(super) struct Own {
     pub(super) rung: bool,
     /// The doorbell's poll has to be armed.
     pub(super) watch: bool,
+    /// Operations that nobody waits for: those in flight, and all that ever were.
+    pub(super) detached: usize,
+    pub(super) detached_ever: u64,
     /// Cancels that found no room in the submission queue. At most one for an operation.
     pub(super) cancels: Vec<OpId>,
     /// Peers to wake, whose message the kernel had no memory for. At most one for a peer.
@@ -62,6 +65,10 @@ impl Own {
                 1.. => self.doorbells_failed += 1,
                 _ => {}
             },
+            (DETACHED, _) if cqe.flags & CQE_F_MORE == 0 => {
+                self.detached = self.detached.saturating_sub(1);
+            }
+            (DETACHED, _) => {}
             // A cancel's own answer says nothing that the target's does not say better.
             (CANCEL, _) => {}
             _ => fatal(format_args!(

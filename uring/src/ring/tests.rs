@@ -15,8 +15,9 @@ use crate::sim::{Faults, SimKernel};
 use crate::{Features, TABLE, monotonic_ns, op};
 
 mod multishot;
+mod parts;
+mod polled;
 mod restricted;
-
 mod wakes;
 
 const SECOND: u64 = 1_000_000_000;
@@ -302,6 +303,32 @@ fn drain_ends_everything() {
         }
         drain(&mut ring);
     }
+}
+
+#[test]
+fn a_close_that_nobody_waits_for_takes_no_place() {
+    // Goal: with one operation allowed, closes do not keep out who waits; there is a bound on them, too.
+    let options = SetupOptions {
+        max_operations: 1,
+        ..SetupOptions::default()
+    };
+    let mut ring = Ring::open(&options).unwrap();
+    // SAFETY: a nop points at nothing.
+    let detach = |ring: &mut Ring| unsafe { ring.submit_detached(op::msg::nop()) };
+    detach(&mut ring).unwrap();
+    let refused = detach(&mut ring).unwrap_err();
+    assert!(matches!(
+        refused,
+        SubmitError::TooManyOperations { limit: 1 }
+    ));
+    let op = submit(&mut ring, op::msg::nop(), 0);
+    assert_eq!(ring.in_flight(), 2);
+    wait(&mut ring, 1);
+    assert_eq!(ring.take(op).unwrap().result, 0);
+    drain(&mut ring);
+    detach(&mut ring).unwrap();
+    drain(&mut ring);
+    assert_eq!((ring.stats().submitted, ring.stats().stale), (3, 0));
 }
 
 #[test]

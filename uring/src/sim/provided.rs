@@ -85,6 +85,18 @@ impl Provided {
         })
     }
 
+    /// As the kernel takes from an incremental ring: the entry goes on behind what was filled, and leaves when it is full.
+    #[cfg(test)]
+    pub(crate) fn use_up(&mut self, picked: &Picked, bytes: usize) {
+        let entry = self.address + u64::from(self.head & (self.entries - 1)) * ENTRY_BYTES;
+        let left = u32::try_from(picked.length - bytes).expect("as long as an entry says");
+        memory::land(entry, &(picked.address + bytes as u64).to_ne_bytes());
+        memory::land(entry + 8, &left.to_ne_bytes());
+        if left == 0 {
+            self.take();
+        }
+    }
+
     pub(crate) fn take(&mut self) {
         self.head = self.head.wrapping_add(1);
     }

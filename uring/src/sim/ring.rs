@@ -184,7 +184,16 @@ impl Backend for SimRing {
         closed.expect("a descriptor that came with a completion is open");
     }
 
-    unsafe fn provide_buffers(&mut self, address: u64, entries: u16, group: u16) -> io::Result<()> {
+    unsafe fn provide_buffers(
+        &mut self,
+        address: u64,
+        entries: u16,
+        group: u16,
+        incremental: bool,
+    ) -> io::Result<()> {
+        if incremental {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         let mut world = self.kernel.world();
         let provided = Provided::new(address, entries);
         let before = world.ring(self.fd).provided.insert(group, provided);

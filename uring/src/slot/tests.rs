@@ -69,17 +69,6 @@ fn a_zero_copy_send_is_one_completion() {
 }
 
 #[test]
-fn a_detached_operation_frees_itself() {
-    let mut slots = Slots::with_limits(1, 8);
-    let op = slots.insert_detached().unwrap();
-    assert!(slots.is_in_flight(op));
-    assert_eq!(slots.complete(cqe(op, -9, 0)), Completed::Quiet);
-    assert_eq!(slots.in_flight(), 0);
-    assert_eq!(slots.complete(cqe(op, -9, 0)), Completed::Stale);
-    assert!(slots.insert(token(1)).is_ok());
-}
-
-#[test]
 fn an_error_result_is_an_io_error() {
     let completion = Completion {
         result: -libc::ECANCELED,
@@ -92,7 +81,6 @@ fn an_error_result_is_an_io_error() {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Insert,
-    InsertDetached,
     /// Complete the n-th id ever given out, live or not.
     Complete(usize),
     Take(usize),
@@ -103,7 +91,6 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => Just(Step::Insert),
-        1 => Just(Step::InsertDetached),
         4 => any::<usize>().prop_map(Step::Complete),
         4 => any::<usize>().prop_map(Step::Take),
         1 => any::<u64>().prop_map(Step::Garbage),
@@ -114,7 +101,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Known {
     InFlight(Token),
-    Detached,
     Done(i32),
     Gone,
 }
@@ -133,13 +119,12 @@ proptest! {
             counter += 1;
             let pick = |n: usize| ids.get(n % ids.len().max(1)).copied();
             match step {
-                Step::Insert | Step::InsertDetached => {
-                    let detached = matches!(step, Step::InsertDetached);
+                Step::Insert => {
                     let held = model.values().filter(|known| **known != Known::Gone).count();
-                    let inserted = if detached { slots.insert_detached() } else { slots.insert(token(counter)) };
+                    let inserted = slots.insert(token(counter));
                     prop_assert_eq!(inserted.is_ok(), held < limit as usize);
                     if let Ok(op) = inserted {
-                        let known = if detached { Known::Detached } else { Known::InFlight(token(counter)) };
+                        let known = Known::InFlight(token(counter));
                         prop_assert_eq!(model.insert(op, known), None, "an id was given out twice");
                         ids.push(op);
                     }
@@ -150,7 +135,6 @@ proptest! {
                     let known = model.get_mut(&op).unwrap();
                     let expected = match *known {
                         Known::InFlight(token) => { *known = Known::Done(result); Completed::Wake(token) }
-                        Known::Detached => { *known = Known::Gone; Completed::Quiet }
                         Known::Done(_) | Known::Gone => { stale += 1; Completed::Stale }
                     };
                     prop_assert_eq!(completed, expected);
@@ -171,7 +155,7 @@ proptest! {
                     stale += u64::from(!own);
                 },
             }
-            let in_flight = model.values().filter(|known| matches!(known, Known::InFlight(_) | Known::Detached)).count();
+            let in_flight = model.values().filter(|known| matches!(known, Known::InFlight(_))).count();
             prop_assert_eq!(slots.in_flight(), in_flight);
             prop_assert_eq!(slots.stale(), stale);
         }

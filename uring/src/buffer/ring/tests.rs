@@ -7,6 +7,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::sim::Provided;
 
+/// Files a completion: what it becomes, and where the bytes of each begin.
+fn file(pool: &BufferRing, completion: Completion) -> Vec<(Completion, u32)> {
+    let mut pieces = Vec::new();
+    pool.file(completion, |piece, offset| pieces.push((piece, offset)));
+    pieces
+}
+
 fn completion(result: i32, flags: u32) -> Completion {
     Completion { result, flags }
 }
@@ -41,15 +48,15 @@ fn a_leased_buffer_is_ours_until_it_is_dropped() {
 #[should_panic(expected = "given out a second time")]
 fn a_buffer_that_is_out_is_not_given_out_again() {
     let pool = BufferRing::unprovided(2, 100).unwrap();
-    pool.file(completion(1, 1 | 1 << 16));
-    pool.file(completion(1, 1 | 1 << 16));
+    file(&pool, completion(1, 1 | 1 << 16));
+    file(&pool, completion(1, 1 | 1 << 16));
 }
 
 #[test]
 #[should_panic(expected = "never existed")]
 fn a_buffer_of_another_pool_is_not_given_out() {
     let pool = BufferRing::unprovided(2, 100).unwrap();
-    pool.file(completion(1, 1 | 2 << 16));
+    file(&pool, completion(1, 1 | 2 << 16));
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +89,7 @@ proptest! {
         let count = pool.stats().count;
         // Positions wrap around after 65,536: start close to that.
         pool.pool.tail.set(u16::MAX - 20);
-        pool.pool.out.iter().for_each(|out| out.set(true));
+        pool.pool.places.iter().for_each(|place| place.out.set(true));
         pool.pool.available.set(0);
         (0..count).for_each(|id| pool.pool.put_back(id));
         let mut kernel = Provided::starting_at(pool.entries_address(), count, u16::MAX - 20);
@@ -96,7 +103,7 @@ proptest! {
                 Step::Arrive(byte) => match kernel.first() {
                     None => {
                         prop_assert!(inside.is_empty());
-                        pool.file(completion(-libc::ENOBUFS, 0));
+                        file(&pool, completion(-libc::ENOBUFS, 0));
                         exhausted += 1;
                     }
                     Some(picked) => {
@@ -106,12 +113,12 @@ proptest! {
                         prop_assert_eq!(picked.length, 50);
                         picked.fill(&vec![byte; usize::from(byte)]);
                         let completion = completion(i32::from(byte), picked.flags());
-                        pool.file(completion);
+                        prop_assert_eq!(file(&pool, completion), [(completion, 0)]);
                         filed.push_back((completion, byte));
                     }
                 },
                 Step::Next => if let Some((completion, byte)) = filed.pop_front() {
-                    guards.push((pool.guard_of(completion).unwrap(), byte));
+                    guards.push((pool.guard_of(completion, 0).unwrap(), byte));
                 },
                 Step::Discard => if let Some((completion, _)) = filed.pop_front() {
                     pool.discard(completion);
@@ -131,4 +138,156 @@ proptest! {
             prop_assert_eq!(stats.exhausted, exhausted);
         }
     }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Arrival {
+    /// So many bytes arrive, all of one value.
+    Bytes(usize),
+    /// The first piece that was filed is taken, or thrown away.
+    Next,
+    Discard,
+    /// The n-th guard goes.
+    Drop(usize),
+}
+
+fn arrivals(most: usize) -> impl Strategy<Value = Vec<Arrival>> {
+    let step = prop_oneof![
+        4 => (0..=most).prop_map(Arrival::Bytes),
+        4 => Just(Arrival::Next),
+        1 => Just(Arrival::Discard),
+        4 => any::<usize>().prop_map(Arrival::Drop),
+    ];
+    prop::collection::vec(step, 1..400)
+}
+
+/// Takes, throws away and drops pieces as `step` says.
+fn go_on(
+    step: Arrival,
+    pool: &BufferRing,
+    filed: &mut VecDeque<(Completion, u32, u8)>,
+    guards: &mut Vec<(PooledBuffer, usize, u8)>,
+) {
+    match step {
+        Arrival::Bytes(_) => {}
+        Arrival::Next => {
+            if let Some((piece, offset, byte)) = filed.pop_front() {
+                let length = usize::try_from(piece.result).unwrap();
+                guards.push((pool.guard_of(piece, offset).unwrap(), length, byte));
+            }
+        }
+        Arrival::Discard => {
+            if let Some((piece, ..)) = filed.pop_front() {
+                pool.discard(piece);
+            }
+        }
+        Arrival::Drop(n) if !guards.is_empty() => {
+            guards.swap_remove(n % guards.len());
+        }
+        Arrival::Drop(_) => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A kernel that uses buffers up bit by bit, and forgets to say that more follows, as some do at the end of a
+    /// stream: every guard keeps its bytes, and a buffer is in the ring exactly when it is not full or nobody has any of it.
+    #[test]
+    fn pieces_of_a_buffer_are_disjoint_and_conserved(steps in arrivals(20), count in 1u16..5) {
+        let pool = BufferRing::unprovided(count, 50).unwrap();
+        let count = pool.stats().count;
+        let mut kernel = Provided::new(pool.entries_address(), count);
+        pool.set_provided(0);
+        pool.set_incremental();
+        let (mut filed, mut guards) = (VecDeque::new(), Vec::new());
+        for (number, step) in steps.into_iter().enumerate() {
+            let byte = u8::try_from(number % 251).unwrap();
+            if let Arrival::Bytes(bytes) = step {
+                match kernel.first() {
+                    None => {
+                        prop_assert_eq!(pool.available(), 0);
+                        file(&pool, completion(-libc::ENOBUFS, 0));
+                    }
+                    Some(picked) => {
+                        let bytes = bytes.min(picked.length);
+                        picked.fill(&vec![byte; bytes]);
+                        kernel.use_up(&picked, bytes);
+                        let told = completion(i32::try_from(bytes).unwrap(), picked.flags());
+                        let pieces = file(&pool, told);
+                        prop_assert_eq!(pieces.len(), 1);
+                        prop_assert_eq!(pieces[0].0, told);
+                        filed.push_back((pieces[0].0, pieces[0].1, byte));
+                    }
+                }
+            }
+            go_on(step, &pool, &mut filed, &mut guards);
+            for (guard, length, byte) in &guards {
+                prop_assert_eq!(&guard[..], &vec![*byte; *length]);
+                prop_assert_eq!(guard.capacity(), *length);
+            }
+        }
+        filed.iter().for_each(|(piece, ..)| pool.discard(*piece));
+        guards.clear();
+        prop_assert_eq!(pool.available(), count);
+        // What the kernel believes to be there is what is there.
+        let full = |kernel: &Provided| kernel.first().map_or(0, |picked| picked.length);
+        let mut left = 0;
+        while full(&kernel) != 0 {
+            left += full(&kernel);
+            kernel.take();
+        }
+        prop_assert!(left > 50 * (usize::from(count) - 1), "all but one are whole: {left}");
+    }
+
+    /// A kernel that fills as many buffers at once as there are bytes for.
+    #[test]
+    fn a_bundle_is_a_completion_for_each_buffer(steps in arrivals(170), count in 1u16..9) {
+        let pool = BufferRing::unprovided(count, 50).unwrap();
+        let count = pool.stats().count;
+        let mut kernel = Provided::new(pool.entries_address(), count);
+        pool.set_provided(0);
+        let (mut filed, mut guards) = (VecDeque::new(), Vec::new());
+        for (number, step) in steps.into_iter().enumerate() {
+            let byte = u8::try_from(number % 251).unwrap();
+            if let Arrival::Bytes(asked) = step {
+                let asked = asked.max(1);
+                let (mut bytes, mut first, mut lengths) = (0, None, Vec::new());
+                while bytes < asked && let Some(picked) = kernel.first() {
+                    let length = (asked - bytes).min(picked.length);
+                    picked.fill(&vec![byte; length]);
+                    kernel.take();
+                    first.get_or_insert(picked);
+                    lengths.push(length);
+                    bytes += length;
+                }
+                let Some(first) = first else {
+                    prop_assert_eq!(pool.available(), 0);
+                    continue;
+                };
+                let told = completion(i32::try_from(bytes).unwrap(), first.flags());
+                let pieces = file(&pool, told);
+                let results: Vec<usize> = pieces.iter().map(|(piece, _)| usize::try_from(piece.result).unwrap()).collect();
+                prop_assert_eq!(results, lengths);
+                let (last, before) = pieces.split_last().unwrap();
+                prop_assert!(!last.0.more() && before.iter().all(|(piece, _)| piece.more()));
+                filed.extend(pieces.into_iter().map(|(piece, offset)| (piece, offset, byte)));
+            }
+            go_on(step, &pool, &mut filed, &mut guards);
+            for (guard, length, byte) in &guards {
+                prop_assert_eq!(&guard[..], &vec![*byte; *length]);
+            }
+            prop_assert_eq!(usize::from(pool.available()) + filed.len() + guards.len(), usize::from(count));
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "for multishot operations")]
+fn a_piece_is_not_claimed_out_of_order() {
+    let pool = BufferRing::unprovided(2, 100).unwrap();
+    pool.set_provided(0);
+    pool.set_incremental();
+    // SAFETY: refused.
+    let _ = unsafe { pool.claim(completion(1, 1)) };
 }

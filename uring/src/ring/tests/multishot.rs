@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::*;
 use crate::{BufferError, BufferRing, Carries, Event};
 
-fn submit_multishot(ring: &mut Ring, sqe: Sqe, carries: Carries) -> OpId {
+pub(super) fn submit_multishot(ring: &mut Ring, sqe: Sqe, carries: Carries) -> OpId {
     // SAFETY: what an operation points at here is kept by `carries`, which says what its completions carry.
     unsafe { ring.submit_multishot(sqe, carries) }.expect("there is room")
 }
@@ -24,7 +24,7 @@ fn recv(ring: &mut Ring, socket: &impl AsRawFd, buffers: &BufferRing) -> OpId {
 }
 
 /// Waits for the next completion of an operation that is not over.
-fn next(ring: &mut Ring, op: OpId) -> Event {
+pub(super) fn next(ring: &mut Ring, op: OpId) -> Event {
     let deadline = monotonic_ns() + 10 * SECOND;
     loop {
         if let Some(event) = ring.next_or_watch(op, token(0)) {
