@@ -2,10 +2,10 @@
 
 use crate::blocking::PoolConfig;
 use crate::per_core::affinity::allowed_cpus;
-use crate::per_core::{CoreConfig, Spin};
+use crate::per_core::{CoreConfig, Filling, Spin};
 use crate::runtime::{Plan, Runtime, StartError};
 use coring_coro::{SchedulerConfig, StackConfig};
-use coring_uring::{Features, SetupOptions};
+use coring_uring::{Features, NapiPoll, SetupOptions, SqPoll};
 use std::time::Duration;
 
 /// The environment variable that switches kernel features off, whatever the builder says.
@@ -16,6 +16,8 @@ const MOST_CORES: usize = 4096;
 const MOST_ENTRIES: usize = 1 << 24;
 /// Coroutines of one core: with stacks of 256 KiB that is the address space.
 const MOST_COROUTINES: usize = 1 << 28;
+/// How long a kernel thread that takes submissions looks for one, unless somebody says otherwise.
+const DEFAULT_SQ_IDLE: Duration = Duration::from_millis(10);
 const MOST_STACK_BYTES: usize = 1 << 30;
 /// A lock that nobody will release can wait: long enough that a busy machine is not taken for it.
 const STALL_IN_DEBUG: Duration = Duration::from_secs(5);
@@ -62,6 +64,7 @@ pub struct Builder {
     inbox_capacity: usize,
     io_workers: (u32, u32),
     receive_pool: (u16, usize),
+    stream_filling: Filling,
     fixed_buffers: (u16, usize),
     shutdown_grace: Duration,
     stall_limit: Option<Duration>,
@@ -86,6 +89,7 @@ impl Builder {
             inbox_capacity: 256,
             io_workers: (4, 16),
             receive_pool: (256, 4096),
+            stream_filling: Filling::Whole,
             fixed_buffers: (32, 64 * 1024),
             shutdown_grace: Duration::from_secs(10),
             stall_limit: cfg!(debug_assertions).then_some(STALL_IN_DEBUG),
@@ -127,10 +131,49 @@ impl Builder {
         self
     }
 
-    /// Buffers that pooled receives (`TcpStream::recv_buffer`) share on one core, and the bytes of each. Default 256 of
-    /// 4 KiB. Made when the first such receive asks for them.
+    /// Buffers that pooled receives (`TcpStream::recv_buffer`, `recv_stream`) share on one core, and the bytes of each. Default
+    /// 256 of 4 KiB. Made when the first such receive asks for them.
     pub fn receive_pool(mut self, buffers: u16, bytes: usize) -> Self {
         self.receive_pool = (buffers, bytes);
+        self
+    }
+
+    /// How the buffers of [`RecvStream`](crate::net::RecvStream)s are filled. Default: each by one completion. [`Filling`] says
+    /// what the other ways cost.
+    pub fn stream_filling(mut self, filling: Filling) -> Self {
+        self.stream_filling = filling;
+        self
+    }
+
+    /// Has a kernel thread for each core take submissions (`SQPOLL`), so that a core that does not sleep makes no system call
+    /// for them. The thread sleeps after `idle` without one, in whole milliseconds. Default: there is none.
+    ///
+    /// It costs a CPU a core while it is awake, and completions are no longer run in batches by the core itself
+    /// (`DEFER_TASKRUN` is excluded): a lone NOP takes three times as long and 3 to 16 times the CPU. It may pay where cores are few, CPUs are many and submissions
+    /// never stop. Where the kernel refuses, or the feature `sqpoll` is switched off, cores submit as without it.
+    pub fn sq_poll(mut self, idle: Duration) -> Self {
+        let cpu = self.ring.sq_poll.and_then(|poll| poll.cpu);
+        self.ring.sq_poll = Some(SqPoll { idle, cpu });
+        self
+    }
+
+    /// Keeps the threads of [`sq_poll`](Self::sq_poll) on one CPU; the cores should be on others. Default: anywhere. Without
+    /// `sq_poll` it asks for that, too, with an idle time of 10 ms.
+    pub fn sq_poll_cpu(mut self, cpu: u32) -> Self {
+        let idle = self.ring.sq_poll.map_or(DEFAULT_SQ_IDLE, |poll| poll.idle);
+        let cpu = Some(cpu);
+        self.ring.sq_poll = Some(SqPoll { idle, cpu });
+        self
+    }
+
+    /// Has a core that goes to sleep poll the network cards that its sockets receive from first (NAPI busy polling), for
+    /// `longest` at most, in whole microseconds; with `prefer` the cards leave their interrupts off meanwhile. Default: it sleeps at once.
+    ///
+    /// It saves the interrupt and the wake-up where packets come at short intervals, and burns the core's CPU for `longest` at
+    /// each sleep. Nothing happens for loopback and Unix sockets.
+    /// Without it in the kernel (Linux 6.9), or with the feature `napi-busy-poll` switched off, a core sleeps at once.
+    pub fn napi_busy_poll(mut self, longest: Duration, prefer: bool) -> Self {
+        self.ring.napi = Some(NapiPoll { longest, prefer });
         self
     }
 
@@ -303,6 +346,18 @@ impl Builder {
         if !(1..=1 << 14).contains(&buffers) || !(1..=1 << 30).contains(&bytes) {
             return invalid("fixed_buffers", "1 to 16,384, of 1 byte to 1 GiB each");
         }
+        if let Some(poll) = self.ring.sq_poll {
+            if poll.idle.is_zero() {
+                return invalid("sq_poll", "longer than nothing");
+            }
+            let is_ours = |cpu| cpus.contains(&(cpu as usize));
+            if poll.cpu.is_some_and(|cpu| !is_ours(cpu)) {
+                return invalid("sq_poll_cpu", "one of the CPUs that this process may use");
+            }
+        }
+        if self.ring.napi.is_some_and(|napi| napi.longest.is_zero()) {
+            return invalid("napi_busy_poll", "longer than nothing");
+        }
         if self.stack.guard_bytes > MOST_STACK_BYTES {
             return invalid("guard_bytes", "at most 1 GiB");
         }
@@ -365,6 +420,7 @@ impl Builder {
             spin,
             io_workers: self.io_workers,
             receive_pool: self.receive_pool,
+            stream_filling: self.stream_filling,
             fixed_buffers: self.fixed_buffers,
             cpus,
         };

@@ -1,7 +1,8 @@
 //! Limits that cannot be, and limits without an end: what the builder does with them.
 
-use coring::{Builder, Runtime, coro};
+use coring::{Builder, Runtime, coro, fs};
 use coring_tests::{builder, check};
+use std::io::{Read, Write};
 use std::time::Duration;
 
 #[test]
@@ -10,7 +11,7 @@ fn impossible_limits_are_named() {
     // Method: one wrong value at a time.
     check(|| {
         type Spoil = fn(Builder) -> Builder;
-        let wrong: [(&str, Spoil); 10] = [
+        let wrong: [(&str, Spoil); 13] = [
             ("cores", |builder| builder.cores(0)),
             ("cores", |builder| builder.cores(usize::MAX)),
             ("guard_bytes", |builder| builder.guard_bytes(usize::MAX)),
@@ -20,12 +21,40 @@ fn impossible_limits_are_named() {
             ("inbox_capacity", |builder| builder.inbox_capacity(1 << 40)),
             ("cq_entries", |builder| builder.cq_entries(0)),
             ("multishot_window", |builder| builder.multishot_window(1)),
+            ("sq_poll", |builder| builder.sq_poll(Duration::ZERO)),
+            ("sq_poll_cpu", |builder| builder.sq_poll_cpu(1 << 20)),
+            ("napi_busy_poll", |builder| {
+                builder.napi_busy_poll(Duration::ZERO, false)
+            }),
             ("time_slice", |builder| builder.time_slice(Duration::ZERO)),
         ];
         for (name, spoil) in wrong {
             let refused = spoil(Runtime::builder()).build().expect_err(name);
             assert!(refused.to_string().contains(name), "{name}: {refused}");
         }
+    });
+}
+
+#[test]
+fn one_operation_is_enough_for_files() {
+    // Goal: with one operation at a time a file can be opened, used, closed and opened again: a close, which nobody waits
+    // for, takes no place among them.
+    // Method: opens right after closes, which are not done yet.
+    check(|| {
+        let runtime = builder(1).max_operations(1).build().unwrap();
+        runtime.run(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("file");
+            for round in 0..200u32 {
+                let mut file = fs::File::create(&path).unwrap();
+                file.write_all(&round.to_ne_bytes()).unwrap();
+                drop(file);
+                let mut bytes = [0; 4];
+                let mut file = fs::File::open(&path).unwrap();
+                file.read_exact(&mut bytes).unwrap();
+                assert_eq!(u32::from_ne_bytes(bytes), round);
+            }
+        });
     });
 }
 

@@ -28,6 +28,7 @@ mod panics;
 mod process;
 mod programs;
 mod races;
+mod recv_stream;
 mod remote;
 mod resets;
 mod scale;

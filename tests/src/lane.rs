@@ -1,8 +1,15 @@
 //! Lanes: the same behaviour on other ground. Kernel features off, all or one by one; tiny rings; one core or two.
 
 use crate::{builder, heavy, note};
+use coring::net::Filling;
 use coring::uring::{Feature, Features, TABLE};
 use coring::{Builder, Runtime};
+use std::time::Duration;
+
+const GROUNDS: &str = "tiny-rings, two-buffers, sq-poll, napi, bundles and incremental";
+/// Short, so that the kernel's threads sleep and are woken all the time.
+const SQ_IDLE: Duration = Duration::from_millis(1);
+const NAPI: Duration = Duration::from_micros(20);
 
 /// One way to set up a runtime.
 #[derive(Clone, Debug)]
@@ -41,7 +48,11 @@ pub(crate) fn chosen(builder: Builder) -> Builder {
     words.fold(builder, |builder, word| match word {
         "tiny-rings" => builder.sq_entries(8).cq_entries(16),
         "two-buffers" => builder.receive_pool(2, 4096),
-        other => panic!("CORING_TEST_GROUND knows tiny-rings and two-buffers, not {other}"),
+        "sq-poll" => builder.sq_poll(SQ_IDLE),
+        "napi" => builder.napi_busy_poll(NAPI, false),
+        "bundles" => builder.stream_filling(Filling::Bundles),
+        "incremental" => builder.stream_filling(Filling::Incremental),
+        other => panic!("CORING_TEST_GROUND knows {GROUNDS}, not {other}"),
     })
 }
 
@@ -73,12 +84,13 @@ pub fn in_every_lane(behaviour: fn(&Lane)) {
                 "tiny rings, all features off".to_owned(),
                 all_off().sq_entries(8).cq_entries(16),
             ),
-            (
-                "never spins".to_owned(),
-                plain().spin(std::time::Duration::ZERO),
-            ),
+            ("never spins".to_owned(), plain().spin(Duration::ZERO)),
             ("inbox of one".to_owned(), plain().inbox_capacity(1)),
             ("two buffers".to_owned(), plain().receive_pool(2, 64)),
+            (
+                "a kernel thread submits".to_owned(),
+                plain().sq_poll(SQ_IDLE),
+            ),
             (
                 "guards by mprotect".to_owned(),
                 plain().guard_markers(false),
@@ -86,7 +98,8 @@ pub fn in_every_lane(behaviour: fn(&Lane)) {
         ];
         // What a single feature changes between cores is only seen with two of them.
         if cores == 2 || heavy() {
-            lanes.extend(TABLE.iter().map(|row| {
+            let used = TABLE.iter().filter(|row| !row.feature.is_opt_in());
+            lanes.extend(used.map(|row| {
                 let features = Features::ALL.without(row.feature);
                 (format!("no {}", row.name), plain().features(features))
             }));

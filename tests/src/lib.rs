@@ -13,7 +13,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `CORING_HEAVY=1` | the long lanes too: more rounds, bigger files, every kernel feature off with every core count |
-//! | `CORING_TEST_GROUND=..` | all tests on other ground: `tiny-rings`, `two-buffers`, or both with a comma between |
+//! | `CORING_TEST_GROUND=..` | all tests on other ground: any of `tiny-rings`, `two-buffers`, `sq-poll`, `napi`, `bundles`, `incremental`, with commas between |
 //! | `CORING_FEATURES=..` | all tests without some kernel features (see `coring::Builder::features`) |
 //! | `CORING_TEST_SEED=N` | the seed of the random tests; each prints the one it used |
 //! | `CORING_TEST_SECONDS=N` | what the watchdog allows a test; default 60 |

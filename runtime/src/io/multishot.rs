@@ -90,6 +90,23 @@ impl Multishot {
         event
     }
 
+    /// Asks the kernel to end it. What has come until then is still to be had with `next`.
+    pub(crate) fn end(&self) {
+        if let Some(engine) = self.engine().filter(|_| !self.over) {
+            engine.ring().borrow_mut().cancel(self.op);
+        }
+    }
+
+    /// Ends it for an owner whose descriptor may be closed afterwards: when this returns the kernel needs it no more, and
+    /// has let go of what it names, unless it takes longer than usual for that.
+    pub(crate) fn end_now(self) {
+        let (engine, op) = (self.engine(), self.op);
+        drop(self);
+        if let Some(engine) = engine {
+            engine.end_now(op);
+        }
+    }
+
     /// The next completion, and whether it was asked to end. Parks until there is one.
     ///
     /// A completion that is there when the wait is interrupted is returned all the same: nothing that happened is lost.

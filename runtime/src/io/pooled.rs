@@ -28,6 +28,11 @@ enum Memory {
 }
 
 impl RecvBuffer {
+    /// What came with a completion: empty at the end of a stream, which may come without a buffer.
+    pub(crate) fn picked(buffer: Option<PooledBuffer>) -> Self {
+        Self(buffer.map_or_else(|| Memory::Heap(Vec::new()), Memory::Pool))
+    }
+
     /// Whether the pool was empty and the bytes are in memory of their own.
     #[must_use]
     pub fn is_from_heap(&self) -> bool {
@@ -92,8 +97,7 @@ fn recv_picked(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<Option<RecvBu
         let buffer = unsafe { pool.claim(completion) };
         match result_of(completion, cancelling) {
             Ok(_) => {
-                let memory = buffer.map_or_else(|| Memory::Heap(Vec::new()), Memory::Pool);
-                return Ok(Some(RecvBuffer(memory)));
+                return Ok(Some(RecvBuffer::picked(buffer)));
             }
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINTR) => {}

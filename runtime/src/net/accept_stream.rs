@@ -219,10 +219,8 @@ impl<S> Iterator for AcceptStream<'_, S> {
 /// address could not be bound again.
 impl<S> Drop for AcceptStream<'_, S> {
     fn drop(&mut self) {
-        if self.accept.take().is_some()
-            && let Some(engine) = per_core::current()
-        {
-            engine.submit_now();
+        if let Some(accept) = self.accept.take() {
+            accept.end_now();
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod accept_stream;
 mod addresses;
+mod recv_stream;
 mod send_file;
 mod socket;
 mod tcp;
@@ -15,8 +16,10 @@ mod udp;
 mod unix;
 mod zero_copy;
 
+pub use crate::per_core::Filling;
 pub use accept_stream::AcceptStream;
 pub use addresses::ToSocketAddrs;
+pub use recv_stream::RecvStream;
 pub use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 pub use tcp::{Incoming, TcpListener, TcpSocket, TcpStream};
 pub use udp::{DatagramBatch, UdpSocket};

@@ -405,6 +405,16 @@ macro_rules! stream_traits {
             pub fn recv_buffer(&self) -> io::Result<crate::io::RecvBuffer> {
                 self.socket.recv_pooled()
             }
+
+            /// What arrives, received by one operation that goes on (multishot receive). Begins with the first call of
+            /// [`recv`](crate::net::RecvStream::recv).
+            ///
+            /// See [`RecvStream`](crate::net::RecvStream) for when to use it, and for what becomes of bytes that are not
+            /// taken.
+            #[must_use]
+            pub fn recv_stream(&self) -> crate::net::RecvStream<'_> {
+                crate::net::RecvStream::new(&self.socket)
+            }
         }
 
         /// Parks until at least one byte is there; 0 means that the peer has ended its side. Errors as recv(2). When

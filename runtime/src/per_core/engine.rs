@@ -20,13 +20,14 @@
 )]
 
 use super::fixed::FixedPool;
-use super::idle::{Progress, Spin, Window};
+use super::idle::{Progress, Window};
 use super::stats::{self, CoreStats, Counters};
+use super::{CoreConfig, Filling};
 use crate::mailbox::{Cluster, Round, Waiter};
 use crate::watch::Pulse;
 use coring_coro::wait;
 use coring_coro::{Driver, Scheduler};
-use coring_uring::{BufferRing, Ring, Token, Wait, monotonic_ns};
+use coring_uring::{BufferRing, Feature, OpId, Ring, Token, Wait, monotonic_ns};
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -39,6 +40,8 @@ use std::sync::Arc;
 const LOOKS_PER_CLOCK: u32 = 16;
 /// Waiters that a core keeps for the next waits across cores.
 const SPARE_WAITERS: usize = 256;
+/// How often is looked whether an operation has ended, for who cannot wait for it.
+const LOOKS_FOR_AN_END: u32 = 1000;
 
 /// Everything of a core but its coroutines.
 #[derive(Debug)]
@@ -56,6 +59,9 @@ pub(crate) struct Engine {
     /// What pooled receives pick from: `None` inside when the kernel has none to give. Made when first asked for.
     receive_buffers: OnceCell<Option<BufferRing>>,
     receive_pool: (u16, usize),
+    /// What receive streams pick from, and how.
+    stream_buffers: OnceCell<Option<BufferRing>>,
+    stream_filling: Filling,
     fixed_buffers: FixedPool,
     waiters: RefCell<Vec<Arc<Waiter>>>,
     /// The core's values of each [`Sharded`](crate::Sharded).
@@ -98,22 +104,22 @@ impl Engine {
         index: usize,
         ring: Ring,
         cluster: Arc<Cluster>,
-        spin: Spin,
-        receive_pool: (u16, usize),
-        fixed_buffers: (u16, usize),
+        config: &CoreConfig,
     ) -> Self {
         Self {
             index,
             ring: RefCell::new(ring),
             cluster,
-            window: RefCell::new(Window::new(spin)),
+            window: RefCell::new(Window::new(config.spin)),
             wake_at_ns: Cell::new(u64::MAX),
             counters: Counters::default(),
             scheduler: Cell::new(None),
             inbox_round: RefCell::default(),
             receive_buffers: OnceCell::new(),
-            receive_pool,
-            fixed_buffers: FixedPool::new(fixed_buffers),
+            receive_pool: config.receive_pool,
+            stream_buffers: OnceCell::new(),
+            stream_filling: config.stream_filling,
+            fixed_buffers: FixedPool::new(config.fixed_buffers),
             waiters: RefCell::default(),
             shards: RefCell::default(),
         }
@@ -159,6 +165,23 @@ impl Engine {
         self.receive_buffers.get_or_init(make).as_ref()
     }
 
+    /// The pool of receive streams, if there can be one: that of all receives, unless its buffers are filled by many
+    /// completions each. And whether a completion may fill several of them.
+    pub(crate) fn stream_buffers(&self) -> (Option<&BufferRing>, bool) {
+        let make = || {
+            let (buffers, bytes) = self.receive_pool;
+            let mut ring = self.ring.borrow_mut();
+            ring.provide_incremental_buffers(buffers, bytes).ok()
+        };
+        let own = match self.stream_filling {
+            Filling::Incremental => self.stream_buffers.get_or_init(make).as_ref(),
+            Filling::Whole | Filling::Bundles => None,
+        };
+        let bundles = self.stream_filling == Filling::Bundles
+            && self.ring.borrow().capabilities().has(Feature::RecvBundle);
+        (own.or_else(|| self.receive_buffers()), bundles)
+    }
+
     /// Bytes of one receive buffer.
     pub(crate) fn receive_bytes(&self) -> usize {
         self.receive_pool.1
@@ -197,6 +220,11 @@ impl Engine {
             in_flight: ring.in_flight(),
             receive_buffers: self
                 .receive_buffers
+                .get()
+                .and_then(Option::as_ref)
+                .map(BufferRing::stats),
+            stream_buffers: self
+                .stream_buffers
                 .get()
                 .and_then(Option::as_ref)
                 .map(BufferRing::stats),
@@ -251,11 +279,21 @@ impl Engine {
         settled.unwrap_or(false)
     }
 
-    /// Has the kernel take what is queued now, for who cannot wait for the end of the turn.
+    /// Has the kernel end an operation that was abandoned, for who cannot wait for the end of the turn: the descriptors
+    /// that queued operations name may be closed after this. Mostly the operation is over then, too; a kernel thread that
+    /// takes submissions is given some time for that.
     ///
     /// Called by a coroutine, so inside a turn.
-    pub(crate) fn submit_now(&self) {
-        self.turn_ring(Wait::Submit);
+    pub(crate) fn end_now(&self, op: OpId) {
+        let handed_over = self.ring.borrow_mut().hand_over(&mut wake);
+        self.check(handed_over);
+        for _ in 0..LOOKS_FOR_AN_END {
+            if !self.ring.borrow().is_in_flight(op) {
+                return;
+            }
+            std::thread::yield_now();
+            self.turn_ring(Wait::Submit);
+        }
     }
 
     fn drain_inbox(&self, scheduler: &Scheduler) {
@@ -271,14 +309,19 @@ impl Engine {
     fn turn_ring(&self, wait: Wait) {
         let mut ring = self.ring.borrow_mut();
         let pending = ring.pending();
-        match ring.turn(wait, &mut wake) {
-            Ok(woken) => self.counters.entered(pending, woken),
-            // A ring that cannot be entered has operations in flight that will never be reaped.
-            Err(error) => crate::report::fatal(format_args!(
+        let woken = self.check(ring.turn(wait, &mut wake));
+        self.counters.entered(pending, woken);
+    }
+
+    /// A ring that cannot be entered has operations in flight that will never be reaped.
+    #[inline]
+    fn check(&self, entered: std::io::Result<usize>) -> usize {
+        entered.unwrap_or_else(|error| {
+            crate::report::fatal(format_args!(
                 "core {} cannot enter its ring: {error}",
                 self.index
-            )),
-        }
+            ))
+        })
     }
 
     fn has_news(&self) -> bool {

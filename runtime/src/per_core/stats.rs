@@ -32,6 +32,8 @@ pub struct CoreStats {
     pub in_flight: usize,
     /// The pool of receive buffers, once it was asked for.
     pub receive_buffers: Option<BufferRingStats>,
+    /// The pool of incremental buffers ([`Filling::Incremental`](crate::net::Filling)), once a receive stream asked for it.
+    pub stream_buffers: Option<BufferRingStats>,
     /// Times that the core went to sleep in the kernel.
     pub sleeps: u64,
     /// Times that an idle core found work by looking at memory.

@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match scenario.as_str() {
         "features" => coring::uring::TABLE
             .iter()
+            .filter(|row| !row.feature.is_opt_in())
             .for_each(|row| println!("{}", row.name)),
         "hello" => hello(number.unwrap_or(2))?,
         "echo" => echo()?,
