@@ -290,6 +290,13 @@ fn other_errors_and_limits_are_the_callers() {
             for _ in 0..3 {
                 assert_eq!(stream.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
             }
+            drop(stream);
+
+            // Without the time limit: how long an error takes is not asked here.
+            let std = listener.into_std();
+            socket2::SockRef::from(&std).set_read_timeout(None).unwrap();
+            let listener = TcpListener::from(std);
+            let mut stream = listener.accept_stream();
             socket2::SockRef::from(&listener)
                 .shutdown(std::net::Shutdown::Both)
                 .unwrap();
