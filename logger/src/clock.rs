@@ -186,6 +186,18 @@ impl Calibration {
         }
     }
 
+    /// Makes the shown time wrong by so much, until the next calibration.
+    #[cfg(test)]
+    pub(crate) fn shift(&mut self, ns: i64) {
+        self.line.from.wall_ns = self.line.from.wall_ns.saturating_add_signed(ns);
+    }
+
+    /// Makes the next calibration due.
+    #[cfg(test)]
+    pub(crate) fn expire(&mut self) {
+        self.due_ticks = 0;
+    }
+
     fn bend(&mut self, now: Pair) -> Option<i128> {
         let shown = self.line.wall_ns(now.ticks);
         let error = i128::from(now.wall_ns) - i128::from(shown);

@@ -19,10 +19,15 @@
 //!
 //! The order of lines from one ring is the order in which they were logged, always.
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+mod copy;
 mod output;
 mod recorder;
 mod source;
 
+use copy::Stretch;
 pub use output::SyncPolicy;
 pub(crate) use output::{Output, say_on_stderr};
 use source::Source;
@@ -97,6 +102,9 @@ pub struct Drain {
     /// Lines given to the outputs in this pass.
     lines: u64,
     reading: Reading,
+    /// Lines that took the short way (copy.rs).
+    #[cfg(test)]
+    copied: usize,
 }
 
 impl std::fmt::Debug for Drain {
@@ -118,6 +126,11 @@ pub(crate) struct DrainSettings {
 
 /// How long a line may take from its time stamp until the drain can know of it: some stores, and an interrupt in between.
 const IN_HAND: Duration = Duration::from_micros(20);
+
+/// After a pass of so many lines more are on their way: the next pass comes after a short nap, so that no producer finds its ring full, or has to
+/// make the system call that wakes us.
+const BUSY_LINES: usize = 1024;
+const SHORT_NAP: Duration = Duration::from_micros(50);
 
 /// There is one reader: rings have one, and all of them are read by the same.
 static READER: AtomicBool = AtomicBool::new(false);
@@ -173,6 +186,8 @@ impl Drain {
             recorder: settings.recorder,
             lines: 0,
             reading,
+            #[cfg(test)]
+            copied: 0,
             own: Origin {
                 thread: "logger".to_owned(),
                 ..Origin::default()
@@ -187,9 +202,16 @@ impl Drain {
     /// Drains until the logger is shut down. The body of the drain's thread.
     pub fn run(mut self) {
         while !self.control.stop.load(Ordering::Acquire) {
-            if !self.drain(1 << 16).more {
+            let progress = self.drain(1 << 16);
+            if !progress.more {
                 let (control, served) = (self.control.clone(), state::flush_wanted());
-                state::sleep_drain(self.poll, || {
+                let busy = progress.lines >= BUSY_LINES;
+                let nap = if busy {
+                    self.poll.min(SHORT_NAP)
+                } else {
+                    self.poll
+                };
+                state::sleep_drain(nap, || {
                     !control.stop.load(Ordering::Acquire) && state::flush_is_done(served)
                 });
             }
@@ -360,17 +382,21 @@ impl Drain {
             let Some(index) = best.filter(|_| oldest <= cutoff) else {
                 break;
             };
+            let mut stretch = Stretch::short();
             while budget > 0
                 && self.sources[index]
                     .next_ticks()
                     .is_some_and(|ticks| ticks <= bound)
             {
-                self.write_next(index);
+                let copied = self.copy_lines(index, bound, budget, &mut stretch);
+                if copied == 0 {
+                    self.write_next(index);
+                }
+                budget -= copied.max(1);
                 if self.sources[index].has_read_much() {
                     self.write_out(clock::ticks());
                     self.sources[index].release(self.recorder);
                 }
-                budget -= 1;
             }
         }
         budget

@@ -50,4 +50,10 @@ pub trait Format: Send {
 
     /// Appends one line.
     fn line(&mut self, line: &Line<'_>, out: &mut Vec<u8>);
+
+    /// The format whose lines are the records themselves, so that the drain may copy many at a time.
+    #[doc(hidden)]
+    fn as_binary(&self) -> Option<&Binary> {
+        None
+    }
 }

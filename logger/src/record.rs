@@ -107,6 +107,12 @@ pub(crate) fn level_index(level: Level) -> usize {
     level as usize - 1
 }
 
+/// Replaces the time of the record at the start of `bytes`.
+#[inline(always)]
+pub(crate) fn set_time(bytes: &mut [u8], time: u64) {
+    bytes[8..HEADER_BYTES].copy_from_slice(&time.to_le_bytes());
+}
+
 /// Appends a record to a buffer; for files and tests.
 pub(crate) fn push(out: &mut Vec<u8>, flags: u8, site: u32, ticks: u64, values: &[u8]) {
     let size = (HEADER_BYTES + values.len()).next_multiple_of(8);

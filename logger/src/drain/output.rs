@@ -13,7 +13,7 @@ use log::Level;
 use super::{Control, note_record};
 use crate::clock;
 use crate::filter::Filter;
-use crate::format::{Format, timestamp};
+use crate::format::{Binary, Format, timestamp};
 use crate::line::{Line, Origin};
 use crate::record::Head;
 use crate::sink::Sink;
@@ -127,6 +127,21 @@ impl Output {
         if self.line_by_line {
             self.ends.push(self.block.len());
         }
+    }
+
+    /// The format and the block, if lines of `origin` may be appended to it as records, without asking for each.
+    #[inline]
+    pub(super) fn takes_records(&mut self, origin: &Origin) -> Option<(&Binary, &mut Vec<u8>)> {
+        let ready = self.begun && self.filter.is_none() && !self.line_by_line;
+        let binary = self.format.as_binary()?;
+        let takes = ready && self.block.len() < BLOCK_BYTES && binary.is_at(origin);
+        takes.then_some((binary, &mut self.block))
+    }
+
+    /// Records have been appended, the last with this time.
+    #[inline]
+    pub(super) fn took_records(&mut self, wall_ns: u64) {
+        self.last_ns = wall_ns;
     }
 
     /// Makes room for a line, or counts it as lost.

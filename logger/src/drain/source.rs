@@ -100,7 +100,7 @@ impl Source {
         self.next
     }
 
-    /// Steps over the record that was next.
+    /// Steps over the record that was next, or several.
     #[inline]
     pub(super) fn step(&mut self, size: usize) {
         self.reader.position += size as u64;
@@ -137,6 +137,12 @@ impl Source {
         // SAFETY: we are the ring's only reader, the range lies between `released` and `published` and ends with the lap, and
         // `release` takes `&mut self`, so nothing is released while the slice lives.
         unsafe { self.ring.bytes(position, self.head.min(lap_end)) }
+    }
+
+    /// What is published from the next record on, up to the end of the lap.
+    #[inline]
+    pub(super) fn rest(&self) -> &[u8] {
+        self.bytes_from(self.reader.position)
     }
 
     /// The whole next record.

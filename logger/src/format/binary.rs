@@ -32,6 +32,16 @@ impl Binary {
         Self::default()
     }
 
+    /// By site id: whether this file has its description.
+    pub(crate) fn described(&self) -> &[bool] {
+        &self.described
+    }
+
+    /// Whether a line of this origin may follow the last one as it is.
+    pub(crate) fn is_at(&self, origin: &Origin) -> bool {
+        self.origin == (origin.id, origin.context_number)
+    }
+
     #[cold]
     fn describe(&mut self, site: &Site, out: &mut Vec<u8>) {
         let index = site.id as usize;
@@ -79,6 +89,10 @@ pub(crate) fn push_origin(out: &mut Vec<u8>, origin: &Origin) {
 }
 
 impl Format for Binary {
+    fn as_binary(&self) -> Option<&Binary> {
+        Some(self)
+    }
+
     fn begin(&mut self, out: &mut Vec<u8>) {
         *self = Self::default();
         out.extend_from_slice(&MAGIC);
@@ -95,12 +109,12 @@ impl Format for Binary {
         {
             self.describe(site, out);
         }
-        if self.origin != (line.origin.id, line.origin.context_number) {
+        if !self.is_at(line.origin) {
             self.change_origin(line, out);
         }
         let start = out.len();
         out.extend_from_slice(line.raw);
-        out[start + 8..start + 16].copy_from_slice(&line.time_ns().to_le_bytes());
+        record::set_time(&mut out[start..], line.time_ns());
     }
 }
 /// The reverse of [`push_site`].

@@ -1,7 +1,9 @@
 //! Goal: nothing is lost that is not reported. Four producers flood small rings; for each, lines received plus lines reported lost
 //! must be lines sent, in order, and all lines must be in time order within the window.
 
-use coring_logger::{Full, Logger, info, register_core, warn};
+use coring_logger::{
+    Binary, Format as _, Full, LogReader, Logger, Text, info, register_core, warn,
+};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -41,14 +43,31 @@ fn read(text: &str) -> Read {
     read
 }
 
-fn flood(as_cores: bool, full: Full) -> (Read, u64) {
+/// The text of a binary log.
+fn decoded(bytes: &[u8]) -> String {
+    let mut format: Text = PATTERN.parse().expect("valid");
+    let (mut reader, mut text) = (LogReader::new(bytes), Vec::new());
+    while let Some(line) = reader.next_line().expect("nothing is torn") {
+        format.line(&line, &mut text);
+    }
+    String::from_utf8(text).expect("text")
+}
+
+const PATTERN: &str = "{unix}|{origin}|{message}";
+
+fn flood(as_cores: bool, full: Full, binary: bool) -> (Read, u64) {
     let _turn = exclusive();
-    let (builder, lines) = Logger::builder()
+    let builder = Logger::builder();
+    let builder = if binary {
+        builder.format(Binary::new())
+    } else {
+        builder.pattern(PATTERN)
+    };
+    let (builder, lines) = builder
         .core_ring_bytes(16 << 10)
         .thread_ring_bytes(16 << 10)
         .full(full)
         .window(Duration::from_millis(20))
-        .pattern("{unix}|{origin}|{message}")
         .memory();
     let logger = builder.start().expect("starts");
     std::thread::scope(|scope| {
@@ -83,7 +102,12 @@ fn flood(as_cores: bool, full: Full) -> (Read, u64) {
     logger.flush().expect("flushes");
     let late = logger.stats().late;
     logger.shutdown();
-    (read(&lines.text()), late)
+    let text = if binary {
+        decoded(&lines.bytes())
+    } else {
+        lines.text()
+    };
+    (read(&text), late)
 }
 
 fn check(read: &Read, late: u64, kind: &str) {
@@ -112,17 +136,19 @@ fn check(read: &Read, late: u64, kind: &str) {
 
 #[test]
 fn cores_that_flood_lose_only_what_is_reported() {
-    let (read, late) = flood(true, Full::Drop);
-    check(&read, late, "core");
-    assert!(
-        !read.lost.is_empty(),
-        "the flood was too weak to test anything"
-    );
+    for binary in [false, true] {
+        let (read, late) = flood(true, Full::Drop, binary);
+        check(&read, late, "core");
+        assert!(
+            !read.lost.is_empty(),
+            "the flood was too weak to test anything"
+        );
+    }
 }
 
 #[test]
 fn threads_that_flood_lose_only_what_is_reported() {
-    let (read, late) = flood(false, Full::Drop);
+    let (read, late) = flood(false, Full::Drop, false);
     check(&read, late, "thread");
     assert!(
         !read.lost.is_empty(),
@@ -132,9 +158,11 @@ fn threads_that_flood_lose_only_what_is_reported() {
 
 #[test]
 fn threads_that_wait_lose_nothing() {
-    let (read, late) = flood(false, Full::Wait);
-    check(&read, late, "thread");
-    assert!(read.lost.is_empty(), "{:?}", read.lost);
+    for binary in [false, true] {
+        let (read, late) = flood(false, Full::Wait, binary);
+        check(&read, late, "thread");
+        assert!(read.lost.is_empty(), "{:?}", read.lost);
+    }
 }
 
 #[test]
