@@ -42,6 +42,7 @@ use crate::callsite::{self, Callsite};
 use crate::clock::{self, Calibration};
 use crate::crash;
 use crate::encode::push;
+use crate::hangup;
 use crate::line::{Line, Origin, Site};
 use crate::memory;
 use crate::plan::Plan;
@@ -344,7 +345,7 @@ impl Drain {
                 &format!("the wall clock was stepped by {:.3} s", step as f64 / 1e9),
             );
         }
-        if self.control.reopen.swap(false, Ordering::AcqRel) {
+        if self.control.reopen.swap(false, Ordering::AcqRel) | hangup::take() {
             self.outputs.iter_mut().for_each(Output::reopen);
         }
     }

@@ -76,6 +76,7 @@ mod facade;
 mod fatal;
 mod filter;
 mod format;
+mod hangup;
 mod line;
 mod logger;
 mod memory;

@@ -23,7 +23,7 @@ use crate::format::{Format, Text};
 use crate::recover::Recovered;
 use crate::sink::{File, FileOptions, Memory, MemoryLines, Sink, Stderr};
 use crate::state::{self, Full, Settings};
-use crate::{facade, fatal, memory, producer};
+use crate::{facade, fatal, hangup, memory, producer};
 
 /// A running logger. There is one per process at a time. Dropping it shuts it down.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ pub struct Builder {
     crash_ring: Option<PathBuf>,
     crash_threads: usize,
     handle_crashes: bool,
+    reopen_on_hangup: bool,
 }
 
 impl std::fmt::Debug for Builder {
@@ -88,6 +89,7 @@ impl Default for Builder {
             crash_ring: None,
             crash_threads: 32,
             handle_crashes: false,
+            reopen_on_hangup: false,
         }
     }
 }
@@ -251,6 +253,13 @@ impl Builder {
         self
     }
 
+    /// Opens log files anew when SIGHUP comes, as [`Logger::reopen`] does; the handler that was there before is called too. Stays in force for
+    /// the process, which that signal no longer ends. Default: no.
+    pub fn reopen_on_hangup(mut self, on: bool) -> Self {
+        self.reopen_on_hangup = on;
+        self
+    }
+
     /// Starts the logger with a drain thread of its own.
     ///
     /// # Errors
@@ -322,6 +331,9 @@ impl Builder {
         }
         if self.handle_crashes {
             fatal::install();
+        }
+        if self.reopen_on_hangup {
+            hangup::install();
         }
         state::begin(self.settings).map_err(|_| already_running())?;
         Ok((
@@ -403,7 +415,7 @@ impl Logger {
         state::set_filters(Some(filter.into()), None);
     }
 
-    /// Opens log files anew at the next line: call it on SIGHUP.
+    /// Opens log files anew at the next line. See also [`Builder::reopen_on_hangup`].
     pub fn reopen(&self) {
         self.control.reopen.store(true, Ordering::Release);
         state::wake_drain();

@@ -1,6 +1,6 @@
 //! Goal: what was logged survives how the process ends. Each test runs this binary again as a child that plays a part and dies.
 
-use coring_logger::{Full, Logger, Recovered, Text, error, info, register_core};
+use coring_logger::{File, Full, Logger, Recovered, Sink, Text, error, info, register_core};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -51,6 +51,8 @@ fn play_a_part() {
         "panic" => last_words(&directory, || panic!("the last panic")),
         "fork" => fork(&directory),
         "signals" => signals(&directory),
+        "hangup" => hangup(&directory),
+        "early" => early(&directory),
         other => panic!("no part {other}"),
     }
 }
@@ -382,6 +384,116 @@ fn a_signal_handler_may_log_and_corrupts_nothing() {
         assert!(whole, "{line:?}");
     }
     assert!(numbers(&text, "handler ").len() > 100);
+}
+
+/// A file that says when it is asked to open itself anew.
+struct Watched {
+    file: File,
+    reopened: std::sync::mpsc::Sender<()>,
+}
+
+impl Sink for Watched {
+    fn write(&mut self, block: &[u8]) -> std::io::Result<usize> {
+        self.file.write(block)
+    }
+    fn begin_block(&mut self) -> std::io::Result<bool> {
+        self.file.begin_block()
+    }
+    fn reopen(&mut self) {
+        self.file.reopen();
+        self.reopened.send(()).expect("the test waits for it");
+    }
+}
+
+static PASSED_ON: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn of_the_program(_: libc::c_int) {
+    PASSED_ON.fetch_add(1, Ordering::Relaxed);
+}
+
+#[expect(unsafe_code, reason = "signal(2)")]
+fn hangup(directory: &Path) {
+    // SAFETY: a handler that counts.
+    unsafe {
+        libc::signal(
+            libc::SIGHUP,
+            of_the_program as *const () as libc::sighandler_t,
+        )
+    };
+    let (reopened, asked) = std::sync::mpsc::channel();
+    let file = File::new(directory.join("log"));
+    let logger = Logger::builder()
+        .pattern("{message}")
+        .poll_interval(Duration::from_secs(3600)) // The drain hears of the signal because it is woken.
+        .reopen_on_hangup(true)
+        .sink(Watched { file, reopened })
+        .start()
+        .expect("starts");
+    info!("first");
+    logger.flush().expect("flushes");
+    counter(directory).store(1, Ordering::SeqCst);
+    asked.recv().expect("the drain is asked");
+    info!("second");
+    logger.shutdown();
+    assert_eq!(PASSED_ON.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_hangup_opens_the_file_anew() {
+    // Goal: mv and kill -HUP, as logrotate does it: no line is lost, none goes to the wrong file, and the program's own handler hears of it.
+    if std::env::var_os(PART).is_some() {
+        return;
+    }
+    let directory = scratch();
+    let progress = counter(directory.path());
+    let mut child = child("hangup", directory.path());
+    while progress.load(Ordering::SeqCst) == 0 {
+        assert!(child.try_wait().expect("waits").is_none(), "it ended");
+        std::thread::yield_now();
+    }
+    let (log, moved) = (directory.path().join("log"), directory.path().join("moved"));
+    std::fs::rename(&log, &moved).expect("renames");
+    let process = libc::pid_t::try_from(child.id()).expect("a process id");
+    #[expect(unsafe_code, reason = "kill(2)")]
+    // SAFETY: our own child, which has not been waited for.
+    let sent = unsafe { libc::kill(process, libc::SIGHUP) };
+    assert_eq!(sent, 0);
+    let output = child.wait_with_output().expect("waits");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} {said}", output.status);
+    let text = |path| std::fs::read_to_string(path).expect("a log");
+    assert_eq!(text(&moved), "first\n");
+    assert_eq!(text(&log), "second\n");
+}
+
+fn early(directory: &Path) {
+    for number in 0..3 {
+        info!("early {}", number);
+    }
+    let logger = Logger::builder()
+        .pattern("{level} {message}")
+        .file(directory.join("log"))
+        .start()
+        .expect("starts");
+    info!("in time");
+    logger.shutdown();
+    info!("too late");
+}
+
+#[test]
+fn lines_before_the_first_logger_are_counted() {
+    // Goal: what is logged before there is a logger is said to be missing, in a process that never had one.
+    if std::env::var_os(PART).is_some() {
+        return;
+    }
+    let directory = scratch();
+    let status = child("early", directory.path()).wait().expect("waits");
+    assert!(status.success(), "{status}");
+    let text = std::fs::read_to_string(directory.path().join("log")).expect("the log");
+    assert_eq!(
+        text,
+        "WARN  3 lines were logged before the logger was started, and are lost\nINFO  in time\n"
+    );
 }
 
 #[test]
