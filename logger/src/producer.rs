@@ -42,6 +42,11 @@ use crate::state::{self, Full};
 /// A core shows its records to the drain at the end of a turn, and within a long turn after so many bytes.
 pub(crate) const PUBLISH_BYTES: u64 = 1024;
 
+/// So far ahead of a record the ring is fetched for writing. With it a line costs the same in bursts (10.9 ns, the gate and the loop included), and less
+/// when it comes after a pause: 9 ns off the 90th and 11 off the 99th percentile of 20 lines every 2 ms (104 and 136 ns), 10 off the median (112)
+/// when the caches were emptied before. AMD EPYC, 2 CPUs, the drain on the other one; samples with and without in turn.
+const PREFETCH_BYTES: u64 = 512;
+
 /// No coroutine has this id: forces a context record before the next line.
 pub(crate) const UNKNOWN_CONTEXT: u64 = u64::MAX;
 
@@ -177,7 +182,33 @@ impl Producer {
         let first = unsafe { AtomicU64::from_ptr(at.cast()) };
         // Release: a complete first word means a complete record, also for a crash reader (see record.rs).
         first.store(word, Ordering::Release);
+        self.prefetch(position + size + PREFETCH_BYTES);
         self.writer.advance(size);
+    }
+
+    /// Fetches the line at a position for writing: the drain, on another core, was the last to touch it. What is free ahead is written for certain
+    /// soon; what is not, is some line of this ring, and fetching it harms nobody but its reader's cache.
+    #[inline(always)]
+    fn prefetch(&self, position: u64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "an offset in a ring that is mapped"
+        )]
+        let offset = (position & self.mask) as usize;
+        // SAFETY: the offset is inside the ring.
+        let at = unsafe { self.data.add(offset) };
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which changes neither memory nor flags and never faults. Processors without it take it for a no-op.
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        unsafe {
+            std::arch::asm!("prfm pstl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let _ = at;
     }
 
     /// Makes room for a record, if need be by waiting. After losses it also needs room for the record that tells of them.
