@@ -22,6 +22,7 @@ mod handover;
 mod lanes;
 mod lifecycle;
 mod limits;
+mod logging;
 mod mailbox;
 mod metrics;
 mod panics;

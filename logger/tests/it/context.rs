@@ -1,7 +1,7 @@
 //! Goal: fields and spans follow the coroutine, not the thread, and the logger works at the edges of a thread's and a program's life.
 //! Coroutines are played by a variable that says which one runs.
 
-use coring_logger::{Hooks, Logger, NameTaker, error, info, register_core, with_context};
+use coring_logger::{Full, Hooks, Logger, NameTaker, error, info, register_core, with_context};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -90,6 +90,47 @@ fn context_ends_when_the_call_unwinds() {
         lines.text(),
         "dropped while panicking: true inside=true\nafter\n"
     );
+}
+
+#[test]
+fn a_full_ring_does_not_hold_up_an_unwinding() {
+    // Goal: with `Full::Wait` a Drop that logs while the thread unwinds neither parks nor waits: its line is lost, counted, and told.
+    let _turn = exclusive();
+    struct Floods;
+    impl Drop for Floods {
+        fn drop(&mut self) {
+            for number in 0..1000 {
+                info!("dropped {}", number);
+            }
+        }
+    }
+    let (builder, lines) = Logger::builder()
+        .hooks(hooks())
+        .full(Full::Wait)
+        .thread_ring_bytes(4096)
+        .pattern("{message}")
+        .memory();
+    // Nobody drains before the unwinding is over: who waits then waits for ever.
+    let (logger, mut drain) = builder.build().expect("starts");
+    let before = logger.stats().dropped[2];
+    let pauses = std::thread::spawn(|| {
+        RUNNING.set(7);
+        let result = std::panic::catch_unwind(|| {
+            let _guard = Floods;
+            std::panic::resume_unwind(Box::new("unwinds"));
+        });
+        assert!(result.is_err());
+        PAUSES.get()
+    });
+    assert_eq!(pauses.join().expect("the thread ends well"), 0);
+    let lost = logger.stats().dropped[2] - before;
+    drain.finish();
+    logger.shutdown();
+    let text = lines.text();
+    let written = text.matches("dropped ").count() as u64;
+    assert!(written > 0 && lost > 0, "{text}");
+    assert_eq!(written + lost, 1000);
+    assert!(text.contains(&format!("{lost} lines of ")), "{text}");
 }
 
 #[test]
@@ -355,6 +396,7 @@ fn a_line_too_long_for_its_ring_is_counted() {
         .pattern("{message}")
         .memory();
     let logger = builder.start().expect("starts");
+    let before = logger.stats().dropped[2]; // It counts for the process.
     std::thread::spawn(|| {
         info!("{}", "x".repeat(3000));
         info!("next");
@@ -362,7 +404,7 @@ fn a_line_too_long_for_its_ring_is_counted() {
     .join()
     .expect("the thread ends well");
     logger.flush().expect("flushes");
-    assert_eq!(logger.stats().dropped[2], 1);
+    assert_eq!(logger.stats().dropped[2], before + 1);
     logger.shutdown();
     let text = lines.text();
     assert!(

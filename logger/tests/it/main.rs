@@ -7,9 +7,13 @@ mod context;
 mod crash;
 mod exactness;
 mod sinks;
+#[expect(unreachable_pub, reason = "the behaviour tests have it in a library")]
+#[path = "../../../tests/src/skips.rs"]
+mod skips;
 mod trouble;
 mod wrap;
 
+use skips::count_skip;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One test at a time; a test that failed must not fail the others.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::crash::scratch;
+use crate::skip;
 
 const PART: &str = "CORING_LOG_TROUBLE";
 
@@ -86,11 +87,11 @@ fn a_read_only_file_system_is_complained_of_once() {
         .arg(std::env::current_exe().expect("our own path"));
     let output = match child(command, "unwritable", &directory.path().join("log")) {
         Ok(output) => output,
-        Err(error) => return eprintln!("skipped: no unshare(1) to mount with: {error}"),
+        Err(error) => skip!("no unshare(1) to mount with: {error}"),
     };
     let text = String::from_utf8_lossy(&output.stderr);
     if text.contains("unshare:") || text.contains("mount:") {
-        return eprintln!("skipped: mounting is not allowed here: {text}");
+        skip!("mounting is not allowed here: {text}");
     }
     let text = said(&output);
     assert_eq!(complaints(&text), 1, "{text}");
@@ -116,7 +117,7 @@ fn a_directory_without_permission_is_complained_of_once() {
     }
     let output = match child(command, "unwritable", &directory.path().join("log")) {
         Ok(output) => output,
-        Err(error) => return eprintln!("skipped: nobody may not run this test: {error}"),
+        Err(error) => skip!("nobody may not run this test: {error}"),
     };
     let text = said(&output);
     assert_eq!(complaints(&text), 1, "{text}");

@@ -1,0 +1,168 @@
+//! Goal: the logger on the runtime: what waits parks its coroutine and not the core, and the drain needs no thread of its own.
+
+use coring::coro;
+use coring::logger::{Full, info};
+use coring_tests::{alone, builder};
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+/// Lets others run while it is formatted, both ways a coroutine can.
+struct Parks(u32);
+
+impl fmt::Display for Parks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        coro::yield_now();
+        coro::sleep(Duration::from_micros(100));
+        write!(f, "parked {}", self.0)
+    }
+}
+
+#[test]
+fn a_display_that_parks_gives_whole_lines() {
+    // Goal: a Display that parks in the middle of a log call switches coroutines there, and no line takes harm.
+    // Method: ten coroutines log such values, each between fields and texts of its own; another logs plain lines all the time.
+    alone(|| {
+        let (logs, lines) = coring::logging::builder()
+            .pattern("{coroutine}|{message}{fields}")
+            .memory();
+        let logger = logs.start().unwrap();
+        let between = builder(1).build().unwrap().run(|| {
+            let (left, between) = (Cell::new(10), Cell::new(0));
+            coro::scope(|scope| {
+                for number in 0..10_u32 {
+                    let left = &left;
+                    scope
+                        .spawn(move || {
+                            for round in 0..5 {
+                                info!(number = number; "{} of {} in {}", Parks(round), number, "a text");
+                            }
+                            left.set(left.get() - 1);
+                        });
+                }
+                while left.get() > 0 {
+                    info!("between");
+                    between.set(between.get() + 1);
+                    coro::yield_now();
+                }
+            });
+            between.get()
+        });
+        logger.shutdown();
+        let text = lines.text();
+        let (plain, parked): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.ends_with("|between"));
+        assert_eq!(plain.len(), between, "and it ran while others were parked");
+        assert!(between > 10, "{between}");
+        let mut expected: Vec<String> = (0..10)
+            .flat_map(|number| {
+                (0..5).map(move |round| {
+                    format!("parked {round} of {number} in a text number={number}")
+                })
+            })
+            .collect();
+        let mut found: Vec<&str> = parked
+            .iter()
+            .map(|line| line.split_once('|').unwrap().1)
+            .collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+        let coroutines: HashSet<&str> = parked
+            .iter()
+            .map(|line| line.split_once('|').unwrap().0)
+            .collect();
+        assert_eq!(coroutines.len(), 10, "each line names its coroutine");
+    });
+}
+
+#[test]
+fn a_full_ring_parks_the_coroutine_and_not_the_core() {
+    // Goal: with `Full::Wait` nothing is lost, and other coroutines of the core run while one waits for room.
+    alone(|| {
+        let (logs, lines) = coring::logging::builder()
+            .full(Full::Wait)
+            .core_ring_bytes(4096)
+            .pattern("{message}")
+            .memory();
+        let logger = logs.start().unwrap();
+        let turns = builder(1).build().unwrap().run(|| {
+            let (done, turns) = (Cell::new(false), Cell::new(0));
+            coro::scope(|scope| {
+                let done = &done;
+                scope.spawn(move || {
+                    for number in 0..20_000 {
+                        info!("{}", number);
+                    }
+                    done.set(true);
+                });
+                while !done.get() {
+                    turns.set(turns.get() + 1);
+                    coro::yield_now();
+                }
+            });
+            turns.get()
+        });
+        let dropped = logger.stats().dropped;
+        logger.shutdown();
+        assert_eq!(dropped, [0; 5]);
+        assert!(lines.text().lines().eq((0..20_000).map(|n| n.to_string())));
+        assert!(turns > 100, "{turns} turns of the other coroutine");
+    });
+}
+
+/// Names of this process's threads.
+fn threads() -> Vec<String> {
+    std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .collect()
+}
+
+#[test]
+fn a_coroutine_drains_all_cores_without_a_thread() {
+    // Goal: `Builder::build` and a coroutine that drains in the time its core has left serve every core; flush parks until it has.
+    alone(|| {
+        let (logs, lines) = coring::logging::builder()
+            .pattern("{core} {message}")
+            .memory();
+        let (logger, mut drain) = logs.build().unwrap();
+        builder(3).build().unwrap().run(|| {
+            let done = Cell::new(false);
+            coro::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.get() {
+                        if !drain.drain(256).more {
+                            coro::sleep(Duration::from_millis(1));
+                        }
+                    }
+                });
+                let cores: Vec<_> = (0..3)
+                    .map(|core| {
+                        coring::spawn_on(core, || {
+                            for number in 0..1000 {
+                                info!("{}", number);
+                                coro::yield_now();
+                            }
+                        })
+                    })
+                    .collect();
+                cores.into_iter().for_each(|core| core.join().unwrap());
+                logger.flush().unwrap();
+                assert_eq!(lines.text().lines().count(), 3000, "before anything ends");
+                assert!(!threads().iter().any(|name| name.contains("coring-logger")));
+                done.set(true);
+            });
+        });
+        drain.finish();
+        logger.shutdown();
+        let text = lines.text();
+        for core in 0..3 {
+            let of_core = text
+                .lines()
+                .filter_map(|line| line.strip_prefix(&format!("{core} "))?.parse::<u32>().ok());
+            assert!(of_core.eq(0..1000), "core {core}");
+        }
+    });
+}
