@@ -29,7 +29,9 @@ use std::os::fd::{AsFd, AsRawFd};
 /// [`UnixStream::recv_stream`](super::UnixStream::recv_stream). It belongs to the core that began it (`!Send`). The stream can
 /// be written to meanwhile.
 ///
-/// **When to use it.** For connections that mostly receive, messages or more: one submission serves many of them.
+/// **When to use it.** For connections that receive much: a GB over loopback costs the core 440 ms of CPU in buffers of 4 KiB,
+/// 176 in buffers of 64 KiB, where `read` into as much memory costs 682 and 344, and `recv_buffer` 779 and 379. For messages of
+/// 64 bytes all are alike (examples/recv_stream.rs; 2 vCPU AMD EPYC VM, Linux 6.18).
 /// It receives before you ask, into buffers of the core's pool
 /// ([`Builder::receive_pool`](crate::Builder::receive_pool)), up to the window
 /// ([`Builder::multishot_window`](crate::Builder::multishot_window)): a connection whose owner is slow takes buffers from the others.
