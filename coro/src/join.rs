@@ -10,11 +10,11 @@
 
 use crate::cancel;
 use crate::coroutine::{ControlBlock, State};
+use crate::payload::PanicPayload;
 use crate::prefetch;
 use crate::scheduler::Shared;
 use crate::spawn::Outcome;
 use crate::wait::{self, Alarm, Refusal};
-use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use std::time::Duration;
 /// Why there is no result.
 #[non_exhaustive]
 pub enum JoinError {
-    /// The coroutine panicked; this is the payload, for [`std::panic::resume_unwind`].
-    Panicked(Box<dyn Any + Send + 'static>),
+    /// The coroutine panicked; its payload is for [`std::panic::resume_unwind`].
+    Panicked(PanicPayload),
     /// The coroutine was cancelled and ended by that.
     Cancelled,
     /// The *caller* of `join` could not wait: it was itself cancelled, is unwinding, or is no coroutine. The
@@ -35,12 +35,9 @@ impl JoinError {
     /// The text of the panic, where it had one.
     #[must_use]
     pub fn panic_message(&self) -> Option<&str> {
-        let Self::Panicked(payload) = self else {
-            return None;
-        };
-        match payload.downcast_ref::<&'static str>() {
-            Some(text) => Some(text),
-            None => payload.downcast_ref::<String>().map(String::as_str),
+        match self {
+            Self::Panicked(payload) => payload.message(),
+            _ => None,
         }
     }
 }

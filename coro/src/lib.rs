@@ -51,7 +51,7 @@
 //!
 //! From the outside in: `testing`; `periodic`, `structure`, `select`; `channel`; `sync`; `scope`, `dump`, `running`, `join`,
 //! `suspend`, `local`; `spawn`; `wait`, `deadline` and `cancel`, which know each other; `scheduler` with `coroutine`, which
-//! is its record; `stack`, `timer`, `histogram`, `driver`, `prefetch`. There are no atomics, no locks, no clock and no descriptors in this crate.
+//! is its record; `stack`, `timer`, `histogram`, `payload`, `driver`, `prefetch`. There are no atomics, no locks, no clock and no descriptors in this crate.
 
 mod cancel;
 pub mod channel;
@@ -63,6 +63,7 @@ mod histogram;
 mod instant;
 mod join;
 mod local;
+mod payload;
 mod periodic;
 mod prefetch;
 mod running;
@@ -86,6 +87,7 @@ pub use histogram::{Histogram, Tally};
 pub use instant::Instant;
 pub use join::{JoinError, JoinHandle};
 pub use local::{LocalAccessError, LocalKey};
+pub use payload::PanicPayload;
 pub use periodic::{
     Interval, MissedTicks, Schedule, interval, schedule_after, schedule_at_fixed_rate,
     schedule_with_fixed_delay,

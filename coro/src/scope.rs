@@ -125,7 +125,7 @@ impl Family {
     /// The outcome of a child that nobody joins. A destructor of the value that panics is a panic of the child.
     pub(crate) fn discard<T>(&self, outcome: Outcome<T>) {
         match catch_unwind(AssertUnwindSafe(|| match outcome {
-            Err(JoinError::Panicked(payload)) => Some(payload),
+            Err(JoinError::Panicked(payload)) => Some(payload.into_inner()),
             outcome => {
                 drop(outcome);
                 None

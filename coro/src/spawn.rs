@@ -450,7 +450,7 @@ fn failure(block: &ControlBlock, payload: Box<dyn Any + Send>) -> JoinError {
         // SAFETY: a scope does not end before its last child, which we are not beyond.
         unsafe { family.as_ref() }.failed();
     }
-    JoinError::Panicked(payload)
+    JoinError::Panicked(payload.into())
 }
 
 /// Drops what nobody will join. A destructor that panics has been reported by the panic hook; its payload may

@@ -95,7 +95,7 @@ fn run_on<T: 'static>(
     scheduler.run(&driver, |scheduler| scheduler.live() == 0);
     match main.join() {
         Ok(value) => value,
-        Err(crate::JoinError::Panicked(payload)) => std::panic::resume_unwind(payload),
+        Err(crate::JoinError::Panicked(payload)) => std::panic::resume_unwind(payload.into_inner()),
         Err(error) => panic!("main did not end: {error}"),
     }
 }

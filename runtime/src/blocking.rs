@@ -195,7 +195,7 @@ where
     queued.map_err(refusal)??;
     match handle.wait(None).map_err(refusal)? {
         Ok(value) => Ok(value),
-        Err(RemoteError::Panicked(payload)) => resume_unwind(payload),
+        Err(RemoteError::Panicked(payload)) => resume_unwind(payload.into_inner()),
         // The job was dropped unrun.
         Err(_) => Err(BlockingError::Stopped),
     }
@@ -280,7 +280,9 @@ fn run<T>(f: impl FnOnce() -> T, completer: Completer<T>) -> bool {
     let outcome = catch_unwind(AssertUnwindSafe(f));
     let panicked = outcome.is_err();
     // A result that nobody waits for is dropped here, and its drop may panic too.
-    let told = report::contain(|| completer.complete(outcome.map_err(RemoteError::Panicked)));
+    let told = report::contain(|| {
+        completer.complete(outcome.map_err(|payload| RemoteError::Panicked(payload.into())))
+    });
     panicked | !told
 }
 

@@ -320,7 +320,7 @@ impl Runtime {
     {
         match self.run_to_end(main).outcome {
             Ok(value) => value,
-            Err(coro::JoinError::Panicked(payload)) => resume_unwind(payload),
+            Err(coro::JoinError::Panicked(payload)) => resume_unwind(payload.into_inner()),
             Err(error) => panic!(
                 "the main coroutine has no value: {error}; `run_to_end` returns where `run` panics"
             ),

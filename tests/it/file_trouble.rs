@@ -6,9 +6,10 @@
 
 use coring::coro;
 use coring::fs::{self, File};
+use coring_tests::command::{exists, run};
 use coring_tests::random::pattern;
 use coring_tests::{alone, builder, check, heavy, runtime, skip};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -114,6 +115,77 @@ fn no_space_left() {
             let file = File::create(disk.path("reserved")).unwrap();
             full(file.allocate(0, 2 << 20).unwrap_err());
             file.allocate(0, 1 << 19).unwrap();
+        });
+    });
+}
+
+/// A file system of its own whose one folder may hold a megabyte; unmounted when dropped.
+struct Quota(tempfile::TempDir);
+
+impl Quota {
+    /// `None` where the tools are missing or we may not mount.
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let [image, mount] = ["image", "mount"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&mount).unwrap();
+        let file = std::fs::File::create(&image).unwrap();
+        file.set_len(128 << 20).unwrap();
+        let [image, mount] = [image, mount].map(|path| path.to_str().unwrap().to_owned());
+        let limited = format!("{mount}/limited");
+        if !exists("mkfs.btrfs") || run(["mkfs.btrfs", "-q", &image]).code != Some(0) {
+            return None;
+        }
+        if run(["mount", "-o", "loop", &image, &mount]).code != Some(0) {
+            return None;
+        }
+        let this = Self(folder);
+        for words in [
+            &["btrfs", "quota", "enable", &mount][..],
+            &["btrfs", "subvolume", "create", &limited],
+            &["btrfs", "qgroup", "limit", "1M", &limited],
+        ] {
+            run(words).assert_success();
+        }
+        Some(this)
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join("mount/limited").join(name)
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        run([OsStr::new("umount"), self.0.path().join("mount").as_ref()]);
+    }
+}
+
+#[test]
+fn a_quota() {
+    // Goal: at a quota a write fails with QuotaExceeded, once for each call; what was written before stays, also on the
+    // device; `copy` and a whole file say the same; with room again, writing goes on.
+    // Method: a btrfs in a file, a megabyte allowed; writes are synced, since it counts what is to be written in advance.
+    check(|| {
+        let Some(disk) = Quota::mount() else {
+            skip!("a file system with quotas cannot be mounted here");
+        };
+        let exceeded = |error: std::io::Error| assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+        runtime(1).run(|| {
+            let path = disk.path("ours");
+            let mut file = File::create(&path).unwrap();
+            let mut written = 0;
+            let said = overfill(|piece| {
+                let bytes = file.write(piece)?;
+                written += bytes;
+                file.sync_data().map(|()| bytes)
+            });
+            assert!((300_000..=SmallDisk::BYTES).contains(&written), "{said:?}");
+            assert_eq!(said[said.len() - 2..], [Err(ErrorKind::QuotaExceeded); 2]);
+            assert!(fs::read(&path).unwrap() == pattern(1, 3 << 20)[..written]);
+            let source = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(source.path(), pattern(2, 2 << 20)).unwrap();
+            exceeded(fs::copy(source.path(), disk.path("copy")).unwrap_err());
+            exceeded(fs::write(disk.path("whole"), pattern(3, 2 << 20)).unwrap_err());
         });
     });
 }

@@ -242,3 +242,40 @@ fn a_shutdown_against_a_read_in_another_coroutine() {
         });
     });
 }
+
+#[test]
+fn a_close_against_a_read_through_another_handle() {
+    // Goal: one handle is dropped while a read waits on another one of the same socket: the read goes on, and ends with the
+    // byte or the end that the peer sends at that moment; the connection is closed with the last handle and not before.
+    // Method: all three at once, in every order; the peer must see the end only when the reader has gone.
+    alone(|| {
+        conserved(rounds(3000, 30_000), |round| {
+            let (one, other) = pair_of_ours();
+            let clone = one.try_clone().unwrap();
+            let reader = coro::spawn(move || {
+                let bytes = (&clone).read(&mut [0; 8]).unwrap();
+                // Still open: there is no end before this handle goes.
+                (&clone).write_all(b"mine").unwrap();
+                bytes
+            });
+            stagger(round);
+            let sends = round % 3 != 0;
+            let peer = coro::spawn(move || {
+                if sends {
+                    (&other).write_all(b"x").unwrap();
+                } else {
+                    other.shutdown(Shutdown::Write).unwrap();
+                }
+                let mut last = Vec::new();
+                (&other).read_to_end(&mut last).unwrap();
+                last
+            });
+            if round % 2 == 0 {
+                coro::yield_now();
+            }
+            drop(one);
+            assert_eq!(reader.join().unwrap(), usize::from(sends));
+            assert_eq!(peer.join().unwrap(), b"mine");
+        });
+    });
+}

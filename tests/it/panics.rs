@@ -119,7 +119,7 @@ fn panics_among_io() {
                     Ok(()) => assert!(!panics),
                     Err(JoinError::Panicked(payload)) => {
                         assert!(panics);
-                        assert_eq!(payload.downcast_ref(), Some(&number));
+                        assert_eq!(payload.into_inner().downcast_ref(), Some(&number));
                     }
                     Err(error) => panic!("{error}"),
                 }

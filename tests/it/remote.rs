@@ -50,12 +50,31 @@ fn results_and_panics_come_back() {
                 match handle.join() {
                     Ok(value) => assert_eq!(value, number),
                     Err(RemoteError::Panicked(payload)) => {
-                        assert_eq!(payload.downcast_ref(), Some(&number));
+                        assert_eq!(payload.into_inner().downcast_ref(), Some(&number));
                         assert_eq!(number % 3, 0);
                     }
                     Err(error) => panic!("{error}"),
                 }
             }
+        });
+    });
+}
+
+#[test]
+fn errors_go_into_other_errors() {
+    // Goal: what a join says when there is no result can be the source of an `io::Error` and of any other error that may
+    // cross threads; the text of the panic stays.
+    // Method: a panic here and one there.
+    check(|| {
+        runtime(2).run(|| {
+            let there = spawn_on(1, || std::panic::resume_unwind(Box::new("over there")));
+            let here = coro::spawn(|| std::panic::resume_unwind(Box::new("right here")));
+            let there = std::io::Error::other(Result::<(), _>::unwrap_err(there.join()));
+            let here = std::io::Error::other(Result::<(), _>::unwrap_err(here.join()));
+            assert!(there.to_string().contains("over there"), "{there}");
+            assert!(here.to_string().contains("right here"), "{here}");
+            let source = there.into_inner().unwrap().downcast::<RemoteError>();
+            assert!(matches!(*source.unwrap(), RemoteError::Panicked(_)));
         });
     });
 }

@@ -187,10 +187,10 @@ fn errors_have_stds_kinds() {
             one.set_multicast_ttl_v4(5).unwrap();
             assert_eq!(one.multicast_ttl_v4().unwrap(), 5);
             assert!(one.take_error().unwrap().is_none());
-            let text = format!("{one:?}");
-            assert!(text.contains(&address.to_string()), "{text}");
-            let number = one.as_raw_fd();
-            let back = UdpSocket::from_std(one.into_std());
+            let (shown, number) = (format!("{one:?}"), one.as_raw_fd());
+            let theirs = one.into_std();
+            assert_eq!(shown, format!("{theirs:?}"));
+            let back = UdpSocket::from_std(theirs);
             assert_eq!(back.as_raw_fd(), number);
         });
     });
@@ -227,6 +227,239 @@ fn a_cancelled_receive_loses_no_datagram() {
                 };
                 assert_eq!(u32::from_le_bytes(got), round);
             }
+        });
+    });
+}
+
+/// Two sockets, over each family.
+fn each_family(mut body: impl FnMut(UdpSocket, UdpSocket)) {
+    for host in ["127.0.0.1:0", "[::1]:0"] {
+        body(
+            UdpSocket::bind(host).unwrap(),
+            UdpSocket::bind(host).unwrap(),
+        );
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_bound() {
+    // Goal: AddrNotAvailable for what is not ours, InvalidInput for none; of several, the first that can be.
+    // Method: each.
+    check(|| {
+        runtime(1).run(|| {
+            let foreign: SocketAddr = "1.1.1.1:9999".parse().unwrap();
+            let kind = |outcome: std::io::Result<UdpSocket>| outcome.unwrap_err().kind();
+            assert_eq!(kind(UdpSocket::bind(foreign)), ErrorKind::AddrNotAvailable);
+            assert_eq!(kind(UdpSocket::bind(&[][..])), ErrorKind::InvalidInput);
+            let good: SocketAddr = "127.0.0.1:0".parse().unwrap();
+            UdpSocket::bind(&[foreign, good][..]).unwrap();
+        });
+    });
+}
+
+#[test]
+fn both_sides_are_named() {
+    // Goal: local addresses are the loopback's, there is no peer before `connect`, and then it is the other's address.
+    // Method: both families.
+    check(|| {
+        runtime(1).run(|| {
+            each_family(|one, other| {
+                let [first, second] = [&one, &other].map(|socket| socket.local_addr().unwrap());
+                assert!(first.ip().is_loopback());
+                assert_eq!(one.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+                one.connect(second).unwrap();
+                other.connect(first).unwrap();
+                assert_eq!(one.peer_addr().unwrap(), second);
+                assert_eq!(other.peer_addr().unwrap(), first);
+            });
+        });
+    });
+}
+
+#[test]
+fn two_handles_receive() {
+    // Goal: two coroutines that wait on two handles of one socket get one datagram each.
+    // Method: both in flight first, in both families.
+    check(|| {
+        runtime(1).run(|| {
+            each_family(|one, other| {
+                let to = one.local_addr().unwrap();
+                let clone = one.try_clone().unwrap();
+                let receivers = [one, clone].map(|socket| {
+                    coro::spawn(move || {
+                        let mut byte = [0];
+                        socket.recv_from(&mut byte).unwrap();
+                        byte[0]
+                    })
+                });
+                until_in_flight(2);
+                other.send_to(&[1], to).unwrap();
+                other.send_to(&[2], to).unwrap();
+                let mut bytes = receivers.map(|receiver| receiver.join().unwrap());
+                bytes.sort_unstable();
+                assert_eq!(bytes, [1, 2]);
+            });
+        });
+    });
+}
+
+#[test]
+fn two_handles_send() {
+    // Goal: datagrams of two handles come from one address, none is lost or torn.
+    // Method: two coroutines, ten each.
+    check(|| {
+        runtime(1).run(|| {
+            each_family(|one, other| {
+                let (from, to) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+                let clone = one.try_clone().unwrap();
+                let senders = [(one, b'a'), (clone, b'b')].map(|(socket, letter)| {
+                    coro::spawn(move || {
+                        for _ in 0..10 {
+                            assert_eq!(socket.send_to(&[letter; 4], to).unwrap(), 4);
+                        }
+                    })
+                });
+                let mut letters = Vec::new();
+                for _ in 0..20 {
+                    let mut buffer = [0; 8];
+                    assert_eq!(other.recv_from(&mut buffer).unwrap(), (4, from));
+                    assert_eq!(buffer[..4], [buffer[0]; 4]);
+                    letters.push(buffer[0]);
+                }
+                for sender in senders {
+                    sender.join().unwrap();
+                }
+                letters.sort_unstable();
+                assert_eq!(letters, [[b'a'; 10], [b'b'; 10]].concat());
+            });
+        });
+    });
+}
+
+#[test]
+fn a_socket_that_talks_to_itself() {
+    // Goal: connected to its own address, what it sends it peeks at and receives.
+    // Method: both families.
+    check(|| {
+        runtime(1).run(|| {
+            each_family(|socket, _| {
+                let address = socket.local_addr().unwrap();
+                socket.connect(address).unwrap();
+                assert_eq!(socket.send(b"hello world").unwrap(), 11);
+                let mut buffer = [0; 11];
+                for _ in 0..2 {
+                    assert_eq!(socket.peek(&mut buffer).unwrap(), 11);
+                    assert_eq!(socket.peek_from(&mut buffer).unwrap(), (11, address));
+                    assert_eq!(&buffer, b"hello world");
+                }
+                assert_eq!(socket.recv(&mut buffer).unwrap(), 11);
+            });
+        });
+    });
+}
+
+#[test]
+fn limits_are_read_back() {
+    // Goal: none, what was set, none again, each direction for itself; zero is refused; clones share them.
+    // Method: set and ask.
+    check(|| {
+        runtime(1).run(|| {
+            let (socket, _) = socket();
+            let clone = socket.try_clone().unwrap();
+            let time = Some(Duration::from_secs(15410));
+            assert_eq!(socket.read_timeout().unwrap(), None);
+            socket.set_read_timeout(time).unwrap();
+            assert_eq!(clone.read_timeout().unwrap(), time);
+            assert_eq!(socket.write_timeout().unwrap(), None);
+            clone.set_write_timeout(time).unwrap();
+            assert_eq!(socket.write_timeout().unwrap(), time);
+            for set in [UdpSocket::set_read_timeout, UdpSocket::set_write_timeout] {
+                let zero = set(&socket, Some(Duration::ZERO)).unwrap_err();
+                assert_eq!(zero.kind(), ErrorKind::InvalidInput);
+                set(&socket, None).unwrap();
+            }
+            assert_eq!(socket.read_timeout().unwrap(), None);
+            assert_eq!(socket.write_timeout().unwrap(), None);
+        });
+    });
+}
+
+#[test]
+fn a_datagram_in_time() {
+    // Goal: with a limit set, what is there is received; then the limit ends the wait, not earlier.
+    // Method: one datagram to itself.
+    check(|| {
+        runtime(1).run(|| {
+            let (socket, address) = socket();
+            let time = Duration::from_millis(30);
+            socket.set_read_timeout(Some(time)).unwrap();
+            socket.send_to(b"hello world", address).unwrap();
+            let mut buffer = [0; 11];
+            assert_eq!(socket.recv_from(&mut buffer).unwrap(), (11, address));
+            let start = Instant::now();
+            let error = socket.recv_from(&mut buffer).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            assert!(start.elapsed() >= time);
+        });
+    });
+}
+
+#[test]
+fn datagrams_of_gigabytes() {
+    // Goal: a datagram of more than 2^31 bytes is refused and not cut to what fits a number of 31 or 32 bits.
+    // Method: memory that is mapped and never touched, so it takes none.
+    check(|| {
+        runtime(1).run(|| {
+            let (socket, address) = socket();
+            socket.connect(address).unwrap();
+            for bytes in [1_usize << 31, (1 << 32) + 8] {
+                let zeroes = memmap2::MmapOptions::new().len(bytes).map_anon().unwrap();
+                assert!(socket.send_to(&zeroes, address).is_err());
+                assert!(socket.send(&zeroes).is_err());
+            }
+            socket
+                .set_read_timeout(Some(Duration::from_millis(5)))
+                .unwrap();
+            let nothing = socket.recv(&mut [0; 16]).unwrap_err();
+            assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        });
+    });
+}
+
+#[test]
+fn multicasts_reach_their_group() {
+    // Goal: who has joined a group hears what is sent to it, and no more when it has left; options of both families are
+    // read back.
+    // Method: over the loopback interface.
+    check(|| {
+        runtime(1).run(|| {
+            let ((receiver, address), (sender, _)) = (socket(), socket());
+            let group: std::net::Ipv4Addr = "239.255.77.5".parse().unwrap();
+            let loopback = std::net::Ipv4Addr::LOCALHOST;
+            let receiver_on_all = UdpSocket::bind("0.0.0.0:0").unwrap();
+            let port = receiver_on_all.local_addr().unwrap().port();
+            receiver_on_all
+                .join_multicast_v4(&group, &loopback)
+                .unwrap();
+            socket2::SockRef::from(&sender)
+                .set_multicast_if_v4(&loopback)
+                .unwrap();
+            sender.send_to(b"to all", (group, port)).unwrap();
+            assert_eq!(receiver_on_all.recv(&mut [0; 8]).unwrap(), 6);
+            receiver_on_all
+                .leave_multicast_v4(&group, &loopback)
+                .unwrap();
+            let again = receiver_on_all.leave_multicast_v4(&group, &loopback);
+            assert_eq!(again.unwrap_err().kind(), ErrorKind::AddrNotAvailable);
+            receiver.set_multicast_ttl_v4(7).unwrap();
+            assert_eq!(receiver.multicast_ttl_v4().unwrap(), 7);
+            assert_eq!(receiver.local_addr().unwrap(), address);
+            let six = UdpSocket::bind("[::1]:0").unwrap();
+            six.set_multicast_loop_v6(false).unwrap();
+            assert!(!six.multicast_loop_v6().unwrap());
+            let group = "ff02::1234".parse().unwrap();
+            six.join_multicast_v6(&group, 1).unwrap();
+            six.leave_multicast_v6(&group, 1).unwrap();
         });
     });
 }

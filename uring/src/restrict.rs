@@ -65,7 +65,7 @@ const REGISTRATIONS: [u8; 9] = [0, 1, 17, 18, 19, 20, 21, 22, 23];
 pub(crate) fn restrict(ring: &IoUring, capabilities: &Capabilities) -> io::Result<()> {
     let known = |code: &&u8| capabilities.has_opcode(**code);
     let operations = OPERATIONS.iter().filter(known);
-    let flags = Flags::SKIP_SUCCESS | Flags::BUFFER_SELECT;
+    let flags = Flags::SKIP_SUCCESS | Flags::BUFFER_SELECT | Flags::ASYNC;
     let mut list: Vec<_> = operations
         .map(|code| Restriction::sqe_op(*code))
         .chain(REGISTRATIONS.map(Restriction::register_op))

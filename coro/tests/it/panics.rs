@@ -73,8 +73,8 @@ fn with_a_payload_that_panics_when_dropped_stays_inside() {
         else {
             panic!("it must be handed over");
         };
+        let payload = std::mem::ManuallyDrop::new(payload.into_inner());
         assert!(payload.is::<PanicsWhenDropped>());
-        let _ = std::mem::ManuallyDrop::new(payload);
     });
 }
 

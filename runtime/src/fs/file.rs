@@ -293,6 +293,18 @@ impl File {
         }
     }
 
+    /// From std's type.
+    #[must_use]
+    pub fn from_std(theirs: std::fs::File) -> Self {
+        theirs.into()
+    }
+
+    /// To std's type.
+    #[must_use]
+    pub fn into_std(self) -> std::fs::File {
+        self.into()
+    }
+
     /// Another handle to the same open file: they share the position.
     ///
     /// # Errors
@@ -482,6 +494,25 @@ impl From<File> for std::fs::File {
     }
 }
 
+impl IntoRawFd for File {
+    fn into_raw_fd(self) -> RawFd {
+        self.into_fd().into_raw_fd()
+    }
+}
+
+impl FromRawFd for File {
+    unsafe fn from_raw_fd(fd: RawFd) -> Self {
+        // SAFETY: the caller owns `fd` and gives it to us.
+        unsafe { OwnedFd::from_raw_fd(fd) }.into()
+    }
+}
+
+impl From<File> for std::process::Stdio {
+    fn from(file: File) -> Self {
+        file.into_fd().into()
+    }
+}
+
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -494,10 +525,9 @@ impl AsRawFd for File {
     }
 }
 
+/// As std's: with the path and the access mode, where the kernel tells them.
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("File")
-            .field("fd", &self.as_raw_fd())
-            .finish()
+        self.with_std(|file| file.fmt(f))
     }
 }

@@ -10,6 +10,8 @@
 
 mod aligned;
 mod cached;
+mod directory;
+mod fifo;
 mod file;
 mod fixed;
 mod lock;
@@ -21,6 +23,7 @@ mod space;
 mod whole;
 
 pub use aligned::AlignedBuf;
+pub use directory::{DirBuilder, DirEntry, ReadDir, read_dir};
 pub use file::File;
 pub use fixed::FixedBuf;
 pub use mmap::Mmap;
@@ -29,7 +32,7 @@ pub use names::{
     symlink, symlink_metadata,
 };
 pub use open_options::OpenOptions;
-pub use pool::{ReadDir, canonicalize, copy, read_dir, read_link, remove_dir_all, set_permissions};
+pub use pool::{canonicalize, chown, copy, lchown, read_link, remove_dir_all, set_permissions};
 pub use space::{Advice, DirectAlignment};
-pub use std::fs::{DirEntry, FileTimes, FileType, Metadata, Permissions, TryLockError};
+pub use std::fs::{FileTimes, FileType, Metadata, Permissions, TryLockError};
 pub use whole::{read, read_to_string, write};

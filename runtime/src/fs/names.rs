@@ -142,9 +142,13 @@ pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result
 ///
 /// `IORING_OP_MKDIRAT`, Linux 5.15.
 pub fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
-    let path = lower(path.as_ref())?;
+    make_dir(path.as_ref(), 0o777)
+}
+
+pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+    let path = lower(path)?;
     // SAFETY: the path lives in this frame until `perform` returns.
-    unsafe { perform(op::fs::mkdirat(HERE, path.as_ptr(), 0o777), "mkdir") }.map(drop)
+    unsafe { perform(op::fs::mkdirat(HERE, path.as_ptr(), mode), "mkdir") }.map(drop)
 }
 
 /// Makes a directory and those above it that are missing. Compare [`std::fs::create_dir_all`].
@@ -157,7 +161,10 @@ pub fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
 ///
 /// As mkdir(2). A directory that exists, also one that somebody else makes at the same time, is no error.
 pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
-    let path = path.as_ref();
+    make_dir_all(path.as_ref(), 0o777)
+}
+
+pub(super) fn make_dir_all(path: &Path, mode: u32) -> io::Result<()> {
     // From the path upwards to what exists, then down again.
     let missing: Vec<&Path> = path
         .ancestors()
@@ -165,7 +172,7 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
         .collect();
     let mut depth = 0;
     while let Some(ancestor) = missing.get(depth) {
-        match create_dir(ancestor) {
+        match make_dir(ancestor, mode) {
             Ok(()) => break,
             Err(error) if error.kind() == io::ErrorKind::NotFound => depth += 1,
             Err(_) if is_dir(ancestor) => break,
@@ -173,7 +180,7 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
         }
     }
     for below in missing[..depth.min(missing.len())].iter().rev() {
-        match create_dir(below) {
+        match make_dir(below, mode) {
             Err(error) if !is_dir(below) => return Err(error),
             _ => {}
         }

@@ -4,8 +4,8 @@
     reason = "lends the path to the kernel while the operation runs"
 )]
 
-use super::File;
 use super::names::lower;
+use super::{File, fifo};
 use crate::io::{Limit, perform_open};
 use coring_uring::op;
 use std::io;
@@ -88,7 +88,8 @@ impl OpenOptions {
     /// # Parks
     ///
     /// Yes. `O_CREAT` and `O_TRUNC` are done by a worker thread of the kernel (6 us), others inline if the path is
-    /// cached.
+    /// cached. A FIFO is waited for until its other side is open, as with open(2); meanwhile it takes one of those
+    /// workers.
     ///
     /// # Cancellation
     ///
@@ -107,7 +108,8 @@ impl OpenOptions {
         let path = lower(path.as_ref())?;
         let sqe = op::fs::openat(libc::AT_FDCWD, path.as_ptr(), flags, self.mode);
         // SAFETY: the path lives in this frame until the operation is done; an open makes a new descriptor.
-        let fd = unsafe { perform_open(sqe, "open", Limit::NONE) }?;
+        let fd = unsafe { perform_open(sqe, "open", Limit::NONE) };
+        let fd = fifo::wait_for_other_side(fd, &path, flags, self.mode)?;
         Ok(File::opened(fd, flags))
     }
 

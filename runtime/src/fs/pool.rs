@@ -3,18 +3,16 @@
 //! What changes something is waited for to its end, cancelled or not, so that nothing happens after the call has
 //! returned. What only looks is given up at once when the caller is cancelled.
 
-use super::{File, OpenOptions, Permissions};
+use super::{File, FileTimes, OpenOptions, Permissions};
 use crate::blocking;
 use crate::io::offload;
-use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{self as unix, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Bytes of a copy between two looks at cancellation.
 const COPY_BYTES: u64 = 16 << 20;
-/// Directory entries that one visit to the pool brings.
-const ENTRIES: usize = 256;
 
 /// The absolute path without links in it. Compare [`std::fs::canonicalize`].
 ///
@@ -77,6 +75,34 @@ pub fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> io::
     offload(move || std::fs::set_permissions(path, permissions))?
 }
 
+/// Changes the owner and the group of a file, or one of them. Compare [`std::os::unix::fs::chown`].
+///
+/// # Parks
+///
+/// Until the offload pool is through.
+///
+/// # Errors
+///
+/// As chown(2).
+pub fn chown(path: impl AsRef<Path>, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    let path = path.as_ref().to_owned();
+    offload(move || unix::chown(path, user, group))?
+}
+
+/// As [`chown`], of a symbolic link itself. Compare [`std::os::unix::fs::lchown`].
+///
+/// # Parks
+///
+/// Until the offload pool is through.
+///
+/// # Errors
+///
+/// As lchown(2).
+pub fn lchown(path: impl AsRef<Path>, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    let path = path.as_ref().to_owned();
+    offload(move || unix::lchown(path, user, group))?
+}
+
 /// Copies a regular file, and its permissions. Returns the bytes. Compare [`std::fs::copy`].
 ///
 /// The bytes do not come by here: the kernel copies them (copy_file_range(2)), or only notes that both files have
@@ -129,75 +155,6 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
     }
 }
 
-/// The entries of a directory, in no order, without `.` and `..`. Compare [`std::fs::read_dir`].
-///
-/// # Parks
-///
-/// Until the offload pool has looked; the iterator, at every 256th entry.
-///
-/// # Errors
-///
-/// As opendir(3).
-///
-/// # Examples
-///
-/// ```
-/// coring::Runtime::builder().cores(1).build()?.run(|| {
-///     for entry in coring::fs::read_dir("/proc/self/fd")? {
-///         assert!(entry?.file_type()?.is_symlink());
-///     }
-///     Ok::<_, std::io::Error>(())
-/// })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
-    let path = path.as_ref().to_owned();
-    let mut directory = ReadDir {
-        source: Some(blocking(move || std::fs::read_dir(path))??),
-        batch: VecDeque::new(),
-    };
-    directory.fill()?;
-    Ok(directory)
-}
-
-/// The iterator of [`read_dir`]. Its items are std's: their `metadata` is a plain system call that may wait for the
-/// device; [`symlink_metadata`](super::symlink_metadata) of their path does not hold up the core.
-#[derive(Debug)]
-pub struct ReadDir {
-    /// `None` when the end has been seen, or the pool would not read on.
-    source: Option<std::fs::ReadDir>,
-    batch: VecDeque<io::Result<std::fs::DirEntry>>,
-}
-
-impl ReadDir {
-    /// Fetches the next entries.
-    fn fill(&mut self) -> io::Result<()> {
-        let Some(mut source) = self.source.take() else {
-            return Ok(());
-        };
-        let (batch, source) = blocking(move || {
-            let batch: VecDeque<_> = source.by_ref().take(ENTRIES).collect();
-            (batch, source)
-        })?;
-        self.source = (batch.len() == ENTRIES).then_some(source);
-        self.batch = batch;
-        Ok(())
-    }
-}
-
-impl Iterator for ReadDir {
-    type Item = io::Result<std::fs::DirEntry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.batch.is_empty()
-            && let Err(error) = self.fill()
-        {
-            return Some(Err(error));
-        }
-        self.batch.pop_front()
-    }
-}
-
 impl File {
     /// Changes the file's permissions.
     ///
@@ -213,6 +170,15 @@ impl File {
         offload(move || file.set_permissions(permissions))?
     }
 
+    /// Changes the time that says when the file was written. As [`set_times`](Self::set_times).
+    ///
+    /// # Errors
+    ///
+    /// As futimens(3).
+    pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
+        self.set_times(FileTimes::new().set_modified(time))
+    }
+
     /// Changes the times that say when the file was read and written.
     ///
     /// # Parks
@@ -222,7 +188,7 @@ impl File {
     /// # Errors
     ///
     /// As futimens(3).
-    pub fn set_times(&self, times: std::fs::FileTimes) -> io::Result<()> {
+    pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
         let file = self.with_std(std::fs::File::try_clone)?;
         offload(move || file.set_times(times))?
     }

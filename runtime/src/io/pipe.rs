@@ -2,7 +2,7 @@
 
 use super::stream::{owns_descriptor, readable, writable};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 /// The end of a pipe that is read. Compare [`std::io::PipeReader`].
 #[derive(Debug)]

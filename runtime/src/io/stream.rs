@@ -115,6 +115,12 @@ macro_rules! owns_descriptor {
                 Self { fd: theirs.into() }
             }
         }
+
+        impl IntoRawFd for $type {
+            fn into_raw_fd(self) -> RawFd {
+                self.fd.into_raw_fd()
+            }
+        }
     };
 }
 

@@ -121,7 +121,7 @@ fn finish<T>(mut calls: Calls<T>) -> Result<Vec<T>, RemoteError> {
         drop(calls.0.remove(0));
         match outcome {
             Ok(value) => values.push(value),
-            Err(RemoteError::Panicked(payload)) => resume_unwind(payload),
+            Err(RemoteError::Panicked(payload)) => resume_unwind(payload.into_inner()),
             Err(error) => return Err(error),
         }
     }

@@ -12,9 +12,8 @@
 
 use super::wait_queue::WaitQueue;
 use super::waiter::{Errand, Stop, Waiter};
-use coring_coro::SpawnError;
 use coring_coro::wait::Refusal;
-use std::any::Any;
+use coring_coro::{PanicPayload, SpawnError};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +22,8 @@ use std::time::Duration;
 /// Why work done elsewhere has no result.
 #[non_exhaustive]
 pub enum RemoteError {
-    /// It panicked; this is the payload, for [`std::panic::resume_unwind`].
-    Panicked(Box<dyn Any + Send + 'static>),
+    /// It panicked; its payload is for [`std::panic::resume_unwind`].
+    Panicked(PanicPayload),
     /// It was cancelled: by [`RemoteHandle::cancel`], or because the runtime is shutting down.
     Cancelled,
     /// The core could not start it.
@@ -38,13 +37,10 @@ pub enum RemoteError {
 impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Panicked(payload) => {
-                let text = payload.downcast_ref::<&str>().copied();
-                match text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)) {
-                    Some(text) => write!(f, "the coroutine on the other core panicked: {text}"),
-                    None => f.write_str("the coroutine on the other core panicked"),
-                }
-            }
+            Self::Panicked(payload) => match payload.message() {
+                Some(text) => write!(f, "the coroutine on the other core panicked: {text}"),
+                None => f.write_str("the coroutine on the other core panicked"),
+            },
             Self::Cancelled => f.write_str("the coroutine on the other core was cancelled"),
             Self::NotSpawned(error) => {
                 write!(f, "the other core could not start the coroutine: {error}")

@@ -124,7 +124,7 @@ where
             completer.complete(Err(RemoteError::Cancelled));
             resume_unwind(payload);
         }
-        Err(payload) => completer.complete(Err(RemoteError::Panicked(payload))),
+        Err(payload) => completer.complete(Err(RemoteError::Panicked(payload.into()))),
     }
 }
 

@@ -136,7 +136,7 @@ impl<'a, S> AcceptStream<'a, S> {
     ///
     /// `IORING_OP_ACCEPT` with `IORING_ACCEPT_MULTISHOT`, Linux 5.19; without it `IORING_OP_ACCEPT`, 5.5.
     pub fn accept(&mut self) -> io::Result<S> {
-        let socket = within(self.listener.read_timeout(), |limit| {
+        let socket = within(self.listener.read_limit(), |limit| {
             self.accept_socket(limit)
         })?;
         Ok((self.make)(socket))

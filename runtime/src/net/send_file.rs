@@ -57,7 +57,7 @@ impl TcpStream {
 
     fn wait_for_room(&self) -> io::Result<()> {
         let events = u32::from(libc::POLLOUT.cast_unsigned());
-        within(self.write_timeout()?, |limit: Limit<'_>| {
+        within(self.socket.write_limit(), |limit: Limit<'_>| {
             poll(self.as_fd(), events, limit).map(drop)
         })
     }

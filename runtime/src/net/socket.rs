@@ -11,7 +11,7 @@ use socket2::{SockAddr, SockRef};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const WHOLE: i32 = libc::MSG_WAITALL;
 struct Times {
     read: AtomicU64,
     write: AtomicU64,
+    /// No call may wait at all, whatever the times say.
+    nonblocking: AtomicBool,
 }
 
 /// Nothing at all until a limit is set or the socket is cloned.
@@ -36,6 +38,15 @@ impl Limits {
         match which(times).load(Relaxed) {
             0 => None,
             nanoseconds => Some(Duration::from_nanos(nanoseconds)),
+        }
+    }
+
+    /// The time of a call: none at all in non-blocking mode.
+    #[inline(always)]
+    fn of_a_call(&self, which: fn(&Times) -> &AtomicU64) -> Option<Duration> {
+        match self.0.get()?.nonblocking.load(Relaxed) {
+            true => Some(Duration::ZERO),
+            false => self.of(which),
         }
     }
 
@@ -102,6 +113,24 @@ impl Socket {
         self.limits.of(|times| &times.write)
     }
 
+    /// How long a call that reads or accepts may wait.
+    #[inline(always)]
+    pub(crate) fn read_limit(&self) -> Option<Duration> {
+        self.limits.of_a_call(|times| &times.read)
+    }
+
+    /// How long a call that writes may wait.
+    #[inline(always)]
+    pub(crate) fn write_limit(&self) -> Option<Duration> {
+        self.limits.of_a_call(|times| &times.write)
+    }
+
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.options().set_nonblocking(nonblocking)?;
+        self.limits.shared().nonblocking.store(nonblocking, Relaxed);
+        Ok(())
+    }
+
     pub(crate) fn set_read_timeout(&self, time: Option<Duration>) -> io::Result<()> {
         self.options().set_read_timeout(not_zero(time)?)?;
         self.limits.set(|times| &times.read, time);
@@ -116,13 +145,13 @@ impl Socket {
 
     #[inline]
     pub(crate) fn recv(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
-        within(self.read_timeout(), |limit| {
+        within(self.read_limit(), |limit| {
             operations::recv(self.fd.as_fd(), buffer, flags, limit)
         })
     }
 
     pub(crate) fn recv_pooled(&self) -> io::Result<RecvBuffer> {
-        within(self.read_timeout(), |limit| {
+        within(self.read_limit(), |limit| {
             recv_pooled(self.fd.as_fd(), limit)
         })
     }
@@ -138,7 +167,7 @@ impl Socket {
         control: &mut [u8],
         flags: i32,
     ) -> io::Result<operations::Received> {
-        within(self.read_timeout(), |limit| {
+        within(self.read_limit(), |limit| {
             operations::recv_message(self.fd.as_fd(), buffers, control, flags, limit)
         })
     }
@@ -151,7 +180,7 @@ impl Socket {
     /// A stream's write: all of it.
     #[inline]
     pub(crate) fn send_whole(&self, buffer: &[u8]) -> io::Result<usize> {
-        within(self.write_timeout(), |limit| {
+        within(self.write_limit(), |limit| {
             operations::send(self.fd.as_fd(), buffer, WHOLE, limit)
         })
     }
@@ -161,7 +190,7 @@ impl Socket {
         &self,
         buffer: B,
     ) -> (io::Result<usize>, LentBuffer<B>) {
-        within(self.write_timeout(), |limit| {
+        within(self.write_limit(), |limit| {
             send_zero_copy(self.fd.as_fd(), buffer, limit)
         })
     }
@@ -172,7 +201,7 @@ impl Socket {
 
     /// A datagram to the connected peer.
     pub(crate) fn send(&self, buffer: &[u8]) -> io::Result<usize> {
-        within(self.write_timeout(), |limit| {
+        within(self.write_limit(), |limit| {
             operations::send(self.fd.as_fd(), buffer, 0, limit)
         })
     }
@@ -184,14 +213,14 @@ impl Socket {
         control: &[u8],
         flags: i32,
     ) -> io::Result<usize> {
-        within(self.write_timeout(), |limit| {
+        within(self.write_limit(), |limit| {
             operations::send_message(self.fd.as_fd(), buffers, to, control, flags, limit)
         })
     }
 
     /// A connection, and who is at its other end. The listener's read timeout limits it, as in the kernel.
     pub(crate) fn accept(&self) -> io::Result<(Self, SockAddr)> {
-        let (fd, address) = within(self.read_timeout(), |limit| {
+        let (fd, address) = within(self.read_limit(), |limit| {
             operations::accept(self.fd.as_fd(), limit)
         })?;
         Ok((Self::fresh(fd), address))
@@ -245,6 +274,20 @@ macro_rules! common_methods {
             Ok(Self {
                 socket: self.socket.try_clone()?,
             })
+        }
+
+        /// In non-blocking mode no call waits: what could not be done at once fails with `WouldBlock`. The mode is the
+        /// socket's, and so shared by its clones; a socket that comes from elsewhere begins without it, whatever its
+        /// `O_NONBLOCK` says.
+        ///
+        /// A coroutine has little need of it: a call that waits holds up nobody else. To wait for readiness there is
+        /// [`poll_fd`](crate::io::poll_fd).
+        ///
+        /// # Errors
+        ///
+        /// As ioctl(2).
+        pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+            self.socket.set_nonblocking(nonblocking)
         }
 
         /// The error that is pending on the socket, cleared by asking.

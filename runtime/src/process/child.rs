@@ -14,7 +14,7 @@ use crate::per_core;
 use coring_coro as coro;
 use coring_uring::{Feature, op};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::process::{ExitStatus, Output};
 
 macro_rules! piped {
@@ -138,7 +138,7 @@ impl Child {
             let output = drain(stdout);
             let errors = errors
                 .join()
-                .unwrap_or_else(|error| Err(io::Error::other(error.to_string())));
+                .unwrap_or_else(|error| Err(io::Error::other(error)));
             (output, errors)
         });
         Ok(Output {

@@ -3,13 +3,16 @@
 use super::Child;
 use crate::io::offload;
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::mem;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{ExitStatus, Output, Stdio};
+use std::process::{CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 
 /// A process to be started. Compare [`std::process::Command`], which it is made of: whatever that one can do more
-/// (users, groups, `pre_exec`) is done there, and then converted with `From`.
+/// (`pre_exec`, groups) is done there, and then converted with `From`. Such a command does not tell whether its standard streams
+/// were set: [`output`](Self::output) knows of those that are set here.
 ///
 /// # Examples
 ///
@@ -24,9 +27,10 @@ use std::process::{ExitStatus, Output, Stdio};
 /// })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Command {
     theirs: std::process::Command,
+    /// Which of the standard streams were set here: input, output, error.
+    set: [bool; 3],
 }
 
 impl Command {
@@ -53,6 +57,15 @@ impl Command {
         self
     }
 
+    /// Sets variables of the environment.
+    pub fn envs(
+        &mut self,
+        variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> &mut Self {
+        self.theirs.envs(variables);
+        self
+    }
+
     /// Takes a variable out of the environment.
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
         self.theirs.env_remove(name);
@@ -74,18 +87,21 @@ impl Command {
     /// Sets the standard input. Default: this process's; nothing for [`output`](Self::output).
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Self {
         self.theirs.stdin(stdin);
+        self.set[0] = true;
         self
     }
 
     /// Sets the standard output. Default: this process's; a pipe for [`output`](Self::output).
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Self {
         self.theirs.stdout(stdout);
+        self.set[1] = true;
         self
     }
 
     /// Sets the standard error. Default: this process's; a pipe for [`output`](Self::output).
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Self {
         self.theirs.stderr(stderr);
+        self.set[2] = true;
         self
     }
 
@@ -129,7 +145,7 @@ impl Command {
         self.spawn()?.wait()
     }
 
-    /// Starts it, waits for its end, and collects what it writes.
+    /// Starts it, waits for its end, and collects what it writes. Standard streams that were set stay as they are.
     ///
     /// # Parks
     ///
@@ -143,16 +159,99 @@ impl Command {
     ///
     /// As [`spawn`](Self::spawn).
     pub fn output(&mut self) -> io::Result<Output> {
-        self.stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?
-            .wait_with_output()
+        self.set_defaults(Stdio::null, Stdio::piped);
+        let child = self.spawn();
+        // Those of `spawn` and `status` again, for the next time.
+        self.set_defaults(Stdio::inherit, Stdio::inherit);
+        child?.wait_with_output()
+    }
+
+    /// What the standard streams are that nobody has set.
+    fn set_defaults(&mut self, input: fn() -> Stdio, others: fn() -> Stdio) {
+        if !self.set[0] {
+            self.theirs.stdin(input());
+        }
+        if !self.set[1] {
+            self.theirs.stdout(others());
+        }
+        if !self.set[2] {
+            self.theirs.stderr(others());
+        }
+    }
+}
+
+/// Users and process groups, as `std::os::unix::process::CommandExt` has them.
+impl Command {
+    /// Sets the first argument, by which a program knows its own name.
+    pub fn arg0(&mut self, argument: impl AsRef<OsStr>) -> &mut Self {
+        self.theirs.arg0(argument);
+        self
+    }
+
+    /// Sets the user.
+    pub fn uid(&mut self, user: u32) -> &mut Self {
+        self.theirs.uid(user);
+        self
+    }
+
+    /// Sets the group.
+    pub fn gid(&mut self, group: u32) -> &mut Self {
+        self.theirs.gid(group);
+        self
+    }
+
+    /// Puts it into a process group; 0 for one of its own.
+    pub fn process_group(&mut self, group: i32) -> &mut Self {
+        self.theirs.process_group(group);
+        self
+    }
+}
+
+/// What was set.
+impl Command {
+    /// The program.
+    #[must_use]
+    pub fn get_program(&self) -> &OsStr {
+        self.theirs.get_program()
+    }
+
+    /// The arguments.
+    #[must_use]
+    pub fn get_args(&self) -> CommandArgs<'_> {
+        self.theirs.get_args()
+    }
+
+    /// The variables that were set, or taken out (`None`).
+    #[must_use]
+    pub fn get_envs(&self) -> CommandEnvs<'_> {
+        self.theirs.get_envs()
+    }
+
+    /// The working directory, if one was set.
+    #[must_use]
+    pub fn get_current_dir(&self) -> Option<&Path> {
+        self.theirs.get_current_dir()
+    }
+}
+
+/// As std's: the words as a shell would take them.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.theirs.fmt(f)
     }
 }
 
 impl From<std::process::Command> for Command {
     fn from(theirs: std::process::Command) -> Self {
-        Self { theirs }
+        Self {
+            theirs,
+            set: [false; 3],
+        }
+    }
+}
+
+impl From<Command> for std::process::Command {
+    fn from(this: Command) -> Self {
+        this.theirs
     }
 }

@@ -153,9 +153,10 @@ descriptor!(TcpListener, std::net::TcpListener);
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpListener")
-            .field("addr", &self.local_addr().ok())
-            .field("fd", &self.as_raw_fd())
-            .finish()
+        let mut shown = f.debug_struct("TcpListener");
+        if let Ok(address) = self.local_addr() {
+            shown.field("addr", &address);
+        }
+        shown.field("fd", &self.as_raw_fd()).finish()
     }
 }

@@ -38,7 +38,7 @@ use std::time::Duration;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TcpStream {
-    pub(super) socket: Socket,
+    pub(in crate::net) socket: Socket,
 }
 
 impl TcpStream {
@@ -256,10 +256,13 @@ descriptor!(TcpStream, std::net::TcpStream);
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpStream")
-            .field("addr", &self.local_addr().ok())
-            .field("peer", &self.peer_addr().ok())
-            .field("fd", &self.as_raw_fd())
-            .finish()
+        let mut shown = f.debug_struct("TcpStream");
+        if let Ok(address) = self.local_addr() {
+            shown.field("addr", &address);
+        }
+        if let Ok(peer) = self.peer_addr() {
+            shown.field("peer", &peer);
+        }
+        shown.field("fd", &self.as_raw_fd()).finish()
     }
 }

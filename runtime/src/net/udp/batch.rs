@@ -120,7 +120,7 @@ impl UdpSocket {
     ///
     /// sendmmsg(2), Linux 3.0; waits by `IORING_OP_POLL_ADD`, 5.1.
     pub fn send_batch(&self, datagrams: &[(&[u8], SocketAddr)]) -> io::Result<usize> {
-        within(self.socket.write_timeout(), |limit| {
+        within(self.socket.write_limit(), |limit| {
             let mut sent = 0;
             while sent < datagrams.len() {
                 let burst = &datagrams[sent..datagrams.len().min(sent + BURST)];
@@ -156,7 +156,7 @@ impl UdpSocket {
     /// recvmmsg(2), Linux 2.6.33; waits by `IORING_OP_POLL_ADD`, 5.1.
     pub fn recv_batch(&self, batch: &mut DatagramBatch) -> io::Result<usize> {
         batch.received.clear();
-        within(self.socket.read_timeout(), |limit| {
+        within(self.socket.read_limit(), |limit| {
             retry(self.as_fd(), libc::POLLIN, limit, || {
                 recv_burst(self.as_fd(), batch)
             })?;

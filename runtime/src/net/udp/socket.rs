@@ -260,9 +260,10 @@ descriptor!(UdpSocket, std::net::UdpSocket);
 
 impl fmt::Debug for UdpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UdpSocket")
-            .field("addr", &self.local_addr().ok())
-            .field("fd", &self.as_raw_fd())
-            .finish()
+        let mut shown = f.debug_struct("UdpSocket");
+        if let Ok(address) = self.local_addr() {
+            shown.field("addr", &address);
+        }
+        shown.field("fd", &self.as_raw_fd()).finish()
     }
 }

@@ -123,6 +123,25 @@ impl UnixDatagram {
         Ok((bytes, lift(&from)?))
     }
 
+    /// As [`recv`](Self::recv), leaving the datagram where it is.
+    ///
+    /// # Errors
+    ///
+    /// As recv(2).
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.recv(buffer, libc::MSG_PEEK)
+    }
+
+    /// As [`recv_from`](Self::recv_from), leaving the datagram where it is.
+    ///
+    /// # Errors
+    ///
+    /// As recvmsg(2).
+    pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (bytes, from) = self.socket.recv_from(buffer, libc::MSG_PEEK)?;
+        Ok((bytes, lift(&from)?))
+    }
+
     /// Sends a datagram to the connected socket.
     ///
     /// # Parks
@@ -205,10 +224,14 @@ descriptor!(UnixDatagram, std::os::unix::net::UnixDatagram);
 
 impl fmt::Debug for UnixDatagram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixDatagram")
-            .field("local", &self.local_addr().ok())
-            .field("peer", &self.peer_addr().ok())
-            .field("fd", &self.as_raw_fd())
-            .finish()
+        let mut shown = f.debug_struct("UnixDatagram");
+        shown.field("fd", &self.as_raw_fd());
+        if let Ok(local) = self.local_addr() {
+            shown.field("local", &local);
+        }
+        if let Ok(peer) = self.peer_addr() {
+            shown.field("peer", &peer);
+        }
+        shown.finish()
     }
 }

@@ -126,13 +126,25 @@ impl Iterator for UnixIncoming<'_> {
     }
 }
 
+/// As [`incoming`](UnixListener::incoming).
+impl<'a> IntoIterator for &'a UnixListener {
+    type Item = io::Result<UnixStream>;
+    type IntoIter = UnixIncoming<'a>;
+
+    fn into_iter(self) -> UnixIncoming<'a> {
+        self.incoming()
+    }
+}
+
 descriptor!(UnixListener, std::os::unix::net::UnixListener);
 
 impl fmt::Debug for UnixListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixListener")
-            .field("local", &self.local_addr().ok())
-            .field("fd", &self.as_raw_fd())
-            .finish()
+        let mut shown = f.debug_struct("UnixListener");
+        shown.field("fd", &self.as_raw_fd());
+        if let Ok(local) = self.local_addr() {
+            shown.field("local", &local);
+        }
+        shown.finish()
     }
 }

@@ -61,6 +61,23 @@ impl UnixStream {
         Ok((Self { socket: one }, Self { socket: other }))
     }
 
+    /// Reads without taking the bytes out of the socket.
+    ///
+    /// # Parks
+    ///
+    /// Until there is something, or the peer has ended its side.
+    ///
+    /// # Cancellation
+    ///
+    /// Returns an error for which [`is_cancelled`](crate::io::is_cancelled) holds.
+    ///
+    /// # Errors
+    ///
+    /// As recv(2) with `MSG_PEEK`.
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.recv(buffer, libc::MSG_PEEK)
+    }
+
     /// Ends one or both directions. A coroutine that waits in the other call on it returns.
     ///
     /// # Errors
@@ -97,10 +114,14 @@ descriptor!(UnixStream, std::os::unix::net::UnixStream);
 
 impl fmt::Debug for UnixStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixStream")
-            .field("local", &self.local_addr().ok())
-            .field("peer", &self.peer_addr().ok())
-            .field("fd", &self.as_raw_fd())
-            .finish()
+        let mut shown = f.debug_struct("UnixStream");
+        shown.field("fd", &self.as_raw_fd());
+        if let Ok(local) = self.local_addr() {
+            shown.field("local", &local);
+        }
+        if let Ok(peer) = self.peer_addr() {
+            shown.field("peer", &peer);
+        }
+        shown.finish()
     }
 }

@@ -7,6 +7,7 @@
     reason = "crashes on purpose; sets an interval timer; maps a file"
 )]
 
+mod outside;
 mod watched;
 
 use coring::coro;
@@ -58,6 +59,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         "stall-in-a-call" => watched::stall_in_a_call()?,
         "blocked-in" => watched::blocked_in(number.unwrap_or(0))?,
         "dump" => watched::dump()?,
+        "ctrl-c" => outside::on_ctrl_c()?,
+        "signals" => outside::on_signals()?,
+        "lines" => outside::lines()?,
+        "full-output" => outside::full_output()?,
+        "copy-input" => outside::copy_input()?,
+        "output-then-status" => outside::output_then_status()?,
         "core-0-never-waits" => watched::core_0_never_waits(number.unwrap_or(0))?,
         other => return Err(format!("no scenario {other}").into()),
     }

@@ -18,16 +18,16 @@ fn result(features: Features, sqe: Sqe) -> i32 {
 fn a_foreign_operation_is_refused() {
     // Goal: an operation that nothing here builds, and a flag that nothing here sets, are answered with EACCES; what is
     // on the list works; with the feature off the kernel does all of them.
-    // Method: buffers of the old kind, which need no descriptor, and a NOP that a worker thread should do.
+    // Method: buffers of the old kind, which need no descriptor, and a NOP that waits for all before it.
     let mut memory = [0u8; 64];
     let mut provide = || opcode::ProvideBuffers::new(memory.as_mut_ptr(), 64, 1, 7, 0).build();
-    let asynchronous = || op::msg::nop().flags(Flags::ASYNC);
+    let draining = || op::msg::nop().flags(Flags::IO_DRAIN);
     let open = Features::ALL.without(Feature::Restrictions);
     assert_eq!(result(Features::ALL, provide()), -libc::EACCES);
-    assert_eq!(result(Features::ALL, asynchronous()), -libc::EACCES);
+    assert_eq!(result(Features::ALL, draining()), -libc::EACCES);
     assert_eq!(result(Features::ALL, op::msg::nop()), 0);
     assert_eq!(result(open, provide()), 0);
-    assert_eq!(result(open, asynchronous()), 0);
+    assert_eq!(result(open, draining()), 0);
 }
 
 #[test]

@@ -1,0 +1,93 @@
+//! Opening a FIFO waits for its other side, fifo(7).
+//!
+//! A ring tries each open without waiting first, as if it were `O_NONBLOCK`. For a file that changes nothing. For a FIFO
+//! it does: an open for reading succeeds though nobody writes, and one for writing fails with `ENXIO` if nobody
+//! reads. In both cases the open is done again by a worker thread of the kernel, which waits there as open(2)
+//! does, and can be called back.
+//!
+//! The first descriptor of a reader has been seen by writers, so it is kept until there is another. A writer may also
+//! come and go before the second open has begun, which then would wait for the next one. So it is called back now and
+//! then, with growing pauses, to see whether something has come to the first.
+#![expect(
+    unsafe_code,
+    reason = "lends the path to the kernel while the operation runs; polls a descriptor"
+)]
+
+use crate::io::{Limit, perform_open, within};
+use coring_uring::op;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::time::Duration;
+
+/// How long a reader waits before it looks whether a writer has come and gone; each pause is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Goes on with an open whose first attempt, which did not wait, ended like this.
+pub(super) fn wait_for_other_side(
+    first: io::Result<OwnedFd>,
+    path: &CStr,
+    flags: libc::c_int,
+    mode: u32,
+) -> io::Result<OwnedFd> {
+    if flags & (libc::O_NONBLOCK | libc::O_PATH) != 0 {
+        return first;
+    }
+    let again = |limit: Limit<'_>| {
+        let sqe = op::fs::openat_by_worker(libc::AT_FDCWD, path.as_ptr(), flags, mode);
+        // SAFETY: the path is borrowed for longer than this call; an open makes a new descriptor.
+        unsafe { perform_open(sqe, "the other side of a FIFO", limit) }
+    };
+    match (first, flags & libc::O_ACCMODE) {
+        (Err(error), libc::O_WRONLY) if error.raw_os_error() == Some(libc::ENXIO) => {
+            again(Limit::NONE)
+        }
+        (Ok(fd), libc::O_RDONLY) => {
+            let file = File::from(fd);
+            if is_fifo(&file) {
+                wait_for_a_writer(file, again)
+            } else {
+                Ok(file.into())
+            }
+        }
+        (first, _) => first,
+    }
+}
+
+fn wait_for_a_writer(
+    file: File,
+    again: impl Fn(Limit<'_>) -> io::Result<OwnedFd>,
+) -> io::Result<OwnedFd> {
+    let mut pause = FIRST_PAUSE;
+    while !was_written(&file) {
+        match within(Some(pause), &again) {
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+            outcome => return outcome,
+        }
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+    Ok(file.into())
+}
+
+/// A file has a position, which is asked for in half the time of its type.
+fn is_fifo(mut file: &File) -> bool {
+    file.stream_position().is_err()
+        && file
+            .metadata()
+            .is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+/// Whether bytes are there, or a writer has been and gone.
+fn was_written(file: &File) -> bool {
+    let mut poll = libc::pollfd {
+        fd: file.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry, which lives in this frame. It does not wait.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+}

@@ -1,0 +1,155 @@
+//! FIFOs: an open waits for the other side.
+
+use super::{kind, with_scratch};
+use coring::coro;
+use coring::fs::{self, File, OpenOptions};
+use coring::io::is_cancelled;
+use coring_tests::{check, proc, until_in_flight};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A FIFO whose path the kernel has cached, so that an open need not go to a worker for that.
+fn fifo(scratch: &Path) -> PathBuf {
+    let path = scratch.join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    fs::metadata(&path).unwrap();
+    path
+}
+
+#[test]
+fn a_reader_waits_for_a_writer() {
+    // Goal: an open for reading returns when a writer has opened, and not before; then the bytes come, then the end.
+    // Method: time passes first; the writer is std's, in a thread.
+    check(|| {
+        with_scratch(|scratch| {
+            let path = fifo(scratch);
+            let reader = coro::spawn({
+                let path = path.clone();
+                move || {
+                    let mut text = String::new();
+                    File::open(path)?.read_to_string(&mut text).map(|_| text)
+                }
+            });
+            until_in_flight(1);
+            coro::sleep(Duration::from_millis(5));
+            assert!(!reader.is_finished(), "nobody writes");
+            let writer = std::thread::spawn(move || std::fs::write(path, "through a fifo"));
+            assert_eq!(reader.join().unwrap().unwrap(), "through a fifo");
+            writer.join().unwrap().unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_writer_waits_for_a_reader() {
+    // Goal: an open for writing alone waits for a reader instead of failing.
+    // Method: as above, the other way round.
+    check(|| {
+        with_scratch(|scratch| {
+            let path = fifo(scratch);
+            let writer = coro::spawn({
+                let path = path.clone();
+                move || {
+                    let mut fifo = OpenOptions::new().write(true).open(path)?;
+                    fifo.write_all(b"through a fifo")
+                }
+            });
+            until_in_flight(1);
+            coro::sleep(Duration::from_millis(5));
+            assert!(!writer.is_finished(), "nobody reads");
+            let reader = std::thread::spawn(move || std::fs::read_to_string(path));
+            writer.join().unwrap().unwrap();
+            assert_eq!(reader.join().unwrap().unwrap(), "through a fifo");
+        });
+    });
+}
+
+#[test]
+fn both_sides_on_one_core() {
+    // Goal: a reader and a writer that open at the same time meet, whoever is first, and every byte arrives.
+    // Method: two coroutines, in both orders, hundreds of times; descriptors are counted.
+    check(|| {
+        with_scratch(|scratch| {
+            let path = &fifo(scratch);
+            for round in 0..400 {
+                let message = round.to_string();
+                let mut text = String::new();
+                coro::scope(|scope| {
+                    let write = || {
+                        let mut fifo = OpenOptions::new().write(true).open(path).unwrap();
+                        fifo.write_all(message.as_bytes()).unwrap();
+                    };
+                    if round % 2 == 0 {
+                        scope.spawn(write);
+                        coro::yield_now();
+                    }
+                    let reader = scope.spawn(|| {
+                        File::open(path).unwrap().read_to_string(&mut text).unwrap();
+                    });
+                    if round % 2 == 1 {
+                        coro::yield_now();
+                        scope.spawn(write);
+                    }
+                    reader.join().unwrap();
+                });
+                assert_eq!(text, message);
+            }
+        });
+    });
+}
+
+#[test]
+fn an_open_that_is_cancelled_or_too_late() {
+    // Goal: who waits for the other side can be cancelled and timed out, and leaves no descriptor and no operation behind.
+    // Method: both sides, a process of its own.
+    coring_tests::alone(|| {
+        with_scratch(|scratch| {
+            let path = fifo(scratch);
+            let before = proc::fds();
+            for write in [false, true] {
+                let open = {
+                    let path = path.clone();
+                    move || OpenOptions::new().read(!write).write(write).open(path)
+                };
+                let waiting = coro::spawn(open.clone());
+                until_in_flight(1);
+                coro::sleep(Duration::from_millis(5));
+                waiting.cancel();
+                assert!(is_cancelled(&waiting.join().unwrap().unwrap_err()));
+                let late = coro::timeout(Duration::from_millis(10), || open().map(drop));
+                assert!(late.is_err());
+            }
+            until_in_flight(0);
+            assert_eq!(proc::fds(), before);
+        });
+    });
+}
+
+#[test]
+fn without_waiting() {
+    // Goal: with O_NONBLOCK an open for reading succeeds at once, one for writing fails with ENXIO, as open(2) says; with
+    // both accesses it does not wait either; other errors stay what they are.
+    // Method: custom flags; a socket's path, which is ENXIO, too.
+    check(|| {
+        with_scratch(|scratch| {
+            let path = fifo(scratch);
+            let mut options = OpenOptions::new();
+            options.custom_flags(libc::O_NONBLOCK);
+            let reader = options.clone().read(true).open(&path).unwrap();
+            drop(reader);
+            until_in_flight(0);
+            let refused = options.write(true).open(&path).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(libc::ENXIO));
+            let mut both = File::options().read(true).write(true).open(&path).unwrap();
+            both.write_all(b"x").unwrap();
+            assert_eq!(both.read(&mut [0; 4]).unwrap(), 1);
+            let socket = scratch.join("socket");
+            let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+            let refused = File::options().write(true).open(&socket).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(libc::ENXIO));
+            assert_eq!(kind(File::open(scratch.join("no"))), ErrorKind::NotFound);
+        });
+    });
+}

@@ -1,0 +1,123 @@
+//! Signals as something to wait for.
+
+use coring::coro;
+use coring::io::is_cancelled;
+use coring::signal::Signals;
+use coring_tests::{alone, check, runtime, until_in_flight};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::process::{Command, Stdio};
+
+#[test]
+fn signals_arrive_and_handlers_of_others_stay() {
+    // Goal: a caught signal is received by every stream of it and by a handler that was there before; its default
+    // action does not happen; SIGKILL cannot be caught; a cancelled receive loses none.
+    // Method: raise SIGUSR1 in a process of its own, with std's handler installed by libc before.
+    alone(|| {
+        runtime(1).run(|| {
+            install_counter();
+            let mut one = Signals::new([libc::SIGUSR1, libc::SIGUSR2]).unwrap();
+            let mut other = Signals::new([libc::SIGUSR1]).unwrap();
+            raise(libc::SIGUSR1);
+            raise(libc::SIGUSR2);
+            assert_eq!(one.recv().unwrap(), libc::SIGUSR1);
+            assert_eq!(one.recv().unwrap(), libc::SIGUSR2);
+            assert_eq!(other.recv().unwrap(), libc::SIGUSR1);
+            assert_eq!(COUNT.load(std::sync::atomic::Ordering::SeqCst), 1);
+            let waiter = coro::spawn(move || (one.recv(), one));
+            until_in_flight(1);
+            waiter.cancel();
+            let (outcome, mut one) = waiter.join().unwrap();
+            assert!(is_cancelled(&outcome.unwrap_err()));
+            raise(libc::SIGUSR2);
+            assert_eq!(one.recv().unwrap(), libc::SIGUSR2);
+            for forbidden in [libc::SIGKILL, libc::SIGSEGV, 0, -1, 1000] {
+                let error = Signals::new([forbidden]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            }
+        });
+    });
+}
+
+static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+extern "C" fn count(_: i32) {
+    COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+}
+
+#[expect(unsafe_code, reason = "installs a handler")]
+fn install_counter() {
+    let handler: extern "C" fn(i32) = count;
+    // SAFETY: the handler only counts.
+    unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+}
+
+#[expect(unsafe_code, reason = "sends a signal to this thread")]
+fn raise(signal: i32) {
+    // SAFETY: it has a handler.
+    assert_eq!(unsafe { libc::raise(signal) }, 0);
+}
+
+#[test]
+fn ctrl_c_reaches_who_waits_for_it() {
+    // Goal: `ctrl_c` returns when SIGINT comes, and not before; from then on the process decides itself what to do; without
+    // it SIGINT ends the process.
+    // Method: a program as a user would write it; SIGINT as the terminal sends it, three times.
+    check(|| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_scenario"))
+            .arg("ctrl-c")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut expect = |text: &str| assert_eq!(lines.next().unwrap().unwrap(), text);
+        let number = child.id().to_string();
+        for time in 1..=3 {
+            expect("waiting");
+            assert!(
+                Command::new("kill")
+                    .args(["-INT", &number])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            expect(&format!("ctrl-c {time}, others ran"));
+        }
+        expect("done");
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    });
+}
+
+#[test]
+fn a_stream_of_signals_to_another_process() {
+    // Goal: signals of different kinds sent from outside come in the order they were sent when each is awaited, on a core
+    // that is otherwise asleep.
+    // Method: a hundred of them, an answer to each.
+    check(|| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_scenario"))
+            .arg("signals")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut expect = |text: &str| assert_eq!(lines.next().unwrap().unwrap(), text);
+        let number = child.id().to_string();
+        expect("waiting");
+        for round in 0..100 {
+            let (name, signal) = [("HUP", 1), ("USR1", 10), ("USR2", 12)][round % 3];
+            let sent = Command::new("kill")
+                .args([&format!("-{name}"), &number])
+                .status();
+            assert!(sent.unwrap().success());
+            expect(&signal.to_string());
+        }
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &number])
+                .status()
+                .unwrap()
+                .success()
+        );
+        expect("15");
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    });
+}
