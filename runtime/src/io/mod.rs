@@ -268,6 +268,12 @@ fn result_of(completion: Completion, cancelling: bool) -> io::Result<u32> {
 /// The error of an operation. One that ended because we asked for it says why we did.
 #[cold]
 pub(crate) fn failed(errno: i32, cancelling: bool) -> io::Error {
+    // A FIFO whose open is ended in a kernel worker says ERESTARTSYS and its kin, which are meant for the kernel's way
+    // back from a system call (Linux 6.18).
+    let errno = match errno {
+        512..=516 => libc::EINTR,
+        errno => errno,
+    };
     let ended_by_us = cancelling && matches!(errno, libc::ECANCELED | libc::EINTR);
     io::Error::from_raw_os_error(match ended_by_us {
         false => errno,
