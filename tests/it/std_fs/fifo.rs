@@ -107,6 +107,8 @@ fn an_open_that_is_cancelled_or_too_late() {
     coring_tests::alone(|| {
         with_scratch(|scratch| {
             let path = fifo(scratch);
+            // The ring may still be closing what has looked at the path.
+            until_in_flight(0);
             let before = proc::fds();
             for write in [false, true] {
                 let open = {
