@@ -216,13 +216,11 @@ impl Command {
     }
 
     /// The arguments.
-    #[must_use]
     pub fn get_args(&self) -> CommandArgs<'_> {
         self.theirs.get_args()
     }
 
     /// The variables that were set, or taken out (`None`).
-    #[must_use]
     pub fn get_envs(&self) -> CommandEnvs<'_> {
         self.theirs.get_envs()
     }
