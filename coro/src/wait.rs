@@ -23,7 +23,6 @@ use crate::cancel;
 use crate::coroutine::{ControlBlock, Inspect, State};
 use crate::instant::nanoseconds;
 use crate::scheduler::{Shared, TimerAction, current, require_current, turn_started_ns};
-use crate::suspend::yield_block;
 use crate::timer::TimerKey;
 use std::fmt;
 use std::ptr::NonNull;
@@ -180,9 +179,11 @@ pub fn interrupted() -> Option<Interrupt> {
 #[inline]
 pub fn give_way() {
     if let Some(block) = current()
+        && !std::thread::panicking()
         && scheduler_of(block).should_yield(block)
     {
-        yield_block(block);
+        // Not `yield_block`, which would unwind a cancelled caller together with what its call has in hand.
+        requeue(block);
     }
 }
 

@@ -363,3 +363,39 @@ fn checkpoint_yields_when_the_slice_is_spent() {
     assert_eq!(calls.get(), 10_000);
     assert!((2..2_000).contains(&turns), "{turns} turns");
 }
+
+/// Goal: a call that ends without waiting lets others run when the slice is spent, and hands its result to a caller that was
+/// cancelled: it does not unwind. Method: a clock that moves by itself; cancelled before it begins to give way.
+#[test]
+fn giving_way_never_unwinds() {
+    struct Ticking(Cell<u64>);
+    impl coro::Driver for Ticking {
+        fn now(&self) -> u64 {
+            self.0.set(self.0.get() + 10_000);
+            self.0.get()
+        }
+        fn poll(&self, _: &coro::Scheduler) {}
+        fn park(&self, _: &coro::Scheduler, _: Option<u64>) {}
+    }
+    let scheduler = coro::Scheduler::new(coro::SchedulerConfig::default());
+    let through = Rc::new(Cell::new(false));
+    let there = Rc::clone(&through);
+    let handle = scheduler
+        .spawn(coro::Builder::new(), move || {
+            assert!(coro::wait::begin().is_ok());
+            coro::wait::park("the test");
+            (0..10_000).for_each(|_| coro::wait::give_way());
+            there.set(true);
+        })
+        .unwrap();
+    let driver = Ticking(Cell::new(0));
+    scheduler.turn(&driver);
+    handle.cancel();
+    let mut turns = 0;
+    while !handle.is_finished() {
+        scheduler.turn(&driver);
+        turns += 1;
+    }
+    assert!((2..2_000).contains(&turns), "{turns} turns");
+    assert!(through.get(), "unwound from giving way");
+}
