@@ -15,15 +15,17 @@
 //! under way is dropped with the mailbox. A message is moved into its slot and out of it, once each, so it is delivered
 //! whole and once, or dropped.
 //!
+//! Calls that need not wait give way once the time slice is spent, as if they had waited: a stream starves nobody.
+//!
 //! No wake is lost: `news` and each lane's `room` are queues as argued in wait_queue.rs; a sender pushes before it
-//! notifies, a receiver pops before it does.
+//! notifies, a receiver pops before it does. In a stream both leave the fence out (bias.rs).
 #![expect(unsafe_code, reason = "the receiver has the right to receive")]
 
-use super::lanes::{Lanes, Round};
+use super::lanes::{self, Lanes, Round};
 use super::waiter::Stop;
 use super::{Cluster, WaitQueue};
 use crate::per_core;
-use coring_coro::wait::Refusal;
+use coring_coro::wait::{self, Refusal};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -257,11 +259,14 @@ impl<T> Sender<T> {
     /// [`SendError`].
     #[inline]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        match self.try_send(message) {
+        let sent = match self.try_send(message) {
             Ok(()) => Ok(()),
             Err(TrySendError::Disconnected(message)) => Err(SendError::Disconnected(message)),
             Err(TrySendError::Full(message)) => self.shared.send(message, None),
-        }
+        };
+        // A sender that always finds room would never let its core have another turn.
+        wait::give_way();
+        sent
     }
 
     /// As [`send`](Self::send), for at the most `limit`.
@@ -301,15 +306,17 @@ impl<T> Sender<T> {
     /// ```
     pub fn send_many(&self, messages: &mut Vec<T>) -> Result<(), SendError<()>> {
         let (lane, sender) = self.shared.lanes.own(self.shared.cluster.as_ref());
-        let sent = lane.room.wait("room in a mailbox", None, || {
+        let cluster = self.shared.cluster.as_ref();
+        let sent = lane.wait_for_room("room in a mailbox", None, cluster, || {
             if self.is_disconnected() {
                 return Some(Err(SendError::Disconnected(())));
             }
             if lane.push_many(sender, messages) > 0 {
-                self.shared.news.notify_one();
+                lane.announce(sender, &self.shared.news);
             }
             messages.is_empty().then_some(Ok(()))
         });
+        wait::give_way();
         sent.unwrap_or_else(|stop| match stop {
             Stop::Refused(refusal) => Err(SendError::Refused((), refusal)),
             Stop::TimedOut => unreachable!("there is no limit"),
@@ -324,6 +331,25 @@ impl<T> Sender<T> {
 }
 
 impl<T> Shared<T> {
+    /// Waits until `take` gives something; `None` when there will never be more.
+    #[inline]
+    fn wait_for_news<R>(
+        &self,
+        what_for: &'static str,
+        limit: Option<Duration>,
+        mut take: impl FnMut() -> Option<R>,
+    ) -> Result<Option<R>, RecvError> {
+        let reach_senders = || self.lanes.reach_senders(self.cluster.as_ref());
+        let attempt = || attempt(self, &mut take);
+        let taken = self
+            .news
+            .wait_for_biased(what_for, limit, attempt, reach_senders)
+            .map_err(stopped);
+        // A receiver that always finds something would never let its core have another turn.
+        wait::give_way();
+        taken
+    }
+
     #[inline]
     pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         // Pairs with the store in the receiver's drop. A message that slips in after it is dropped with the mailbox.
@@ -332,7 +358,7 @@ impl<T> Shared<T> {
         }
         let (lane, sender) = self.lanes.own(self.cluster.as_ref());
         lane.push(sender, message).map_err(TrySendError::Full)?;
-        self.news.notify_one();
+        lane.announce(sender, &self.news);
         Ok(())
     }
 
@@ -340,7 +366,8 @@ impl<T> Shared<T> {
     pub(super) fn send(&self, message: T, limit: Option<Duration>) -> Result<(), SendError<T>> {
         let mut message = Some(message);
         let (lane, _) = self.lanes.own(self.cluster.as_ref());
-        let sent = lane.room.wait("room in a mailbox", limit, || {
+        let cluster = self.cluster.as_ref();
+        let sent = lane.wait_for_room("room in a mailbox", limit, cluster, || {
             match self.try_send(message.take()?) {
                 Ok(()) => Some(true),
                 Err(TrySendError::Disconnected(back)) => {
@@ -429,10 +456,8 @@ impl<T> Receiver<T> {
 
     fn recv_within(&mut self, limit: Option<Duration>) -> Result<T, RecvError> {
         let Self { shared, round } = self;
-        let taken = shared.news.wait("a message", limit, || {
-            attempt(shared, || pop(shared, round))
-        });
-        taken.map_err(stopped)?.ok_or(RecvError::Disconnected)
+        let taken = shared.wait_for_news("a message", limit, || pop(shared, round));
+        taken?.ok_or(RecvError::Disconnected)
     }
 
     /// Takes what waits, up to `most` messages, and appends it; waits for the first. How many it took.
@@ -452,14 +477,13 @@ impl<T> Receiver<T> {
     /// [`RecvError`]; nothing was appended then.
     pub fn recv_many(&mut self, into: &mut Vec<T>, most: usize) -> Result<usize, RecvError> {
         let Self { shared, round } = self;
-        let taken = shared.news.wait("messages", None, || {
-            attempt(shared, || {
-                // SAFETY: there is one receiver, and it is borrowed uniquely.
-                let taken = unsafe { shared.lanes.pop_many(round, most, into) };
-                (taken > 0 || most == 0).then_some(taken)
-            })
+        let here = lanes::here(shared.cluster.as_ref());
+        let taken = shared.wait_for_news("messages", None, || {
+            // SAFETY: there is one receiver, and it is borrowed uniquely.
+            let taken = unsafe { shared.lanes.pop_many(round, here, most, into) };
+            (taken > 0 || most == 0).then_some(taken)
         });
-        taken.map_err(stopped)?.ok_or(RecvError::Disconnected)
+        taken?.ok_or(RecvError::Disconnected)
     }
 
     /// Messages until all senders have gone, or the caller may not wait any more.
@@ -487,7 +511,11 @@ impl<T> Receiver<T> {
 #[inline]
 fn pop<T>(shared: &Shared<T>, round: &mut Round) -> Option<T> {
     // SAFETY: there is one receiver, and its round is borrowed uniquely from it.
-    unsafe { shared.lanes.pop(round) }
+    unsafe {
+        shared
+            .lanes
+            .pop(round, lanes::here(shared.cluster.as_ref()))
+    }
 }
 
 /// What `take` gives; `Some(None)` when there will never be more.

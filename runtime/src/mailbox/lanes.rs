@@ -15,7 +15,7 @@
 //! two coroutines of that core push one after the other on one thread. Everybody else - foreign threads, cores of
 //! other runtimes - uses the last lane, and pushes under its lock.
 //!
-//! Who waits for room leaves itself in the lane's queue ([`Lane::room`]). A lane that is full never makes a core
+//! Who waits for room leaves itself in the lane's queue (`room`). A lane that is full never makes a core
 //! wait, only the coroutine that sends: in a cycle of full lanes every core still drains its own, so there is no
 //! deadlock between cores.
 #![expect(
@@ -24,11 +24,14 @@
 )]
 
 use super::Cluster;
+use super::bias::{self, Bias};
 use super::ring::Ring;
 use super::wait_queue::WaitQueue;
-use crate::per_core;
+use super::waiter::Stop;
+use crate::per_core::{self, Engine};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Messages taken from one lane before the next one has its turn.
 const ROUND: usize = 32;
@@ -38,7 +41,11 @@ const ROUND: usize = 32;
 pub(crate) struct Lane<T> {
     ring: Ring<T>,
     /// Who waits for room.
-    pub(crate) room: WaitQueue,
+    room: WaitQueue,
+    /// Of who sends, towards the receiver.
+    pushes: Bias,
+    /// Of who receives, towards those who wait for room.
+    pops: Bias,
     /// Held by threads while they push; the lane of a core needs none.
     threads: Mutex<()>,
 }
@@ -74,15 +81,10 @@ impl<T> Lanes<T> {
 
     /// The lane of the caller, for a cluster's lanes.
     pub(crate) fn own(&self, cluster: Option<&Arc<Cluster>>) -> (&Lane<T>, Sender) {
-        let engine = per_core::current();
-        let core = engine
-            .filter(|engine| cluster.is_some_and(|cluster| Arc::ptr_eq(engine.cluster(), cluster)))
-            .map(|engine| engine.index());
-        let index = core.unwrap_or(self.lanes.len() - 1);
-        let sender = if core.is_some() {
-            Sender::Core
-        } else {
-            Sender::Thread
+        let sender = here(cluster).map_or(Sender::Thread, Sender::Core);
+        let index = match sender {
+            Sender::Core(engine) => engine.index(),
+            Sender::Thread => self.lanes.len() - 1,
         };
         (self.lane(index), sender)
     }
@@ -92,6 +94,8 @@ impl<T> Lanes<T> {
             let lane = Box::new(Lane {
                 ring: Ring::new(self.capacity),
                 room: WaitQueue::default(),
+                pushes: Bias::new(),
+                pops: Bias::new(),
                 threads: Mutex::new(()),
             });
             // Before the lane is visible: a receiver that sees the number looks until it has found it.
@@ -128,16 +132,24 @@ impl<T> Lanes<T> {
         open.for_each(|lane| lane.room.notify_all());
     }
 
-    /// Takes a message. The room it leaves is announced.
+    /// Before the last look of a receiver that is about to wait in `news`: reaches senders that notify it without a
+    /// fence.
+    pub(crate) fn reach_senders(&self, cluster: Option<&Arc<Cluster>>) {
+        let open = self.lanes.iter().filter_map(|lane| lane.get());
+        reach(open.map(|lane| &lane.pushes), cluster);
+    }
+
+    /// Takes a message. The room it leaves is announced. `here` is the receiver's core, if the lanes are its cluster's.
     ///
     /// # Safety
     ///
     /// One receiver at a time.
     #[inline]
-    pub(crate) unsafe fn pop(&self, round: &mut Round) -> Option<T> {
+    pub(crate) unsafe fn pop(&self, round: &mut Round, here: Option<&Engine>) -> Option<T> {
         // SAFETY: passed on to the caller.
         let (message, lane) = unsafe { self.take(round) }?;
-        lane.room.notify_one();
+        lane.room
+            .notify_one_biased(&lane.pops, here.map(Engine::open_turn));
         Some(message)
     }
 
@@ -149,6 +161,7 @@ impl<T> Lanes<T> {
     pub(crate) unsafe fn pop_many(
         &self,
         round: &mut Round,
+        here: Option<&Engine>,
         most: usize,
         into: &mut Vec<T>,
     ) -> usize {
@@ -164,7 +177,10 @@ impl<T> Lanes<T> {
             });
             let Some((taken, lane)) = taken else { break };
             for _ in 0..taken {
-                if !lane.room.notify_one() {
+                if !lane
+                    .room
+                    .notify_one_biased(&lane.pops, here.map(Engine::open_turn))
+                {
                     break;
                 }
             }
@@ -219,12 +235,54 @@ impl<T> Lanes<T> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sender {
     /// The core whose lane it is.
-    Core,
+    Core(&'static Engine),
     /// Anybody else.
     Thread,
 }
 
+/// The core that the caller runs on, if it is one of this cluster.
+#[inline]
+pub(crate) fn here(cluster: Option<&Arc<Cluster>>) -> Option<&'static Engine> {
+    let engine = per_core::current()?;
+    Arc::ptr_eq(engine.cluster(), cluster?).then_some(engine)
+}
+
+/// Before the last look of who is about to wait for one of these.
+fn reach<'a>(mut notifiers: impl Iterator<Item = &'a Bias>, cluster: Option<&Arc<Cluster>>) {
+    let Some(cluster) = cluster else {
+        // Nobody has a turn: nobody leaves a fence out.
+        return;
+    };
+    if notifiers.any(|bias| bias.needs_barrier(|core| cluster.port(core).open_turn())) {
+        bias::all_threads();
+    }
+}
+
 impl<T> Lane<T> {
+    /// Tells the receiver, which waits in `news`, that there is something in the lane. `sender` as in
+    /// [`push`](Self::push).
+    #[inline]
+    pub(crate) fn announce(&self, sender: Sender, news: &WaitQueue) {
+        match sender {
+            Sender::Core(engine) => news.notify_one_biased(&self.pushes, Some(engine.open_turn())),
+            // Out of the lock, and with other threads: a notifier of its own each time.
+            Sender::Thread => news.notify_one(),
+        };
+    }
+
+    /// Waits until `attempt` gives something, which it may after each pop.
+    pub(crate) fn wait_for_room<R>(
+        &self,
+        what_for: &'static str,
+        limit: Option<Duration>,
+        cluster: Option<&Arc<Cluster>>,
+        attempt: impl FnMut() -> Option<R>,
+    ) -> Result<R, Stop> {
+        let reach_receiver = || reach([&self.pops].into_iter(), cluster);
+        self.room
+            .wait_for_biased(what_for, limit, attempt, reach_receiver)
+    }
+
     /// Puts a message in. `sender` came with the lane from [`Lanes::own`], in the same turn of the same core.
     #[inline]
     pub(crate) fn push(&self, sender: Sender, message: T) -> Result<(), T> {
@@ -242,7 +300,7 @@ impl<T> Lane<T> {
 
     fn exclude(&self, sender: Sender) -> Option<MutexGuard<'_, ()>> {
         match sender {
-            Sender::Core => None,
+            Sender::Core(_) => None,
             Sender::Thread => Some(self.threads.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }

@@ -20,9 +20,10 @@
 //! mailboxes (channel.rs), and everything in `sync`.
 //!
 //! Inside, imports go one way: `call` -> `remote`; `mesh`, `topic` -> `channel`; -> `packet`, `lanes` -> `wait_queue` -> `waiter` -> `port`, `wake_list`,
-//! `ring` -> `atomics`.
+//! `ring`, `bias` -> `atomics`.
 
 mod atomics;
+mod bias;
 mod call;
 mod channel;
 mod lanes;
@@ -45,6 +46,7 @@ pub use packet::{RemoteError, RemoteHandle};
 pub use remote::{TrySpawnOnError, spawn_on, spawn_on_each, try_spawn_on};
 pub use topic::{Lagging, Subscription, Topic, topic};
 
+pub(crate) use bias::OpenTurn;
 pub(crate) use lanes::Round;
 pub(crate) use packet::{Completer, packet};
 pub(crate) use port::Port;

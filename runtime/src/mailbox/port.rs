@@ -20,6 +20,7 @@
 //! Step 1 is argued in lanes.rs and wake_list.rs; this file's part is [`Sleep`], which is modelled with loom.
 
 use super::atomics::{AtomicBool, Ordering, fence};
+use super::bias::OpenTurn;
 use super::lanes::{Lanes, Round};
 use super::remote::Start;
 use super::waiter::Waiter;
@@ -72,6 +73,7 @@ pub(crate) struct Port {
     closed: AtomicBool,
     doorbell: OnceLock<Doorbell>,
     pulse: Pulse,
+    open_turn: OpenTurn,
 }
 
 impl Port {
@@ -84,6 +86,7 @@ impl Port {
             closed: AtomicBool::new(false),
             doorbell: OnceLock::new(),
             pulse: Pulse::default(),
+            open_turn: OpenTurn::new(),
         }
     }
 
@@ -138,6 +141,12 @@ impl Port {
         &self.pulse
     }
 
+    /// Whether the core is in a turn in which it notified without a fence.
+    #[inline]
+    pub(crate) fn open_turn(&self) -> &OpenTurn {
+        &self.open_turn
+    }
+
     /// Step 1 and 2 of the receiver.
     pub(crate) fn publish_sleeping(&self) {
         self.sleep.publish();
@@ -176,7 +185,7 @@ impl Port {
         let waiting = self.inbox.len();
         for _ in 0..waiting {
             // SAFETY: `drain` and `discard` are called by the core's thread, and `discard` by who has joined it.
-            let Some(message) = (unsafe { self.inbox.pop(round) }) else {
+            let Some(message) = (unsafe { self.inbox.pop(round, None) }) else {
                 break;
             };
             // What cannot be started, or is dropped unsent, drops its captures here; their panic must not end the loop.

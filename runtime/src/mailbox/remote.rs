@@ -204,7 +204,7 @@ where
     let port = cluster.port(core);
     let mut message = Some(message);
     let (lane, _) = port.inbox().own(Some(&cluster));
-    let sent = lane.room.wait("room in a core's inbox", None, || {
+    let sent = lane.wait_for_room("room in a core's inbox", None, Some(&cluster), || {
         match port.send(
             &cluster,
             message.take().expect("it comes back until it is sent"),

@@ -12,6 +12,10 @@
 //! finds the condition true, or the notifier finds `waiting` true and picks. While nobody waits a notifier pays one
 //! fence and one load.
 //!
+//! A notifier that comes by very often has a cheaper way to do its step 2: bias.rs. And who is about to wait first
+//! takes a glance, without a place in the queue: the other core may be about to make the condition true
+//! (per_core/glance.rs).
+//!
 //! A pick is a baton. Who was picked and then gives up - cancelled, timed out - has taken a wake that another
 //! waiter may need, so it passes it on ([`WaitQueue::wait`]). Picked waiters race with newcomers for the condition;
 //! one that loses goes to the back.
@@ -20,7 +24,9 @@
 //! few instructions, never across a switch or user code.
 
 use super::atomics::{AtomicBool, Mutex, Ordering, fence};
+use super::bias::{Bias, OpenTurn};
 use super::waiter::{self, Stop, Waiter};
+use crate::per_core;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -68,7 +74,7 @@ impl<W> WaitQueue<W> {
     }
 
     /// Step 1 and 2 of a waiter. `ticket` is kept by the waiter; who is in the queue stays where it is.
-    fn enter(&self, ticket: &mut Option<u64>, waiter: impl FnOnce() -> W) {
+    pub(super) fn enter(&self, ticket: &mut Option<u64>, waiter: impl FnOnce() -> W) {
         self.locked(|queue| {
             if ticket.is_some_and(|ticket| queue.position(ticket).is_ok()) {
                 return;
@@ -103,6 +109,20 @@ impl<W> WaitQueue<W> {
         if !self.is_waited_for() {
             return None;
         }
+        self.pick_locked()
+    }
+
+    /// As [`pick`](Self::pick), where step 2 was done in another way.
+    #[inline]
+    pub(super) fn pick_settled(&self) -> Option<W> {
+        if !self.waiting.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.pick_locked()
+    }
+
+    #[cold]
+    fn pick_locked(&self) -> Option<W> {
         self.locked(|queue| queue.entries.pop_front())
             .map(|(_, waiter)| waiter)
     }
@@ -127,6 +147,18 @@ impl WaitQueue {
         picked.is_some()
     }
 
+    /// As [`notify_one`](Self::notify_one), by a notifier that may leave the fence out.
+    #[inline]
+    pub(super) fn notify_one_biased(&self, bias: &Bias, turn: Option<(usize, &OpenTurn)>) -> bool {
+        bias.settle(turn);
+        let picked = self.pick_settled();
+        if let Some(waiter) = &picked {
+            bias.found_waiter();
+            waiter.wake();
+        }
+        picked.is_some()
+    }
+
     /// Wakes all who wait, after the condition was made true.
     #[inline]
     pub(crate) fn notify_all(&self) {
@@ -142,9 +174,24 @@ impl WaitQueue {
         &self,
         what_for: &'static str,
         limit: Option<Duration>,
+        attempt: impl FnMut() -> Option<T>,
+    ) -> Result<T, Stop> {
+        self.wait_for_biased(what_for, limit, attempt, || ())
+    }
+
+    /// As [`wait`](Self::wait), for notifiers that may leave the fence out: `reach_all` comes between entering the
+    /// queue and the last look, and issues a barrier if one of them does (bias.rs).
+    pub(super) fn wait_for_biased<T>(
+        &self,
+        what_for: &'static str,
+        limit: Option<Duration>,
         mut attempt: impl FnMut() -> Option<T>,
+        reach_all: impl Fn(),
     ) -> Result<T, Stop> {
         if let Some(value) = attempt() {
+            return Ok(value);
+        }
+        if let Some(value) = per_core::current().and_then(|engine| engine.glance(&mut attempt)) {
             return Ok(value);
         }
         let mut place = Place {
@@ -154,6 +201,7 @@ impl WaitQueue {
         };
         let value = waiter::block(what_for, limit, |waiter| {
             self.enter(&mut place.ticket, || Arc::clone(waiter));
+            reach_all();
             attempt()
         })?;
         place.pass_on = false;

@@ -20,10 +20,11 @@
 )]
 
 use super::fixed::FixedPool;
+use super::glance::{Glance, LOOKS_PER_NEWS};
 use super::idle::{Progress, Window};
 use super::stats::{self, CoreStats, Counters};
 use super::{CoreConfig, Filling};
-use crate::mailbox::{Cluster, Round, Waiter};
+use crate::mailbox::{Cluster, OpenTurn, Round, Waiter};
 use crate::watch::Pulse;
 use coring_coro::wait;
 use coring_coro::{Driver, Scheduler};
@@ -50,6 +51,7 @@ pub(crate) struct Engine {
     ring: RefCell<Ring>,
     cluster: Arc<Cluster>,
     window: RefCell<Window>,
+    glance: Cell<Glance>,
     /// Sleep no longer than to this point: the stopping core's own appointments.
     wake_at_ns: Cell<u64>,
     counters: Counters,
@@ -111,6 +113,7 @@ impl Engine {
             ring: RefCell::new(ring),
             cluster,
             window: RefCell::new(Window::new(config.spin)),
+            glance: Cell::new(Glance::new(!config.spin.is_never())),
             wake_at_ns: Cell::new(u64::MAX),
             counters: Counters::default(),
             scheduler: Cell::new(None),
@@ -324,6 +327,52 @@ impl Engine {
         })
     }
 
+    /// The core's number, and what says that a notice without a fence was given in this turn.
+    #[inline]
+    pub(crate) fn open_turn(&self) -> (usize, &OpenTurn) {
+        (self.index, self.cluster.port(self.index).open_turn())
+    }
+
+    /// Tries for a moment, before the calling coroutine takes its place in a queue, parks, and lets the core sleep. See
+    /// glance.rs.
+    #[inline]
+    pub(crate) fn glance<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+        let glance = self.glance.get();
+        let length_ns = glance.length_ns();
+        if length_ns == 0 || self.has_other_work() {
+            return None;
+        }
+        let until_ns = monotonic_ns() + length_ns;
+        loop {
+            for _ in 0..LOOKS_PER_NEWS {
+                if let Some(value) = attempt() {
+                    self.glance.set(glance.found());
+                    // Whoever finds each time never parks: others, timers and the ring have their turn all the same.
+                    wait::give_way();
+                    return Some(value);
+                }
+                spin_loop();
+            }
+            if self.has_news() {
+                return None;
+            }
+            if monotonic_ns() >= until_ns {
+                self.glance.set(glance.in_vain());
+                return None;
+            }
+        }
+    }
+
+    /// Whether a coroutine is ready, or an operation waits for the end of the turn.
+    fn has_other_work(&self) -> bool {
+        let Some(scheduler) = self.scheduler.get() else {
+            return true;
+        };
+        // SAFETY: `enter_turn` borrowed it for the length of the turn that is on.
+        let scheduler = unsafe { scheduler.as_ref() };
+        scheduler.ready() > 0 || self.ring.borrow().pending() > 0
+    }
+
     fn has_news(&self) -> bool {
         self.ring.borrow().has_events() || self.cluster.port(self.index).has_news()
     }
@@ -375,6 +424,7 @@ impl Driver for Engine {
     }
 
     fn poll(&self, scheduler: &Scheduler) {
+        self.open_turn().1.end();
         self.drain_inbox(scheduler);
         if scheduler.ready() == 0 {
             return;

@@ -47,6 +47,14 @@ pub(crate) enum Spin {
     Bought(Duration),
 }
 
+impl Spin {
+    /// Whether no length was left.
+    pub(crate) fn is_never(self) -> bool {
+        let (Self::Paying(length) | Self::Bought(length)) = self;
+        length.is_zero()
+    }
+}
+
 /// What was done by when.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {

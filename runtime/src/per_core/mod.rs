@@ -16,6 +16,7 @@
 pub(crate) mod affinity;
 mod engine;
 mod fixed;
+mod glance;
 mod idle;
 mod stats;
 
