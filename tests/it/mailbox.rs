@@ -313,6 +313,79 @@ fn whoever_dies_nothing_is_halved_or_doubled() {
 }
 
 #[test]
+fn calls_that_never_wait_let_others_run() {
+    // Goal: who sends and receives without ever having to wait does not keep its core from other coroutines, timers and
+    // the ring. Method: one core, both halves in one coroutine, until a sleeper has been woken; with single messages and
+    // with batches.
+    check(|| {
+        for in_batches in [false, true] {
+            runtime(1).run(|| {
+                let (sender, mut receiver) = mailbox(4);
+                let sleeper = coro::spawn(|| coro::sleep(Duration::from_millis(1)));
+                let mut batch = Vec::new();
+                while !sleeper.is_finished() {
+                    if in_batches {
+                        batch.extend([1, 2]);
+                        sender.send_many(&mut batch).unwrap();
+                        assert_eq!(receiver.recv_many(&mut batch, 4), Ok(2));
+                        batch.clear();
+                    } else {
+                        sender.send(1).unwrap();
+                        assert_eq!(receiver.recv(), Ok(1));
+                    }
+                }
+                sleeper.join().unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_stops_in_the_middle_of_a_turn() {
+    // Goal: a receiver that falls asleep while its sender, which has sent so much that it leaves fences out, computes on
+    // without a switch, has the next message as soon as it is sent; and so does a sender that waits for room.
+    // Method: thousands of messages in one turn, a random pause, one more; the sender looks for the answer without a switch.
+    check(|| {
+        for spin in [0, 20] {
+            let runtime = builder(2)
+                .spin(Duration::from_micros(spin))
+                .build()
+                .unwrap();
+            runtime.run(|| {
+                let (sender, mut receiver) = mailbox(4096);
+                let received = Arc::new(AtomicU64::new(0));
+                let there = Arc::clone(&received);
+                let receiving = spawn_on(1, move || {
+                    for n in receiver.iter() {
+                        there.store(n, Ordering::Release);
+                    }
+                });
+                let mut random = Random::new();
+                let mut next = 0;
+                for _ in 0..rounds(300, 30_000) {
+                    for _ in 0..3_000 {
+                        next += 1;
+                        sender.send(next).unwrap();
+                    }
+                    let all_received = || received.load(Ordering::Acquire) == next;
+                    while !all_received() {
+                        std::hint::spin_loop();
+                    }
+                    (0..random.below(20_000)).for_each(|_| std::hint::spin_loop());
+                    next += 1;
+                    sender.try_send(next).unwrap();
+                    while received.load(Ordering::Acquire) != next {
+                        std::hint::spin_loop();
+                    }
+                }
+                drop(sender);
+                receiving.join().unwrap();
+            });
+        }
+    });
+}
+
+#[test]
 fn a_runtime_that_ends_disconnects_and_outlives_nothing() {
     // Goal: a thread that waits on a mailbox whose other side lived in a runtime is told when that runtime ends; the
     // halves may be used after. Method: a thread receives from, another sends to, a coroutine that never ends.

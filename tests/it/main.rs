@@ -14,6 +14,7 @@ mod call;
 mod cancel;
 mod clients;
 mod connect;
+mod doorbell;
 mod echo;
 mod file;
 mod file_trouble;
