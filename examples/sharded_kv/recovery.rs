@@ -89,7 +89,7 @@ impl Files {
         let text = match fs::read_to_string(&self.manifest) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Generation::default());
+                return self.nothing_is_left().map(|()| Generation::default());
             }
             Err(error) => return Err(at(&self.manifest)(error)),
         };
@@ -109,6 +109,37 @@ impl Files {
                 "{name}: this is not a log of this server; give another name to begin with nothing"
             )
         })
+    }
+
+    /// Without FILE nobody knows which logs are whole, and to begin with nothing would lose what they hold. A first start that
+    /// was interrupted leaves logs, too, but nothing is in them.
+    fn nothing_is_left(&self) -> Result<(), String> {
+        let (folder, name) = (folder_of(&self.manifest), self.manifest.file_name());
+        let beginning = name.unwrap_or_default().to_string_lossy().into_owned() + ".";
+        for entry in fs::read_dir(folder).map_err(at(folder))? {
+            let path = folder.join(entry.map_err(at(folder))?.file_name());
+            let found = path.file_name().unwrap_or_default().to_string_lossy();
+            // FILE.GENERATION.SHARD
+            let numbers = found.strip_prefix(&beginning).and_then(|rest| {
+                let (generation, shard) = rest.split_once('.')?;
+                Some((
+                    generation.parse::<u64>().ok()?,
+                    shard.parse::<usize>().ok()?,
+                ))
+            });
+            let Some((generation, _)) = numbers else {
+                continue;
+            };
+            if fs::metadata(&path).map_err(at(&path))?.len() > 0 {
+                let name = self.manifest.display();
+                return Err(format!(
+                    "{name}: missing, but {found} is there and holds data. Restore {name}, three lines: \"{FIRST_LINE}\", \
+                     \"generation {generation}\", \"shards\" and how many logs of that generation there are. Or move the logs \
+                     away to begin with nothing"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Loads what is there and starts to log. `shards` are empty yet.
@@ -161,10 +192,14 @@ impl Files {
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        let folder = self.manifest.parent();
-        let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        File::open(folder_of(&self.manifest))?.sync_all()
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {

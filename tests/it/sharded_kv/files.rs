@@ -191,6 +191,39 @@ fn damage_refuses_the_start() {
 }
 
 #[test]
+fn logs_without_their_file_refuse_the_start() {
+    // Goal: when FILE is gone and logs are there, nothing is lost by starting with nothing: the start is refused, and what it says
+    // is enough to have everything back. Logs without a byte, which an interrupted first start leaves, are no reason.
+    // Method: FILE is removed, and written again by the words of the refusal.
+    check(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("log");
+        for ending in ["1.0", "1.1"] {
+            fs::write(folder.path().join(format!("log.{ending}")), "").expect("our folder");
+        }
+        let server = server!(Server::logging(2, &file, "always"));
+        assert_eq!(number(&mut server.client(), "n"), 0);
+        drop(server);
+        let server = server!(Server::logging(2, &file, "always"));
+        (0..20).for_each(|_| drop(server.client().ask(&["INCR", "n"])));
+        drop(server);
+        fs::remove_file(&file).expect("our file");
+        let mut server = server!(Server::launch(2, Server::log_arguments(&file, "always")));
+        assert_eq!(server.child.wait().expect("our child").code(), Some(1));
+        let text = server.complaints();
+        assert!(text.contains("missing, but log.2."), "{text}");
+        let quoted: Vec<_> = text.split('"').skip(1).step_by(2).collect();
+        fs::write(
+            &file,
+            format!("{}\n{}\n{} 2\n", quoted[0], quoted[1], quoted[2]),
+        )
+        .expect("our folder");
+        let server = server!(Server::logging(2, &file, "always"));
+        assert_eq!(number(&mut server.client(), "n"), 20);
+    });
+}
+
+#[test]
 fn files_of_others_are_left_alone() {
     // Goal: a file that is no log of this server is refused and not touched; so is a log that another server uses.
     // Method: a file with other text; a second server with the same file.
