@@ -93,6 +93,8 @@ pub(crate) fn select(
     }
     if only.iter().any(|word| names_subject(&word)) {
         chosen.retain(|subject| only.iter().any(|word| subject.name() == word));
+    } else {
+        chosen.retain(|subject| !subject.only_when_named());
     }
     Ok((benches, chosen))
 }

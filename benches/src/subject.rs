@@ -26,6 +26,11 @@ pub(crate) trait Subject: Sync {
     /// The version of the crate, or of the kernel for loops with nothing in between.
     fn version(&self) -> String;
 
+    /// Whether it is measured only when it is named: a twin, for one question.
+    fn only_when_named(&self) -> bool {
+        false
+    }
+
     /// Does the job and reports through it. Returns when a measurement is finished; a server never returns.
     fn run(&self, job: &Job) -> Result<(), Skip>;
 }

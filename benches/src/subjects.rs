@@ -30,6 +30,8 @@ const ALL: &[&dyn Subject] = &[
     &coring::NO_SPIN,
     &coring::SPIN,
     &coring::POOLED,
+    &coring::AGAIN,
+    &coring::WATCHED,
     &corosensei::FIRST,
     &corosensei::AGAIN,
     &uring::FIRST,

@@ -1,8 +1,11 @@
 //! coring, the runtime of this repository, on one core: plain closures, std's `Read` and `Write`.
 //!
-//! Four subjects: `coring` is the runtime as it comes, which looks at memory for about as long as a sleep costs while
+//! `coring` is the runtime as it comes, which looks at memory for about as long as a sleep costs while
 //! that pays; `coring-spin` looks for up to 50 us; `coring-nospin` never looks, as all the others here: latency bought
 //! with CPU time. `coring-pooled` receives into buffers of the core's pool instead of one for each connection.
+//!
+//! `coring-again` is `coring` once more: what the two differ by is noise. `coring-watched` is what a server in production adds: a
+//! stall detector, and somebody who asks for all figures as text, ten times a second. Both are measured only when they are named.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -27,6 +30,8 @@ pub(crate) struct Coring {
     spin: Option<Duration>,
     /// Whether who waits to receive holds no buffer.
     pooled: bool,
+    /// Whether somebody looks at the core all the time.
+    watched: bool,
 }
 
 /// Without any option but the number of cores.
@@ -34,6 +39,7 @@ pub(crate) static AS_IT_COMES: Coring = Coring {
     name: "coring",
     spin: None,
     pooled: false,
+    watched: false,
 };
 
 /// Without spinning.
@@ -41,6 +47,7 @@ pub(crate) static NO_SPIN: Coring = Coring {
     name: "coring-nospin",
     spin: Some(Duration::ZERO),
     pooled: false,
+    watched: false,
 };
 
 /// Spinning for latency.
@@ -48,13 +55,40 @@ pub(crate) static SPIN: Coring = Coring {
     name: "coring-spin",
     spin: Some(Duration::from_micros(50)),
     pooled: false,
+    watched: false,
 };
+
+/// The same as the first.
+pub(crate) static AGAIN: Coring = Coring {
+    name: "coring-again",
+    ..AS_IT_COMES_AGAIN
+};
+
+/// Watched and asked.
+pub(crate) static WATCHED: Coring = Coring {
+    name: "coring-watched",
+    watched: true,
+    ..AS_IT_COMES_AGAIN
+};
+
+const AS_IT_COMES_AGAIN: Coring = Coring {
+    name: "",
+    spin: None,
+    pooled: false,
+    watched: false,
+};
+
+/// After so long without a turn a core has stalled.
+const STALL: Duration = Duration::from_millis(25);
+/// How often all figures are asked for.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Receiving into pooled buffers.
 pub(crate) static POOLED: Coring = Coring {
     name: "coring-pooled",
     spin: None,
     pooled: true,
+    watched: false,
 };
 
 impl Subject for Coring {
@@ -70,6 +104,10 @@ impl Subject for Coring {
         machine::locked_version("coring")
     }
 
+    fn only_when_named(&self) -> bool {
+        self.watched || self.name == AGAIN.name
+    }
+
     fn run(&self, job: &Job) -> Result<(), Skip> {
         let job = *job;
         let cores = if let Work::Between(_) = job.work {
@@ -82,9 +120,17 @@ impl Subject for Coring {
         if let Some(spin) = self.spin {
             builder = builder.spin(spin);
         }
+        if self.watched {
+            builder = builder.stall_detector(STALL);
+        }
         let runtime = builder.build();
         let runtime = runtime.map_err(|error| Skip::because(error.to_string()))?;
         runtime.run(move || match job.work {
+            Work::Echo if self.watched => {
+                coro::spawn(ask_for_figures);
+                match net::serve(&job, net::echo)? {}
+            }
+            _ if self.watched => Err(Skip::because("differs from coring in echo only")),
             Work::Echo if self.pooled => match net::serve(&job, net::echo_pooled)? {},
             Work::Echo => match net::serve(&job, net::echo)? {},
             Work::Between(work) if self.spin.is_some() => between::work(&job, work),
@@ -101,6 +147,14 @@ impl Subject for Coring {
             Work::Local(what) => local::run(&job, what),
             _ => job.not_offered(),
         })
+    }
+}
+
+fn ask_for_figures() {
+    loop {
+        coro::sleep(ASK_EVERY);
+        let figures = coring::Runtime::stats().expect("every core answers");
+        black_box(coring::metrics::prometheus(&figures));
     }
 }
 
