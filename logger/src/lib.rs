@@ -104,7 +104,7 @@ pub use format::{Binary, Format, Json, ParsePatternError, Text};
 pub use line::{Line, escape};
 pub use log::{Level, LevelFilter, STATIC_MAX_LEVEL};
 pub use logger::{Builder, Logger, Stats};
-pub use producer::{CoreRing, Entered, register_core};
+pub use producer::{CoreRing, Entered, dropped_here, register_core};
 pub use recover::Recovered;
 pub use sink::{Datagram, File, FileOptions, Journal, Memory, MemoryLines, Sink, Stderr, Syslog};
 pub use state::Full;

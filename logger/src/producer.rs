@@ -22,7 +22,7 @@
 
 mod core_ring;
 
-pub use core_ring::{CoreRing, Entered, register_core};
+pub use core_ring::{CoreRing, Entered, dropped_here, register_core};
 
 use std::cell::{Cell, RefCell};
 use std::ptr;

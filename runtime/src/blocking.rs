@@ -17,7 +17,7 @@
 //! cancelled it runs on and its result is dropped.
 //!
 //! At the stop of the runtime queued jobs are dropped (their waiters are told), idle threads end, and busy ones
-//! get the grace period; a job that takes longer is named by count on stderr, and its thread abandoned.
+//! get the grace period; a job that takes longer is named on stderr by the place of its call, and its thread abandoned.
 //!
 //! The lock is held for a few instructions, never while a job runs.
 
@@ -25,11 +25,13 @@ use crate::mailbox::{Completer, RemoteError, RemoteHandle, Stop, WaitQueue, pack
 use crate::per_core;
 use crate::per_core::affinity;
 use crate::report;
+use crate::shutdown::Shutdown;
 use coring_coro::wait::Refusal;
+use coring_uring::monotonic_ns;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -171,6 +173,7 @@ impl<F> std::error::Error for TrySpawnBlockingError<F> {}
 /// })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[track_caller]
 pub fn blocking<F, T>(f: F) -> Result<T, BlockingError>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -223,6 +226,7 @@ fn refusal(stop: Stop) -> BlockingError {
 /// # });
 /// # Ok::<(), coring::StartError>(())
 /// ```
+#[track_caller]
 pub fn try_spawn_blocking<F, T>(f: F) -> Result<RemoteHandle<T>, TrySpawnBlockingError<F>>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -262,9 +266,12 @@ type Run = Box<dyn FnOnce() -> bool + Send>;
 
 struct Job {
     run: Run,
+    /// Who called.
+    site: &'static Location<'static>,
     queued_at: Instant,
 }
 
+#[track_caller]
 fn job<F, T>(f: F) -> (Job, RemoteHandle<T>)
 where
     F: FnOnce() -> T + Send + 'static,
@@ -272,8 +279,12 @@ where
 {
     let (completer, handle) = packet(None);
     let run = Box::new(move || run(f, completer));
-    let queued_at = Instant::now();
-    (Job { run, queued_at }, handle)
+    let job = Job {
+        run,
+        site: Location::caller(),
+        queued_at: Instant::now(),
+    };
+    (job, handle)
 }
 
 fn run<T>(f: impl FnOnce() -> T, completer: Completer<T>) -> bool {
@@ -316,6 +327,8 @@ struct State {
     queue: VecDeque<Job>,
     stats: BlockingStats,
     named: u64,
+    /// The threads that run a job, by number, and who called it.
+    busy: Vec<(u64, &'static Location<'static>)>,
     stopping: bool,
 }
 
@@ -377,14 +390,14 @@ impl Pool {
         let pool = Arc::clone(pool);
         let body = move || {
             affinity::allow(&pool.config.cpus);
-            pool.work();
+            pool.work(number);
         };
-        let name = format!("coring-block-{number}");
+        let name = thread_name(number);
         thread::Builder::new().name(name).spawn(body).map(drop)
     }
 
     /// The life of a thread.
-    fn work(&self) {
+    fn work(&self, number: u64) {
         let mut state = self.lock();
         loop {
             let (now, job) = self.next(state);
@@ -394,10 +407,12 @@ impl Pool {
             state.stats.started += 1;
             state.stats.waited += waited;
             state.stats.longest_wait = state.stats.longest_wait.max(waited);
+            state.busy.push((number, job.site));
             drop(state);
             self.room.notify_one();
             let panicked = (job.run)();
             state = self.lock();
+            state.busy.retain(|(busy, _)| *busy != number);
             state.stats.finished += 1;
             state.stats.panicked += u64::from(panicked);
         }
@@ -424,31 +439,46 @@ impl Pool {
         }
     }
 
-    /// Takes no more jobs, drops those that wait, and lets the threads end; waits for them up to `deadline`, if any. Says how many it
-    /// has to leave.
-    pub(crate) fn stop(&self, deadline: Option<Instant>) -> Option<String> {
+    /// Takes no more jobs, drops those that wait, and lets the threads end; waits for them up to `deadline_ns`. Names those it has to
+    /// leave.
+    pub(crate) fn stop(&self, shutdown: &Shutdown, deadline_ns: u64) -> Vec<String> {
+        let since_ns = monotonic_ns();
         let mut state = self.lock();
         state.stopping = true;
         let dropped = std::mem::take(&mut state.queue);
         drop(state);
         self.work.notify_all();
         self.room.notify_all();
-        // Tells who waits for them.
-        drop(dropped);
+        // Tells who waits for them. Their captures may panic, each for itself.
+        for job in dropped {
+            report::contain(|| drop(job));
+        }
         let mut state = self.lock();
         while state.stats.threads > 0 {
-            let left = deadline.map_or(Duration::MAX, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
-            if left.is_zero() {
-                let left_behind = state.stats.threads;
-                return Some(format!(
-                    "{left_behind} blocking calls did not return in time; their threads are abandoned"
-                ));
+            let deadline_ns = shutdown.deadline_ns(since_ns, deadline_ns);
+            let left_ns = deadline_ns.saturating_sub(monotonic_ns());
+            if left_ns == 0 {
+                break;
             }
+            let left = Duration::from_nanos(left_ns);
             let woken = self.ended.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        None
+        let busy = state.busy.iter().map(|(number, site)| {
+            let name = thread_name(*number);
+            format!("the blocking call from {site} did not return in time; its thread {name} is abandoned")
+        });
+        busy.collect()
     }
+
+    /// Who waits in [`stop`](Self::stop) is to look at its deadline again.
+    pub(crate) fn hurry(&self) {
+        // Under the lock: not between its look and its wait.
+        drop(self.lock());
+        self.ended.notify_all();
+    }
+}
+
+fn thread_name(number: u64) -> String {
+    format!("coring-block-{number}")
 }

@@ -220,6 +220,11 @@ pub fn figures(stats: &CoreStats) -> Vec<Figure> {
             "The longest of them.",
             Gauge(stats.longest_stall.as_secs_f64()),
         ),
+        (
+            "coring_log_dropped_total",
+            "Log lines that the core's log ring had no room for.",
+            Counter(stats.log_dropped),
+        ),
     ];
     let figure = |(name, help, value)| Figure { name, help, value };
     table.into_iter().map(figure).collect()

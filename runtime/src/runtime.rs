@@ -9,19 +9,9 @@
 //! **Run** ([`Runtime::run`]): the main closure becomes a coroutine on core 0, which is the calling thread; the
 //! core turns until it has ended.
 //!
-//! **Stop**, when main has ended, by return or panic. On every core:
-//! 1. The port closes: no more closures are taken.
-//! 2. Every coroutine is cancelled, again and again while some are left: each blocking call of theirs is refused,
-//!    each operation in flight is cancelled and reaped, each stack unwinds.
-//! 3. When none is left, the ring is drained: closes that nobody waits for, cancels, rings of other cores' bells.
-//! 4. The inbox is emptied: who waits for a dropped message learns that the core has stopped.
-//! 5. Stacks and ring are freed. The thread ends and is joined.
-//!
-//! When all have, the offload pool stops: what it has not begun with is dropped (blocking.rs).
-//!
-//! A core that is not through with step 3 after the grace period is abandoned: what lives on it is named on
-//! stderr, and its memory and its ring are leaked, because a stack that an operation may still write to is never
-//! freed.
+//! **Stop** (runtime/stop.rs), when main has ended, by return or panic, or was dropped without a run: all cores retire.
+
+mod stop;
 
 use crate::Builder;
 use crate::blocking::PoolConfig;
@@ -29,23 +19,18 @@ use crate::mailbox::{Cluster, RemoteError, call_all};
 use crate::per_core::affinity::Pinned;
 use crate::per_core::{Core, CoreConfig, CoreStats, require_current};
 use crate::report;
-use crate::shutdown::{Ended, Shutdown, ShutdownHandle};
+use crate::shutdown::{Ended, ShutdownHandle};
 use crate::watch::stall::Detector;
 use coring_coro as coro;
-use coring_uring::{SetupError, UnknownFeature, monotonic_ns};
+use coring_uring::{SetupError, UnknownFeature};
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// How often a stopping core repeats its cancellation, for coroutines that were spawned or shielded meanwhile.
-const CANCEL_AGAIN_NS: u64 = 10_000_000;
-/// What other threads get on top of the grace period to say that theirs is over.
-const THREAD_SLACK: Duration = Duration::from_secs(1);
+use std::time::Duration;
 
 /// Why a runtime could not be started. The text names cause and cure; `Debug` prints the same text, since that is
 /// what a `main` that returns an error shows.
@@ -150,15 +135,8 @@ pub struct Runtime {
     _detector: Option<Detector>,
     /// `Some` until the runtime has stopped.
     core: Option<Core>,
-    others: Others,
-}
-
-/// The threads of the cores but 0.
-#[derive(Debug)]
-struct Others {
+    /// The threads of the cores but 0. Each says in the shared [`Shutdown`](crate::shutdown::Shutdown) when it has stopped.
     threads: Vec<(usize, thread::JoinHandle<()>)>,
-    /// Each thread sends its core when it has stopped.
-    stopped: Receiver<usize>,
 }
 
 impl Runtime {
@@ -225,7 +203,6 @@ impl Runtime {
         );
         let core = Core::open(0, plan.cpu(0), &cluster, &plan.core)
             .map_err(|source| StartError::Ring { core: 0, source })?;
-        let (stopped_tx, stopped) = mpsc::channel();
         let detector = plan
             .stall_limit
             .map(|limit| Detector::start(&cluster, limit));
@@ -234,38 +211,28 @@ impl Runtime {
             cluster,
             _detector: detector,
             core: Some(core),
-            others: Others {
-                threads: Vec::new(),
-                stopped,
-            },
+            threads: Vec::new(),
         };
         let (opened_tx, opened) = mpsc::channel();
         for index in 1..runtime.plan.cores {
             // An error drops the runtime, which stops the cores that have started.
-            runtime.start_thread(index, opened_tx.clone(), stopped_tx.clone())?;
+            runtime.start_thread(index, opened_tx.clone())?;
         }
+        drop(opened_tx);
         for _ in 1..runtime.plan.cores {
             let outcome = opened
                 .recv()
-                .expect("each thread reports once, whatever happens to it");
+                .expect("a thread that cannot open its core says why");
             outcome.map_err(|(core, source)| StartError::Ring { core, source })?;
         }
         Ok(runtime)
     }
 
-    fn start_thread(
-        &mut self,
-        index: usize,
-        opened: Sender<Opened>,
-        stopped: Sender<usize>,
-    ) -> Result<(), StartError> {
+    fn start_thread(&mut self, index: usize, opened: Sender<Opened>) -> Result<(), StartError> {
         let cluster = Arc::clone(&self.cluster);
-        let (config, cpu, grace) = (
-            self.plan.core.clone(),
-            self.plan.cpu(index),
-            self.plan.grace,
-        );
+        let (config, cpu) = (self.plan.core.clone(), self.plan.cpu(index));
         let body = move || {
+            let _stopped = TellStopped(&cluster, index);
             let _pinned = Pinned::to(cpu);
             let _watched = cluster.port(index).pulse().turned_here();
             match Core::open(index, cpu, &cluster, &config) {
@@ -274,14 +241,13 @@ impl Runtime {
                     let _ = opened.send(Ok(()));
                     let abort = AbortOnUnwind(index);
                     core.run(|_| cluster.is_stopping());
-                    retire(core, grace);
+                    stop::retire(core);
                     abort.disarm();
                 }
                 Err(source) => {
                     let _ = opened.send(Err((index, source)));
                 }
             }
-            let _ = stopped.send(index);
         };
         let thread = thread::Builder::new()
             .name(format!("coring-{index}"))
@@ -290,7 +256,7 @@ impl Runtime {
             core: index,
             source,
         })?;
-        self.others.threads.push((index, thread));
+        self.threads.push((index, thread));
         Ok(())
     }
 
@@ -377,14 +343,9 @@ impl Runtime {
         let main =
             spawned.unwrap_or_else(|error| panic!("the main coroutine cannot be started: {error}"));
         let abort = AbortOnUnwind(0);
+        let mut requests = stop::Requests::default();
         core.run(|core| {
-            if let Some(at_ns) = core.engine().cluster().shutdown().force_at_ns() {
-                let is_due = monotonic_ns() >= at_ns;
-                if is_due {
-                    main.cancel();
-                }
-                core.engine().wake_at(if is_due { u64::MAX } else { at_ns });
-            }
+            requests.obey(core, &main);
             main.is_finished()
         });
         abort.disarm();
@@ -396,29 +357,10 @@ impl Runtime {
         }
     }
 
-    /// What asks this runtime to end, from any thread.
+    /// What asks this runtime to end, from any thread, core or other runtime.
     #[must_use]
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         ShutdownHandle::new(&self.cluster)
-    }
-
-    /// The stop of the module's head, on all cores.
-    fn stop(&mut self) {
-        let Some(core) = self.core.take() else { return };
-        self.cluster.stop();
-        // A grace period without an end has no deadline either.
-        let grace = self.plan.grace.saturating_add(THREAD_SLACK);
-        let deadline = Instant::now().checked_add(grace);
-        retire(core, self.plan.grace);
-        let stopped = self.others.join(deadline, self.cluster.shutdown());
-        // Messages that were on their way when their core emptied its inbox. A core that was abandoned is still the
-        // receiver of its own.
-        let stopped = std::iter::once(0).chain(stopped);
-        stopped.for_each(|core| self.cluster.port(core).discard());
-        if let Some(left_behind) = self.cluster.pool().stop(deadline) {
-            self.cluster.shutdown().abandon(left_behind);
-        }
-        self.cluster.shutdown().end();
     }
 }
 
@@ -428,43 +370,12 @@ impl Drop for Runtime {
     }
 }
 
-impl Others {
-    /// Joins the threads that stop in time, and says which; names and leaves the others.
-    fn join(&mut self, deadline: Option<Instant>, shutdown: &Shutdown) -> Vec<usize> {
-        let mut joined = Vec::new();
-        while !self.threads.is_empty() {
-            let stopped = match deadline {
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    self.stopped.recv_timeout(left)
-                }
-                None => self.stopped.recv().map_err(RecvTimeoutError::from),
-            };
-            match stopped {
-                Ok(index) => {
-                    let position = self.threads.iter().position(|(core, _)| *core == index);
-                    let (_, thread) = self.threads.remove(position.expect("each core stops once"));
-                    // It has only to return; a panic out of a core's loop has aborted the process.
-                    let _ = thread.join();
-                    joined.push(index);
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    // Every sender is gone, so every thread has returned.
-                    for (index, thread) in self.threads.drain(..) {
-                        let _ = thread.join();
-                        joined.push(index);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    for (core, _thread) in self.threads.drain(..) {
-                        shutdown.abandon(format!(
-                            "core {core} did not stop in time: a coroutine on it does not wait; abandoned"
-                        ));
-                    }
-                }
-            }
-        }
-        joined
+/// Says that a core's thread has stopped, whatever stopped it.
+struct TellStopped<'a>(&'a Cluster, usize);
+
+impl Drop for TellStopped<'_> {
+    fn drop(&mut self) {
+        self.0.shutdown().has_stopped(self.1);
     }
 }
 
@@ -485,59 +396,4 @@ impl Drop for AbortOnUnwind {
             self.0
         ));
     }
-}
-
-/// Steps 1 to 5 of the stop, on one core.
-fn retire(core: Core, grace: Duration) {
-    let grace_ns = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
-    let deadline_ns = monotonic_ns().saturating_add(grace_ns);
-    let engine = core.engine();
-    let port = engine.cluster().port(engine.index());
-    port.close();
-    let mut cancel_at_ns = 0;
-    core.run(|core| {
-        let now_ns = monotonic_ns();
-        if core.scheduler().live() == 0 || now_ns >= deadline_ns {
-            return true;
-        }
-        if now_ns >= cancel_at_ns {
-            core.scheduler().cancel_all();
-            cancel_at_ns = now_ns.saturating_add(CANCEL_AGAIN_NS);
-            core.engine().wake_at(cancel_at_ns.min(deadline_ns));
-        }
-        false
-    });
-    let survivors = core.scheduler().survivors();
-    if survivors.is_empty() {
-        let dropped = report::contain(|| core.engine().drop_shards());
-        if !dropped {
-            report::say(format_args!(
-                "a value of a `Sharded` panicked while it was dropped at the end of its core"
-            ));
-        }
-    }
-    // What is left in flight belongs to nobody who waits: closes and cancels. It ends at once or not at all.
-    let drained = survivors.is_empty()
-        && core.drain_ring(deadline_ns.max(monotonic_ns().saturating_add(CANCEL_AGAIN_NS)));
-    port.discard();
-    port.close_wakes();
-    if !drained {
-        abandon(core, &survivors);
-    }
-}
-
-/// Leaks a core that something may still touch, and says what.
-fn abandon(core: Core, survivors: &[String]) {
-    let core = ManuallyDrop::new(core);
-    let (index, operations) = (
-        core.engine().index(),
-        core.engine().ring().borrow().in_flight(),
-    );
-    let shutdown = core.engine().cluster().shutdown();
-    shutdown.abandon(format!(
-        "core {index} did not stop in time; abandoned with {operations} operations in flight and:"
-    ));
-    survivors
-        .iter()
-        .for_each(|name| shutdown.abandon(format!("  coroutine {name}")));
 }

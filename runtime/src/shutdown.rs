@@ -1,14 +1,17 @@
-//! Shutting down: a request that everybody can see, time to drain, then the end.
+//! Shutting down: a request that everybody can see, time to drain, then the end; by force when it is asked for once more.
 //!
 //! ```text
 //!   shutdown(drain)        servers see it, stop accepting, finish what they have; main returns: the usual stop
 //!      | drain is over, or shutdown was called again
 //!      v
 //!   main is cancelled      its blocking calls are refused, it unwinds: the usual stop
-//!      | stop (runtime.rs): all coroutines are cancelled, operations reaped, cores joined
+//!      | stop (runtime/stop.rs): all coroutines are cancelled, operations reaped, cores joined
 //!      v
 //!   shutdown_grace is over: who is left is named, and abandoned
-//!      | core 0 itself does not turn, or main does not end although it was cancelled
+//!      | core 0 itself does not turn, or main does not end although it was cancelled: two graces after its cancellation
+//!      v                                              a second signal, force() --+
+//!   force: all cores stop, main is cancelled, every grace is cut to FORCED_GRACE <-+
+//!      | main has not ended after FORCED_LIMIT
 //!      v
 //!   the guard: names what runs, ends the process with code 1
 //! ```
@@ -16,6 +19,9 @@
 //! The request is an event and a point in time, both in what the cores share. Core 0 looks at the time once a turn,
 //! and is woken for it. So it works while other cores are busy or stuck. A core 0 that does not turn is what the guard is for
 //! (shutdown/guard.rs): a thread that hears the signals, and ends the process when the time is over.
+//!
+//! Whoever waits for an end asks [`Shutdown::deadline_ns`] again after each wake, and the force wakes all of them: cores by their
+//! alert, who joins threads by the condition variable here, the offload pool by its own.
 
 mod guard;
 
@@ -28,18 +34,27 @@ use coring_coro::wait::Refusal;
 use coring_uring::monotonic_ns;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use guard::Guard;
+
+/// What each step of the end may still take when it is forced: time to unwind, not to wait for anybody.
+const FORCED_GRACE_NS: u64 = 100_000_000;
+/// When the process is ended although the runtime has not: a few times what the steps of a forced end take together.
+const FORCED_LIMIT_NS: u64 = 2_000_000_000;
 
 /// What the cores share about their end.
 #[derive(Debug)]
 pub(crate) struct Shutdown {
     asked: SharedEvent,
     /// When main is cancelled; `u64::MAX` while nobody has asked.
-    force_at_ns: AtomicU64,
-    abandoned: Mutex<Vec<String>>,
+    cancel_at_ns: AtomicU64,
+    /// When the end was forced; `u64::MAX` while it is not.
+    forced_at_ns: AtomicU64,
+    progress: Mutex<Progress>,
+    /// A thread has stopped, or the end is forced.
+    progressed: Condvar,
     grace: Duration,
     /// What a signal leaves for draining.
     drain_on_signal_ns: AtomicU64,
@@ -48,12 +63,22 @@ pub(crate) struct Shutdown {
     ended: AtomicBool,
 }
 
+/// How far the end has come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Cores whose threads have stopped and were not joined yet.
+    stopped: Vec<usize>,
+    abandoned: Vec<String>,
+}
+
 impl Shutdown {
     pub(crate) fn new(grace: Duration) -> Self {
         Self {
             asked: SharedEvent::default(),
-            force_at_ns: AtomicU64::new(u64::MAX),
-            abandoned: Mutex::default(),
+            cancel_at_ns: AtomicU64::new(u64::MAX),
+            forced_at_ns: AtomicU64::new(u64::MAX),
+            progress: Mutex::default(),
+            progressed: Condvar::new(),
             grace,
             drain_on_signal_ns: AtomicU64::new(0),
             guard: Mutex::default(),
@@ -65,7 +90,7 @@ impl Shutdown {
         self.ended.load(Ordering::Acquire)
     }
 
-    fn grace_ns(&self) -> u64 {
+    pub(crate) fn grace_ns(&self) -> u64 {
         nanoseconds(self.grace)
     }
 
@@ -91,37 +116,108 @@ impl Shutdown {
 
     /// The runtime has ended: the guard goes.
     pub(crate) fn end(&self) {
-        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        self.ended.store(true, Ordering::Release);
-        if let Some(guard) = guard.take() {
+        let guard = {
+            let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+            self.ended.store(true, Ordering::Release);
+            guard.take()
+        };
+        if let Some(guard) = guard {
             guard.end();
         }
     }
 
-    /// When main is to be cancelled.
+    /// Asks for the end, or when somebody has already, for main's cancellation.
+    fn ask(&self, cluster: &Cluster, drain: Duration) {
+        let drain_ns = if self.asked.is_set() {
+            0
+        } else {
+            nanoseconds(drain)
+        };
+        // One less than "never": a time without an end is asked for, too.
+        let at_ns = monotonic_ns().saturating_add(drain_ns).min(u64::MAX - 1);
+        self.cancel_at_ns.fetch_min(at_ns, Ordering::Relaxed);
+        self.asked.set();
+        // The alert orders the time before core 0's next look (port.rs).
+        cluster.port(0).alert();
+    }
+
+    /// Main is cancelled, all cores stop, and nobody is waited for any more.
+    fn force(&self, cluster: &Cluster) {
+        let now_ns = monotonic_ns();
+        self.cancel_at_ns.fetch_min(now_ns, Ordering::Relaxed);
+        self.forced_at_ns.fetch_min(now_ns, Ordering::Relaxed);
+        self.asked.set();
+        // Alerts all cores, which orders the times before their next look.
+        cluster.stop();
+        // Under the lock: not between somebody's look at the time and its wait.
+        drop(self.progress());
+        self.progressed.notify_all();
+        cluster.pool().hurry();
+    }
+
+    fn forced_at_ns(&self) -> Option<u64> {
+        some_time(&self.forced_at_ns)
+    }
+
+    /// When main is to be cancelled, if anybody has asked.
     #[inline]
-    pub(crate) fn force_at_ns(&self) -> Option<u64> {
-        let at_ns = self.force_at_ns.load(Ordering::Relaxed);
-        (at_ns != u64::MAX).then_some(at_ns)
+    pub(crate) fn cancel_at_ns(&self) -> Option<u64> {
+        some_time(&self.cancel_at_ns)
+    }
+
+    /// When main, which was cancelled, has had the time of a forced end, if it is forced.
+    pub(crate) fn main_is_late_at_ns(&self) -> Option<u64> {
+        Some(self.forced_at_ns()?.saturating_add(FORCED_GRACE_NS))
+    }
+
+    /// When to give up what has begun at `since_ns` and may take until `deadline_ns`, if the end is not forced.
+    pub(crate) fn deadline_ns(&self, since_ns: u64, deadline_ns: u64) -> u64 {
+        let forced_ns = self.forced_at_ns().map_or(u64::MAX, |at_ns| {
+            at_ns.max(since_ns).saturating_add(FORCED_GRACE_NS)
+        });
+        deadline_ns.min(forced_ns)
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread of a core has nothing more to do.
+    pub(crate) fn has_stopped(&self, core: usize) {
+        self.progress().stopped.push(core);
+        self.progressed.notify_all();
+    }
+
+    /// Waits for the next core whose thread has stopped. `None` when the time is over.
+    pub(crate) fn next_stopped(&self, deadline_ns: u64) -> Option<usize> {
+        // A core that gives up says so after its own grace.
+        let since_ns = monotonic_ns().saturating_add(FORCED_GRACE_NS);
+        let mut progress = self.progress();
+        loop {
+            if let Some(core) = progress.stopped.pop() {
+                return Some(core);
+            }
+            let left_ns = self
+                .deadline_ns(since_ns, deadline_ns)
+                .saturating_sub(monotonic_ns());
+            if left_ns == 0 {
+                return None;
+            }
+            let woken = self
+                .progressed
+                .wait_timeout(progress, Duration::from_nanos(left_ns));
+            progress = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Says on stderr what is left behind, and keeps it for the report.
     pub(crate) fn abandon(&self, what: String) {
         report::say(format_args!("{what}"));
-        let mut abandoned = self
-            .abandoned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        abandoned.push(what);
+        self.progress().abandoned.push(what);
     }
 
     pub(crate) fn take_abandoned(&self) -> Vec<String> {
-        std::mem::take(
-            &mut self
-                .abandoned
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        std::mem::take(&mut self.progress().abandoned)
     }
 }
 
@@ -162,19 +258,22 @@ impl ShutdownHandle {
 
     /// As [`shutdown`]. Does nothing when the runtime has ended.
     pub fn shutdown(&self, drain: Duration) {
-        let shutdown = self.cluster.shutdown();
-        let now_ns = monotonic_ns();
-        if shutdown.asked.is_set() {
-            shutdown.force_at_ns.store(now_ns, Ordering::Relaxed);
-        } else {
-            let drain_ns = nanoseconds(drain);
-            // One less than "never": a time without an end is asked for, too.
-            let at_ns = now_ns.saturating_add(drain_ns).min(u64::MAX - 1);
-            shutdown.force_at_ns.store(at_ns, Ordering::Relaxed);
-            shutdown.asked.set();
-        }
-        // The alert orders the store before core 0's next look (port.rs).
-        self.cluster.port(0).alert();
+        self.cluster.shutdown().ask(&self.cluster, drain);
+        self.guard();
+    }
+
+    /// Ends the runtime by force: what a second signal does. Does nothing when the runtime has ended.
+    ///
+    /// `main` and all coroutines are cancelled at once and get no grace, just a tenth of a second to unwind. Who has not ended then is
+    /// named on stderr and abandoned, and [`Runtime::run_to_end`](crate::Runtime::run_to_end) returns. When that has not happened
+    /// within two seconds, since `main` itself, which cannot be abandoned, does not end, the process ends with code 1.
+    pub fn force(&self) {
+        self.cluster.shutdown().force(&self.cluster);
+        self.guard();
+    }
+
+    /// From now on a guard sees to it that the end comes.
+    fn guard(&self) {
         let guarded = Shutdown::with_guard(&self.cluster, |guard| {
             guard.poke();
             Ok(())
@@ -191,7 +290,7 @@ impl ShutdownHandle {
 /// they do. When that is over and `main` has not returned, it is cancelled. A second call cancels it at once.
 ///
 /// It ends for sure: when `main` was cancelled and twice the builder's `shutdown_grace` has passed without an end, because a
-/// coroutine keeps core 0 or `main` does not give up, what runs is reported on stderr and the process ends with code 1.
+/// coroutine keeps core 0 or `main` does not give up, the end is [forced](ShutdownHandle::force).
 ///
 /// Returns at once. Whoever has asked is itself cancelled when main has ended.
 ///
@@ -246,11 +345,11 @@ pub fn is_shutting_down() -> bool {
     per_core::current().is_some_and(|engine| engine.cluster().shutdown().asked.is_set())
 }
 
-/// From now on SIGTERM and SIGINT ask the caller's runtime to end, with so much time to drain. A second one cancels `main`
-/// at once. A third one ends the process with code 1, as the guard does when `main` has been cancelled and twice the
-/// `shutdown_grace` of the builder has passed.
+/// From now on SIGTERM and SIGINT ask the caller's runtime to end, with so much time to drain. A second one
+/// [forces](ShutdownHandle::force) the end, which then takes two seconds at most.
 ///
-/// A thread hears them, so they are heard although every core is busy. They are caught until the runtime has ended.
+/// A thread hears them, so they are heard although every core is busy. They are caught until the runtime has ended; after that
+/// they are ignored, unless somebody else in the process handles them.
 ///
 /// # Errors
 ///
@@ -279,6 +378,11 @@ pub fn shutdown_on_signals(drain: Duration) -> io::Result<()> {
     heard.map(drop)
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+fn some_time(ns: &AtomicU64) -> Option<u64> {
+    let at_ns = ns.load(Ordering::Relaxed);
+    (at_ns != u64::MAX).then_some(at_ns)
+}
+
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

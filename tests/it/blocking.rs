@@ -181,6 +181,14 @@ fn idle_threads_end_and_none_is_left() {
             let naps: Vec<_> = (0..10).map(|_| coro::spawn(nap)).collect();
             naps.into_iter().for_each(|nap| nap.join().unwrap());
             assert_eq!(blocking_stats().unwrap().threads, 10, "each needed its own");
+            let name = blocking(|| thread::current().name().map(str::to_owned)).unwrap();
+            let number = name
+                .as_deref()
+                .and_then(|name| name.strip_prefix("coring-block-"));
+            assert!(
+                number.is_some_and(|number| number.parse::<u32>().unwrap() < 10),
+                "{name:?}"
+            );
             coring_tests::until("they end", || blocking_stats().unwrap().threads == 0);
             blocking(|| ()).unwrap();
             assert_eq!(blocking_stats().unwrap().threads, 1);
@@ -195,7 +203,7 @@ fn idle_threads_end_and_none_is_left() {
 
 #[test]
 fn a_stuck_call_is_abandoned_in_time() {
-    // Goal: a call that does not return holds up the stop for the grace period and no longer.
+    // Goal: a call that does not return holds up the stop for the grace period and no longer, and is named by its place.
     // Method: a grace of 200 ms against a call that takes 10 s; what is queued behind it is dropped, not run.
     check(|| {
         let ran = Arc::new(AtomicUsize::new(0));
@@ -205,11 +213,19 @@ fn a_stuck_call_is_abandoned_in_time() {
             .blocking_threads(1)
             .build()
             .unwrap();
-        let never = runtime.run(|| {
+        let ended = runtime.run_to_end(|| {
             let _stuck = try_spawn_blocking(|| thread::sleep(Duration::from_secs(10))).unwrap();
+            coring_tests::until("it has begun", || blocking_stats().unwrap().started == 1);
             let ran = Arc::clone(&ran);
             try_spawn_blocking(move || ran.fetch_add(1, Ordering::Relaxed)).unwrap()
         });
+        let text = ended.abandoned.join("\n");
+        let words = [
+            "the blocking call from tests/it/blocking.rs:",
+            "coring-block-0",
+        ];
+        assert!(words.iter().all(|words| text.contains(words)), "{text}");
+        let never = ended.outcome.unwrap();
         assert!(
             start.elapsed() < Duration::from_secs(5),
             "{:?}",

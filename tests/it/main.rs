@@ -16,6 +16,7 @@ mod clients;
 mod connect;
 mod doorbell;
 mod echo;
+mod ends;
 mod file;
 mod file_trouble;
 mod fixed;

@@ -3,11 +3,12 @@
 use coring::metrics::{Value, figures, prometheus};
 use coring::{Runtime, coro};
 use coring_tests::command::example;
-use coring_tests::{check, runtime, skip};
+use coring_tests::{builder, check, runtime, skip};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 #[test]
@@ -46,6 +47,103 @@ fn what_happens_is_counted() {
             assert!(more(|core| core.sleeps + core.looks, 0) > 0);
             assert_eq!(after[0].stalls, 0, "nothing stood still");
         });
+    });
+}
+
+#[test]
+fn what_is_there_is_shown() {
+    // Goal: the figures that say how much of something there is, or went wrong, move with it: coroutines, stacks and the
+    // deepest, those that are ready, timers, operations in flight, buffers, closures in the inbox, cancels, doorbells, panics, a
+    // full submission queue, log lines without room.
+    // Method: so much of each is made; then the figures are looked at.
+    check(|| {
+        let logger = coring::logger::Logger::builder()
+            .memory()
+            .0
+            .start()
+            .unwrap();
+        let runtime = builder(2)
+            .sq_entries(8)
+            .receive_pool(8, 4096)
+            .build()
+            .unwrap();
+        runtime.run(|| {
+            let own = || coring::stats().unwrap();
+            let before = own();
+            assert!(before.receive_buffers.is_none());
+            let sleepers: Vec<_> = (0..10)
+                .map(|_| coro::spawn(|| coro::sleep(Duration::MAX)))
+                .collect();
+            coro::yield_now();
+            // A sample of the stacks is measured.
+            coring_tests::until("a deep one was measured", || {
+                let deep = || assert_eq!(std::hint::black_box([1u8; 100_000])[7], 1);
+                coro::spawn(deep).join().unwrap();
+                own().scheduler.deepest_stack_bytes >= 100_000
+            });
+            let readers: Vec<_> = (0..40)
+                .map(|_| {
+                    let (mut ours, theirs) = coring_tests::tcp::pair();
+                    (
+                        coro::spawn(move || ours.read(&mut [0; 8]).map(drop)),
+                        theirs,
+                    )
+                })
+                .collect();
+            coring_tests::until_in_flight(40);
+            let (ours, mut theirs) = coring_tests::tcp::pair();
+            theirs.write_all(b"kept").unwrap();
+            let kept = ours.recv_buffer().unwrap();
+            let panics = coro::spawn(|| std::panic::resume_unwind(Box::new(())));
+            assert!(panics.join().is_err());
+            let ready: Vec<_> = (0..5).map(|_| coro::spawn(|| ())).collect();
+            let now = own();
+            let more = |of: fn(&coring::CoreStats) -> usize| of(&now) - of(&before);
+            assert_eq!(more(|core| core.scheduler.live), 10 + 40 + 5);
+            assert!(more(|core| core.scheduler.stacks) >= 55);
+            assert_eq!((now.scheduler.ready, now.in_flight), (5, 40));
+            assert_eq!(more(|core| core.scheduler.timers), 10);
+            assert_eq!(now.scheduler.panicked, before.scheduler.panicked + 1);
+            assert!(
+                now.ring.sq_full > before.ring.sq_full,
+                "forty reads through eight entries"
+            );
+            let buffers = now.receive_buffers.unwrap();
+            assert_eq!((buffers.count, buffers.available), (8, 7));
+            drop(kept);
+            assert_eq!(own().receive_buffers.unwrap().available, 8);
+            drop(ready);
+            for (reader, _theirs) in readers {
+                reader.cancel();
+                assert!(reader.join().unwrap().is_err());
+            }
+            assert!(own().ring.cancels >= before.ring.cancels + 40);
+            sleepers.iter().for_each(|sleeper| sleeper.cancel());
+
+            // Core 1 sleeps, is rung, and then does not look into its inbox while this core fills it.
+            let before = coring::call(1, || coring::stats().unwrap()).unwrap();
+            let (hold, held) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+            let busy = coring::spawn_on(1, move || {
+                held.0.send(()).unwrap();
+                hold.1.recv().unwrap();
+                coring::stats().unwrap().inbox_depth
+            });
+            coring_tests::until("core 1 is held", || held.1.try_recv().is_ok());
+            let waiting: Vec<_> = (0..7).map(|_| coring::spawn_on(1, || ())).collect();
+            hold.0.send(()).unwrap();
+            assert_eq!(busy.join().unwrap(), 7);
+            waiting.into_iter().for_each(|one| one.join().unwrap());
+            let after = coring::call(1, || coring::stats().unwrap()).unwrap();
+            assert!(after.inbox_lanes >= 1 && after.ring.wakes > before.ring.wakes);
+            assert!(
+                after.ring.enters > before.ring.enters && after.ring.reaped > before.ring.reaped
+            );
+
+            while own().log_dropped == 0 {
+                coring::logger::info!("a line without end: {}", "x".repeat(1000));
+            }
+        });
+        logger.shutdown();
     });
 }
 

@@ -1,7 +1,7 @@
 //! Shutting down on request: seen everywhere, drained in time, forced after it, and what stays behind is named.
 
-use coring::{coro, spawn_on};
-use coring_tests::{alone, builder, check, runtime};
+use coring::{ShutdownHandle, coro, spawn_on};
+use coring_tests::{alone, builder, check, proc, rounds, runtime};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -129,7 +129,8 @@ fn what_is_abandoned_is_named() {
 
 #[test]
 fn signals_end_it_and_a_second_one_forces() {
-    // Goal: SIGTERM asks, a second one forces. Method: the process sends them to itself; main never ends by itself.
+    // Goal: SIGTERM asks, a second one forces, and `run_to_end` returns. Method: the process sends them to itself; main
+    // never ends by itself.
     alone(|| {
         let start = Instant::now();
         let raise = || {
@@ -152,5 +153,148 @@ fn signals_end_it_and_a_second_one_forces() {
             "{ended:?}"
         );
         assert!(start.elapsed() < LONG / 2, "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn a_request_may_come_from_anywhere() {
+    // Goal: the request works from wherever code runs, twice as well as once: inside a scope, in a destructor, also one that runs
+    // while a panic unwinds, on another core, in a foreign thread, in a blocking call, where a value of a core is made. Main is
+    // cancelled in the middle of an operation, and nothing is left.
+    // Method: main accepts and nobody connects; an hour of grace, so who is not woken hangs.
+    struct Asks(fn());
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.0();
+        }
+    }
+    fn ask() {
+        coring::shutdown(Duration::ZERO);
+    }
+    type Place = fn(ShutdownHandle);
+    let places: [(&str, Place); 9] = [
+        ("a coroutine", |_| drop(coro::spawn(ask))),
+        ("twice", |handle| {
+            handle.shutdown(LONG);
+            ask();
+        }),
+        ("a scope", |_| coro::scope(|scope| drop(scope.spawn(ask)))),
+        ("a destructor", |_| drop(Asks(ask))),
+        ("a destructor that unwinds", |_| {
+            let unwinds = coro::spawn(|| {
+                let _asks = Asks(ask);
+                std::panic::resume_unwind(Box::new(()));
+            });
+            assert!(unwinds.join().is_err());
+        }),
+        ("another core", |_| drop(spawn_on(1, ask))),
+        ("a thread", |handle| {
+            drop(thread::spawn(move || handle.shutdown(Duration::ZERO)));
+        }),
+        ("a blocking call", |handle| {
+            drop(coring::try_spawn_blocking(move || handle.force()));
+        }),
+        ("where a value is made", |_| {
+            drop(coring::Sharded::new(|_| ask()))
+        }),
+    ];
+    check(move || {
+        for (place, request) in places {
+            coring_tests::note(place);
+            let hour = Duration::from_secs(3600);
+            let runtime = builder(2).shutdown_grace(hour).build().unwrap();
+            let handle = runtime.shutdown_handle();
+            let ended = runtime.run_to_end(|| {
+                let (listener, _) = coring_tests::tcp::listen();
+                request(handle);
+                let error = listener.accept().unwrap_err();
+                assert!(coring::io::is_cancelled(&error), "{place}: {error}");
+            });
+            assert!(ended.outcome.is_ok(), "{place}: {ended:?}");
+            assert_eq!(ended.abandoned.len(), 0, "{place}: {ended:?}");
+        }
+    });
+}
+
+#[test]
+fn destructors_that_panic_at_the_very_end() {
+    // Goal: panics of the user's destructors, where no coroutine is left to have them, end neither `run` nor the process:
+    // values of a `Sharded` that outlive their core, blocking calls that are dropped unrun. Two of each: a panic while another one
+    // unwinds would abort.
+    // Method: tokens that count their drops and panic; in a process of its own.
+    struct Panics(Arc<AtomicUsize>);
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            panic!("on purpose");
+        }
+    }
+    alone(|| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let runtime = builder(2).blocking_threads(1).build().unwrap();
+        let ended = runtime.run_to_end(|| {
+            let values = [(); 2].map(|()| {
+                let drops = Arc::clone(&drops);
+                coring::Sharded::new(move |_| Panics(Arc::clone(&drops))).unwrap()
+            });
+            let begun = Arc::new(AtomicBool::new(false));
+            let (seen, has_begun) = (Arc::clone(&drops), Arc::clone(&begun));
+            let busy = coring::try_spawn_blocking(move || {
+                has_begun.store(true, Ordering::Release);
+                // Until both values of both cores are gone and the first of those that wait behind it.
+                while seen.load(Ordering::Acquire) < 5 {
+                    thread::yield_now();
+                }
+            });
+            coring_tests::until("it has begun", || begun.load(Ordering::Acquire));
+            let queued = [(); 2].map(|()| {
+                let panics = Panics(Arc::clone(&drops));
+                coring::try_spawn_blocking(move || drop(panics))
+            });
+            (values, busy, queued)
+        });
+        assert_eq!(ended.exit_code(), 0, "{:?}", ended.abandoned);
+        assert_eq!(drops.load(Ordering::Relaxed), 6);
+        // Handles of values that are gone.
+        drop(ended.outcome);
+    });
+}
+
+#[test]
+fn children_are_started_while_all_stops() {
+    // Goal: processes that are started while all is cancelled are either started and waited for or not; no descriptor is left
+    // of them, and nothing hangs.
+    // Method: coroutines on both cores that run `true` again and again; the end comes at some moment.
+    alone(|| {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let live = |ran: &Arc<AtomicUsize>, rounds: usize| {
+            let runtime = runtime(2);
+            let handle = runtime.shutdown_handle();
+            let (ran, enough) = (Arc::clone(ran), ran.load(Ordering::Relaxed) + rounds);
+            runtime.run_to_end(|| {
+                let seen = Arc::clone(&ran);
+                let runners = coring::spawn_on_each(move |_| {
+                    coro::scope(|scope| {
+                        for _ in 0..4 {
+                            scope.spawn(|| {
+                                while coring::process::Command::new("true").status().is_ok() {
+                                    ran.fetch_add(1, Ordering::Relaxed);
+                                }
+                            });
+                        }
+                    });
+                });
+                coring_tests::until("some have run", || seen.load(Ordering::Relaxed) >= enough);
+                handle.shutdown(Duration::ZERO);
+                runners.into_iter().for_each(|runner| drop(runner.join()));
+            })
+        };
+        drop(live(&ran, 10));
+        let before = proc::fds();
+        for round in 0..rounds(20, 500) {
+            let ended = live(&ran, round);
+            assert_eq!(ended.abandoned.len(), 0, "{:?}", ended.abandoned);
+            assert_eq!(proc::fds(), before);
+        }
     });
 }

@@ -20,8 +20,8 @@
 //!
 //! # Inside
 //!
-//! `alone` -> `watchdog` -> `skips`; `server` -> `command`, `proc`; `conserve`, `lane`, `tcp`, `random` stand for
-//! themselves.
+//! `alone` -> `watchdog` -> `skips`; `server` -> `command`, `proc`; `conserve`, `lane`, `running`, `tcp`, `random` stand
+//! for themselves.
 
 mod alone;
 pub mod command;
@@ -29,6 +29,7 @@ pub mod conserve;
 pub mod lane;
 pub mod proc;
 pub mod random;
+pub mod running;
 pub mod server;
 mod skips;
 pub mod tcp;

@@ -5,6 +5,7 @@
 )]
 
 use std::fs;
+use std::time::Duration;
 
 /// Open descriptors of this process.
 #[must_use]
@@ -47,6 +48,24 @@ pub fn rss_kib_of(pid: impl std::fmt::Display) -> u64 {
         .expect("VmRSS is a number")
 }
 
+/// CPU time that this process has used, in the kernel and outside of it.
+///
+/// # Panics
+///
+/// When the kernel does not tell.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the struct is writable.
+    let outcome = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(outcome, 0, "clock_gettime");
+    let seconds = Duration::from_secs(time.tv_sec.cast_unsigned());
+    seconds + Duration::from_nanos(time.tv_nsec.cast_unsigned())
+}
+
 /// Mappings of this process.
 ///
 /// # Panics
@@ -75,15 +94,9 @@ pub fn threads() -> usize {
 ///
 /// When the kernel does not tell the limits.
 pub fn raise_file_limit() -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the struct is writable.
-    let outcome = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    assert_eq!(outcome, 0, "getrlimit");
-    set_file_limit(limit.rlim_max, limit.rlim_max);
-    limit.rlim_max
+    let hard = hard_limit(libc::RLIMIT_NOFILE);
+    set_file_limit(hard, hard);
+    hard
 }
 
 /// Lets this process have so many descriptors and no more, until told otherwise.
@@ -95,14 +108,39 @@ pub fn limit_files(files: usize) {
     set_file_limit(files as u64, raise_file_limit());
 }
 
+/// Lets this process lock so much memory and no more, until told otherwise. Root may lock more all the same.
+///
+/// # Panics
+///
+/// When the kernel does not tell the limits.
+pub fn limit_locked_memory(bytes: u64) {
+    let hard = hard_limit(libc::RLIMIT_MEMLOCK);
+    set_limit(libc::RLIMIT_MEMLOCK, bytes.min(hard), hard);
+}
+
 fn set_file_limit(soft: u64, hard: u64) {
+    set_limit(libc::RLIMIT_NOFILE, soft, hard);
+}
+
+fn set_limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) {
     let limit = libc::rlimit {
         rlim_cur: soft,
         rlim_max: hard,
     };
     // SAFETY: the struct is readable.
-    let outcome = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    let outcome = unsafe { libc::setrlimit(resource, &raw const limit) };
     assert_eq!(outcome, 0, "the soft limit may be up to the hard one");
+}
+
+fn hard_limit(resource: libc::__rlimit_resource_t) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the struct is writable.
+    let outcome = unsafe { libc::getrlimit(resource, &raw mut limit) };
+    assert_eq!(outcome, 0, "getrlimit");
+    limit.rlim_max
 }
 
 /// Whether a load from this address would fault. Asks the kernel, which answers instead of faulting.

@@ -93,6 +93,18 @@ impl CoreRing {
     }
 }
 
+/// How many lines the ring that the calling core or thread logs into had no room for; 0 where it has logged nothing yet.
+#[must_use]
+pub fn dropped_here() -> u64 {
+    let current = CURRENT.get();
+    if current.addr() <= ENDED.addr() {
+        return 0;
+    }
+    // SAFETY: a pointer that is not a sentinel was set by `attach` or `CoreRing::enter`, and is reset before its producer ends.
+    let producer = unsafe { &*current };
+    producer.ring.shared().drops().iter().sum()
+}
+
 /// While this lives, the calling thread logs into the [`CoreRing`] it came from.
 #[derive(Debug)]
 pub struct Entered<'a> {

@@ -25,6 +25,7 @@ use super::idle::{Progress, Window};
 use super::stats::{self, CoreStats, Counters};
 use super::{CoreConfig, Filling};
 use crate::mailbox::{Cluster, OpenTurn, Round, Waiter};
+use crate::report;
 use crate::watch::Pulse;
 use coring_coro::wait;
 use coring_coro::{Driver, Scheduler};
@@ -235,6 +236,8 @@ impl Engine {
             looks: counters.looks.get(),
             stalls,
             longest_stall,
+            // Called inside a turn, which is entered into the core's log ring.
+            log_dropped: coring_logger::dropped_here(),
         }
     }
 
@@ -265,11 +268,12 @@ impl Engine {
         self.shards.borrow_mut().remove(&number)
     }
 
-    /// Drops what is left of the core's values, when no coroutine is left to use them.
-    pub(crate) fn drop_shards(&self) {
+    /// Drops what is left of the core's values, when no coroutine is left to use them. How many of them panicked.
+    pub(crate) fn drop_shards(&self) -> usize {
         let _current = self.enter();
-        let shards = self.shards.take();
-        drop(shards);
+        let shards = self.shards.take().into_values();
+        let dropped = shards.map(|shard| report::contain(|| drop(shard)));
+        dropped.filter(|dropped| !dropped).count()
     }
 
     /// From now on sleeps end at this time at the latest.
@@ -320,7 +324,7 @@ impl Engine {
     #[inline]
     fn check(&self, entered: std::io::Result<usize>) -> usize {
         entered.unwrap_or_else(|error| {
-            crate::report::fatal(format_args!(
+            report::fatal(format_args!(
                 "core {} cannot enter its ring: {error}",
                 self.index
             ))

@@ -42,6 +42,8 @@ pub struct CoreStats {
     pub stalls: u64,
     /// The longest of them, as far as it was watched.
     pub longest_stall: Duration,
+    /// Log lines that the core's log ring had no room for.
+    pub log_dropped: u64,
 }
 
 /// The counters that a core's engine keeps.

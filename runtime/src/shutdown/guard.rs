@@ -7,16 +7,16 @@
 //!   a request was made, the runtime ended: 0 --+--> pipe --> poll(2) up to the deadline --> guard
 //! ```
 //!
-//! Signals are heard here, and not by a coroutine, because a core that does not turn runs none. For the same reason the deadline is
-//! kept here: when main was to be cancelled and two grace periods have passed - one for main to unwind, one for the stop of all
-//! cores - the guard says what core 0 does and ends the process with code 1. A third signal does so at once. It ends by
-//! `_exit(2)`: exit handlers may wait for what is stuck.
+//! Signals are heard here, and not by a coroutine, because a core that does not turn runs none. For the same reason the deadlines are
+//! kept here. When main was to be cancelled and two grace periods have passed - one for main to unwind, one for the stop of all
+//! cores - the guard forces the end, as a second signal does. When that has not ended main either, it says what runs and ends the
+//! process with code 1, by `_exit(2)`: exit handlers may wait for what is stuck.
 #![expect(
     unsafe_code,
     reason = "poll(2), and a signal handler, which does nothing but write(2)"
 )]
 
-use super::ShutdownHandle;
+use super::{FORCED_LIMIT_NS, Shutdown};
 use crate::mailbox::Cluster;
 use crate::report;
 use crate::signal::{never_wait, tell};
@@ -96,12 +96,12 @@ struct Watch {
 impl Watch {
     fn run(mut self) {
         let mut bytes = [0; 64];
-        while !self.cluster.shutdown().has_ended() {
+        while !self.shutdown().has_ended() {
             let left_ns = self
                 .deadline_ns()
                 .map(|at_ns| at_ns.saturating_sub(monotonic_ns()));
             if left_ns == Some(0) {
-                self.force("it was to end, and the time for that is over");
+                self.time_is_over();
             }
             if !self.wait(left_ns) {
                 continue;
@@ -109,32 +109,60 @@ impl Watch {
             // An error leaves the deadline, which is looked at again.
             let count = self.reader.read(&mut bytes).unwrap_or(0);
             for signal in bytes[..count].iter().filter(|byte| **byte != LOOK) {
-                self.signals += 1;
-                if self.signals > 2 {
-                    self.force(&format!("signal {signal} came for the third time"));
-                }
-                let drain = self.cluster.shutdown().drain_on_signal();
-                let what = if self.signals == 1 {
-                    "asked to end"
-                } else {
-                    "main is cancelled; once more ends the process"
-                };
-                report::say(format_args!("signal {signal}: {what}"));
-                ShutdownHandle::new(&self.cluster).shutdown(drain);
+                self.signalled(*signal);
             }
         }
     }
 
-    /// When the process is ended: the time that main is to be cancelled, and what it and the stop may then take.
+    fn shutdown(&self) -> &Shutdown {
+        self.cluster.shutdown()
+    }
+
+    fn signalled(&mut self, signal: u8) {
+        self.signals = self.signals.saturating_add(1);
+        match self.signals {
+            1 => {
+                report::say(format_args!(
+                    "signal {signal}: asked to end; once more forces it"
+                ));
+                let drain = self.shutdown().drain_on_signal();
+                self.shutdown().ask(&self.cluster, drain);
+            }
+            2 => {
+                report::say(format_args!(
+                    "signal {signal} came again: the end is forced"
+                ));
+                self.shutdown().force(&self.cluster);
+            }
+            // No end is nearer than the one that is under way.
+            _ => {}
+        }
+    }
+
+    /// When the end is forced, if nothing else happens: the time that main is to be cancelled, and what it and the stop may then
+    /// take. When it is forced: when the process is ended.
     fn deadline_ns(&self) -> Option<u64> {
-        let shutdown = self.cluster.shutdown();
-        let grace_ns = shutdown.grace_ns();
-        let at_ns = shutdown.force_at_ns()?;
+        let shutdown = self.shutdown();
+        if let Some(forced_at_ns) = shutdown.forced_at_ns() {
+            return Some(forced_at_ns.saturating_add(FORCED_LIMIT_NS));
+        }
+        let grace_ns = shutdown.grace_ns().saturating_mul(2);
+        let cancel_at_ns = shutdown.cancel_at_ns()?;
         Some(
-            at_ns
-                .saturating_add(grace_ns.saturating_mul(2))
+            cancel_at_ns
+                .saturating_add(grace_ns)
                 .saturating_add(SLACK_NS),
         )
+    }
+
+    fn time_is_over(&self) {
+        if self.shutdown().forced_at_ns().is_some() {
+            self.end_process();
+        }
+        report::say(format_args!(
+            "it was to end, and the time for that is over: the end is forced"
+        ));
+        self.shutdown().force(&self.cluster);
     }
 
     /// Whether there is something to read before the time is over.
@@ -154,8 +182,10 @@ impl Watch {
         ready > 0
     }
 
-    fn force(&self, why: &str) -> ! {
-        report::say(format_args!("the process is ended by force: {why}"));
+    fn end_process(&self) -> ! {
+        report::say(format_args!(
+            "the runtime did not end: the process is ended by force"
+        ));
         for core in 0..self.cluster.cores() {
             let pulse = self.cluster.port(core).pulse();
             if pulse.is_beating() {

@@ -284,15 +284,22 @@ fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut c_void) 
     }
 }
 
+impl Captured {
+    /// Who ran, without the stack, whose symbols take long to read.
+    pub(crate) fn who(&self) -> String {
+        match &self.coroutine {
+            None => "no coroutine runs, it is in the core's own loop".to_owned(),
+            Some((name, site)) if name.is_empty() => {
+                format!("a coroutine spawned at {site} runs")
+            }
+            Some((name, site)) => format!("coroutine '{name}' (spawned at {site}) runs"),
+        }
+    }
+}
+
 impl fmt::Display for Captured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.coroutine {
-            None => f.write_str("no coroutine runs, it is in the core's own loop")?,
-            Some((name, site)) if name.is_empty() => {
-                write!(f, "a coroutine spawned at {site} runs")?;
-            }
-            Some((name, site)) => write!(f, "coroutine '{name}' (spawned at {site}) runs")?,
-        }
+        f.write_str(&self.who())?;
         if let Some(cause) = self.likely_cause() {
             write!(f, "\n      {cause}")?;
         }

@@ -7,6 +7,7 @@
     reason = "crashes on purpose; sets an interval timer; maps a file"
 )]
 
+mod ending;
 mod outside;
 mod watched;
 
@@ -17,9 +18,10 @@ use coring_tests::{runtime, until, until_in_flight};
 use std::error::Error;
 use std::hint::black_box;
 use std::io::Read;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let scenario = arguments.next().ok_or("which scenario?")?;
     let number = arguments.next().map(|number| number.parse()).transpose()?;
@@ -65,10 +67,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         "full-output" => outside::full_output()?,
         "copy-input" => outside::copy_input()?,
         "output-then-status" => outside::output_then_status()?,
-        "core-0-never-waits" => watched::core_0_never_waits(number.unwrap_or(0))?,
+        "core-0-never-waits" => ending::core_0_never_waits(number.unwrap_or(0))?,
+        "stuck" => return ending::stuck(),
+        "main-is-stubborn" => ending::main_is_stubborn()?,
+        "dead-peers" => return ending::dead_peers(),
+        "storm" => ending::storm()?,
+        "half-started" => ending::half_started(number.unwrap_or(4))?,
+        "short-of-files" => ending::short_of("files")?,
+        "short-of-locked-memory" => ending::short_of("locked memory")?,
         other => return Err(format!("no scenario {other}").into()),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn hello(cores: usize) -> Result<(), coring::StartError> {

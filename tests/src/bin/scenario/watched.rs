@@ -140,16 +140,3 @@ fn turn_for_ever() {
         spin_loop();
     }
 }
-
-/// Main computes on core 0 and hears nothing. `seconds` is what signals leave for draining, and the grace.
-pub(crate) fn core_0_never_waits(seconds: usize) -> Result<(), StartError> {
-    let time = Duration::from_secs(seconds as u64);
-    let runtime = Runtime::builder().cores(2).shutdown_grace(time).build()?;
-    runtime.run(|| {
-        coring::shutdown_on_signals(time).unwrap();
-        println!("ready");
-        turn_for_ever();
-    });
-    println!("not reached");
-    Ok(())
-}
