@@ -14,6 +14,8 @@
 //!
 //! Invariants: the bit of a place is set exactly while no timer has it; a word is on the stack exactly while it is not zero.
 
+use crate::prefetch;
+
 /// Places of one word.
 const WORD: usize = u64::BITS as usize;
 const NOWHERE: u32 = u32::MAX;
@@ -85,6 +87,12 @@ impl Places {
         }
         *word |= 1 << (place % u64::BITS);
         self.live -= 1;
+    }
+
+    /// Asks for the memory of this place.
+    #[inline]
+    pub(super) fn prefetch(&self, place: u32) {
+        prefetch::line(&self.places[place as usize]);
     }
 
     /// Whether a live timer has this place, and its entry is there.
