@@ -83,7 +83,8 @@ fn a_cancelled_connect_leaves_no_half_connection() {
 
 #[test]
 fn a_reset_against_every_call() {
-    // Goal: whatever waits when the peer resets ends, with ConnectionReset, BrokenPipe or the end; nothing hangs.
+    // Goal: whatever waits when the peer resets, or begins after that, says so: ConnectionReset, a write perhaps BrokenPipe.
+    // A reset is never taken for the end; nothing hangs.
     // Method: a read, a pooled receive, a write that waits for room, and a peek, in turn.
     alone(|| {
         conserved(rounds(1000, 10_000), |round| {
@@ -96,13 +97,12 @@ fn a_reset_against_every_call() {
             });
             stagger(round / 4);
             reset(other.into_std());
-            if let Err(error) = waiting.join().unwrap() {
-                let kind = error.kind();
-                assert!(
-                    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
-                    "{error}"
-                );
-            }
+            let kind = waiting.join().unwrap().unwrap_err().kind();
+            let writes = round % 4 == 2;
+            assert!(
+                kind == ErrorKind::ConnectionReset || writes && kind == ErrorKind::BrokenPipe,
+                "{kind:?}"
+            );
         });
     });
 }
@@ -132,11 +132,14 @@ fn half_close_both_ways_at_once() {
 fn pooled_receives_conserve_their_buffers() {
     // Goal: with two buffers in the pool, held in turn, every byte arrives; exhaustion takes the heap and ends when
     // buffers come back; cancelled receives keep none.
-    // Method: hold what was received, cancel every third receive, compare the bytes.
+    // Method: hold what was received; of three receives one is cancelled before its bytes are sent and one after, when the
+    // kernel has them and this core has not looked; compare the bytes.
     alone(|| {
         let runtime = builder(1).receive_pool(2, 64).build().unwrap();
         runtime.run(|| {
-            let (one, mut other) = UnixStream::pair().unwrap();
+            let (one, other) = UnixStream::pair().unwrap();
+            // A plain call sends: this core does nothing else between the bytes and the cancellation.
+            let mut other = other.into_std();
             let mut held: Vec<RecvBuffer> = Vec::new();
             let mut from_heap = 0;
             for round in 0..rounds(3000, 30_000) {
@@ -148,6 +151,9 @@ fn pooled_receives_conserve_their_buffers() {
                     waiting.cancel();
                 }
                 other.write_all(&message).unwrap();
+                if round % 3 == 1 {
+                    waiting.cancel();
+                }
                 let buffer = match waiting.join() {
                     Ok(Ok(buffer)) => buffer,
                     _ => one.recv_buffer().unwrap(),
