@@ -24,7 +24,8 @@
 //! Not asked for: `IOPOLL` (cannot do sockets).
 //!
 //! `ENOMEM` means the limit on locked memory: both sizes are halved and the ladder is tried again, down to 8 and
-//! 16 entries. The mappings are kept out of forked children (`MADV_DONTFORK`): a ring belongs to one thread.
+//! 16 entries. The kernel gives the memory of a closed ring back some time later, from a thread of its own: who opens a ring
+//! right after closing one is given a little while before the answer counts. The mappings are kept out of forked children (`MADV_DONTFORK`): a ring belongs to one thread.
 
 use std::io;
 use std::time::Duration;
@@ -46,6 +47,9 @@ const SETUP_ALWAYS: u32 = 1 << 3 | 1 << 4 | 1 << 7; // CQSIZE | CLAMP | SUBMIT_A
 
 /// Below these sizes a ring is not worth having.
 const SMALLEST: (u32, u32) = (8, 16);
+/// How long, and in which steps, is waited for the memory of rings that were closed.
+const PATIENCE: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_millis(1);
 
 /// What a ring is made with. The defaults fit one core of a server.
 #[derive(Clone, Debug)]
@@ -124,12 +128,17 @@ pub(crate) fn make(options: &SetupOptions) -> Result<Made, SetupError> {
         options.sq_entries.max(SMALLEST.0),
         options.cq_entries.max(options.sq_entries).max(SMALLEST.1),
     );
+    let mut waited = Duration::ZERO;
     loop {
         match try_ladders(sq, cq, options) {
             Ok(made) => return Ok(made),
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && (sq, cq) != SMALLEST => {
                 sq = (sq / 2).max(SMALLEST.0);
                 cq = (cq / 2).max(SMALLEST.1);
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && waited < PATIENCE => {
+                std::thread::sleep(STEP);
+                waited += STEP;
             }
             Err(error) => {
                 return Err(SetupError::classify(
