@@ -128,8 +128,8 @@ pub(crate) struct DrainSettings {
 /// How long a line may take from its time stamp until the drain can know of it: some stores, and an interrupt in between.
 const IN_HAND: Duration = Duration::from_micros(20);
 
-/// After a pass of so many lines more are on their way: the next pass comes after a short nap, so that no producer finds its ring full, or has to
-/// make the system call that wakes us.
+/// After a pass of so many lines more have come meanwhile: the next pass follows at once. The one after the last of these comes after a short nap, so
+/// that no producer finds its ring full, or has to make the system call that wakes us.
 const BUSY_LINES: usize = 1024;
 const SHORT_NAP: Duration = Duration::from_micros(50);
 
@@ -202,20 +202,22 @@ impl Drain {
 
     /// Drains until the logger is shut down. The body of the drain's thread.
     pub fn run(mut self) {
+        let mut busy = false;
         while !self.control.stop.load(Ordering::Acquire) {
             let progress = self.drain(1 << 16);
-            if !progress.more {
-                let (control, served) = (self.control.clone(), state::flush_wanted());
-                let busy = progress.lines >= BUSY_LINES;
-                let nap = if busy {
-                    self.poll.min(SHORT_NAP)
-                } else {
-                    self.poll
-                };
-                state::sleep_drain(nap, || {
-                    !control.stop.load(Ordering::Acquire) && state::flush_is_done(served)
-                });
+            let was_busy = std::mem::replace(&mut busy, progress.lines >= BUSY_LINES);
+            if busy {
+                continue;
             }
+            let nap = if was_busy {
+                self.poll.min(SHORT_NAP)
+            } else {
+                self.poll
+            };
+            let (control, served) = (self.control.clone(), state::flush_wanted());
+            state::sleep_drain(nap, || {
+                !control.stop.load(Ordering::Acquire) && state::flush_is_done(served)
+            });
         }
         self.finish();
     }

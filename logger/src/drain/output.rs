@@ -56,6 +56,8 @@ pub(crate) struct Output {
     /// Ends of lines in `block`, for sinks that take line by line.
     ends: Vec<usize>,
     line_by_line: bool,
+    /// Its lines are the records themselves, and it takes all of them, in blocks.
+    as_records: bool,
     /// A block has been begun (see [`Sink::begin_block`]) and not been written out.
     begun: bool,
     unsynced: bool,
@@ -74,6 +76,7 @@ impl Output {
     ) -> Self {
         Self {
             line_by_line: sink.line_by_line(),
+            as_records: format.as_binary().is_some() && filter.is_none() && !sink.line_by_line(),
             format,
             sink,
             filter,
@@ -83,7 +86,7 @@ impl Output {
             begun: false,
             unsynced: false,
             error_in_block: false,
-            synced_at: 0,
+            synced_at: clock::ticks(),
             last_ns: 0,
             failure: None,
         }
@@ -132,10 +135,12 @@ impl Output {
     /// The format and the block, if lines of `origin` may be appended to it as records, without asking for each.
     #[inline]
     pub(super) fn takes_records(&mut self, origin: &Origin) -> Option<(&Binary, &mut Vec<u8>)> {
-        let ready = self.begun && self.filter.is_none() && !self.line_by_line;
+        let ready = self.as_records && self.begun && self.block.len() < BLOCK_BYTES;
+        if !ready {
+            return None; // Without asking the format: this is on the way of every line of text.
+        }
         let binary = self.format.as_binary()?;
-        let takes = ready && self.block.len() < BLOCK_BYTES && binary.is_at(origin);
-        takes.then_some((binary, &mut self.block))
+        binary.is_at(origin).then_some((binary, &mut self.block))
     }
 
     /// Records have been appended, the last with this time.

@@ -37,6 +37,21 @@ fn write(path: &Path, word: &str) {
     logger.shutdown();
 }
 
+fn write_on_core(path: &Path) {
+    let logger = Logger::builder()
+        .format(Binary::new())
+        .file(path)
+        .start()
+        .expect("starts");
+    info!("of a thread");
+    let ring = coring_logger::register_core(1).expect("a ring");
+    {
+        let _here = ring.enter();
+        info!("of the core");
+    }
+    logger.shutdown();
+}
+
 #[test]
 fn shows_filters_and_merges() {
     let _turn = exclusive();
@@ -66,6 +81,23 @@ fn shows_filters_and_merges() {
     assert_eq!(some, "DEBUG y two user=bob\n");
     let (none, _) = command(&with(&["--core", "1"]), &[&second]);
     assert_eq!(none, "");
+    let core = directory.path().join("core");
+    write_on_core(&core);
+    let (of_core, _) = command(&with(&["--core", "1"]), &[&second, &core]);
+    assert_eq!(of_core, "INFO  of the core\n");
+    let (stamped, _) = command(&["--pattern", "{unix} {message}"], &[&second]);
+    let times: Vec<&str> = stamped
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let (span, _) = command(
+        &with(&["--since", times[1], "--until", times[2]]),
+        &[&second],
+    );
+    assert!(
+        span.contains("y two") && !span.contains("y one") && !span.contains("y four"),
+        "{span}"
+    );
     let (json, _) = command(&["--json"], &[&second]);
     assert!(
         json.lines().count() == 4

@@ -1,8 +1,8 @@
 //! Goal: sinks do what they say under good and bad conditions: rotation and retention, moved files, full disks, deaf readers, daemons.
 
 use coring_logger::{
-    Datagram, File, FileOptions, Journal, Json, Level, Logger, Sink, Syslog, info, log, warn,
-    with_context,
+    Datagram, File, FileOptions, Journal, Json, Level, Logger, Sink, SyncPolicy, Syslog, info, log,
+    warn, with_context,
 };
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -113,6 +113,155 @@ fn rotation_by_time_and_retention_by_bytes() {
         (4..=6).contains(&names.len()),
         "8 bytes each, 40 kept, and the current one: {names:?}"
     );
+}
+
+#[test]
+fn rotated_files_go_when_they_are_old() {
+    // Goal: retention by age removes what was last written too long ago, and nothing else. Method: rotated files whose times are set by hand.
+    let _turn = exclusive();
+    let directory = scratch();
+    let hour = Duration::from_secs(3600);
+    let made = |name: &str, age: Duration| {
+        let file = std::fs::File::create(directory.path().join(name)).expect("makes");
+        let time = std::time::SystemTime::now() - age;
+        file.set_modified(time).expect("it is ours");
+    };
+    made("log.20260101T000000.000", 3 * hour);
+    made("log.20260102T000000.000", hour);
+    made("log.notes", 3 * hour); // not a rotated file
+    made("other.20260101T000000.000", 3 * hour); // of another log
+    let options = FileOptions::new(directory.path().join("log"))
+        .rotate_bytes(1)
+        .keep_age(2 * hour);
+    let logger = Logger::builder().file(options).start().expect("starts");
+    for _ in 0..2 {
+        info!("a line");
+        logger.flush().expect("flushes");
+    }
+    logger.shutdown();
+    let names = files(directory.path());
+    let old = |name: &&str| !names.iter().any(|there| there == name);
+    assert!(old(&"log.20260101T000000.000"), "{names:?}");
+    for kept in [
+        "log",
+        "log.20260102T000000.000",
+        "log.notes",
+        "other.20260101T000000.000",
+    ] {
+        assert!(!old(&kept), "{kept} of {names:?}");
+    }
+    assert_eq!(names.len(), 5, "and what was rotated just now: {names:?}");
+}
+
+/// A sink that counts how often it is made durable.
+struct Durable(Arc<AtomicUsize>);
+
+impl Sink for Durable {
+    fn write(&mut self, block: &[u8]) -> io::Result<usize> {
+        Ok(block.len())
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn lines_are_made_durable_when_the_policy_says() {
+    // Goal: each policy syncs after the blocks it names and no others. Method: flushes, so that each line is a block of its own.
+    let _turn = exclusive();
+    let hour = Duration::from_secs(3600);
+    for (policy, expected) in [
+        (SyncPolicy::Never, [0, 0, 0, 0]),
+        (SyncPolicy::OnError, [0, 1, 1, 2]), // the last at shutdown
+        (SyncPolicy::Every(Duration::ZERO), [1, 2, 3, 3]),
+        (SyncPolicy::Every(hour), [0, 0, 0, 1]),
+    ] {
+        let syncs = Arc::new(AtomicUsize::new(0));
+        let logger = Logger::builder()
+            .sync(policy)
+            .sink(Durable(syncs.clone()))
+            .start()
+            .expect("starts");
+        let mut seen = Vec::new();
+        for level in [Level::Info, Level::Error, Level::Info] {
+            match level {
+                Level::Error => log!(Level::Error, "an error"),
+                _ => info!("a line"),
+            }
+            logger.flush().expect("flushes");
+            seen.push(syncs.load(Ordering::Relaxed));
+        }
+        logger.shutdown();
+        seen.push(syncs.load(Ordering::Relaxed));
+        assert_eq!(seen, expected, "{policy:?}");
+    }
+}
+
+#[test]
+#[expect(unsafe_code, reason = "openpty(3)")]
+fn colours_are_for_terminals_only() {
+    // Goal: standard error is coloured on a terminal, and neither in a pipe nor where NO_COLOR says so. Method: a child whose standard error
+    // is one or the other.
+    use std::io::Read as _;
+    use std::os::fd::{FromRawFd as _, OwnedFd};
+    use std::process::{Command, Stdio};
+    if std::env::var_os("CORING_LOG_COLOURS").is_some() {
+        let logger = Logger::builder().stderr().start().expect("starts");
+        warn!("in colour?");
+        logger.shutdown();
+        return;
+    }
+    let said = |terminal: bool, no_color: Option<&str>| {
+        let mut command = Command::new(std::env::current_exe().expect("our own path"));
+        let name = "sinks::colours_are_for_terminals_only";
+        command
+            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+            .env("CORING_LOG_COLOURS", "1")
+            .env_remove("NO_COLOR")
+            .envs(no_color.map(|value| ("NO_COLOR", value)))
+            .stdout(Stdio::null());
+        if !terminal {
+            let output = command.output().expect("runs");
+            return String::from_utf8_lossy(&output.stderr).into_owned();
+        }
+        let (mut ours, mut theirs) = (-1, -1);
+        // SAFETY: stores two descriptors; neither a name nor settings are asked for.
+        let made = unsafe {
+            libc::openpty(
+                &raw mut ours,
+                &raw mut theirs,
+                std::ptr::null_mut(),
+                std::ptr::null(),
+                std::ptr::null(),
+            )
+        };
+        assert_eq!(made, 0, "a terminal");
+        // SAFETY: just opened, owned by nobody else.
+        let ours = unsafe { OwnedFd::from_raw_fd(ours) };
+        // SAFETY: as above.
+        let theirs = unsafe { OwnedFd::from_raw_fd(theirs) };
+        let mut child = command.stderr(theirs).spawn().expect("runs");
+        drop(command); // It holds the child's end.
+        child.wait().expect("waits");
+        let mut text = Vec::new();
+        // Ends with EIO when nobody has the other end any more.
+        let _ = std::fs::File::from(ours).read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    for (terminal, no_color, coloured) in [
+        (true, None, true),
+        (true, Some("1"), false),
+        (false, None, false),
+    ] {
+        let text = said(terminal, no_color);
+        assert!(text.contains("in colour?"), "{text:?}");
+        assert_eq!(
+            text.contains('\u{1b}'),
+            coloured,
+            "{terminal} {no_color:?} {text:?}"
+        );
+    }
 }
 
 #[test]
