@@ -146,7 +146,7 @@ fn connecting_by_name_and_by_number() {
                 TcpStream::connect(("127.0.0.1", address.port())).unwrap(),
                 TcpStream::connect(format!("localhost:{}", address.port())).unwrap(),
                 TcpStream::connect(&[address][..]).unwrap(),
-                TcpStream::connect(&address).unwrap(),
+                TcpStream::connect(address).unwrap(),
             ];
             for mut client in clients {
                 client.write_all(&[144]).unwrap();
