@@ -80,6 +80,7 @@ fn a_display_that_parks_gives_whole_lines() {
 #[test]
 fn a_full_ring_parks_the_coroutine_and_not_the_core() {
     // Goal: with `Full::Wait` nothing is lost, and other coroutines of the core run while one waits for room.
+    // Method: one coroutine floods the smallest ring, another counts how often it runs meanwhile.
     alone(|| {
         let (logs, lines) = coring::logging::builder()
             .full(Full::Wait)
@@ -123,6 +124,7 @@ fn threads() -> Vec<String> {
 #[test]
 fn a_coroutine_drains_all_cores_without_a_thread() {
     // Goal: `Builder::build` and a coroutine that drains in the time its core has left serve every core; flush parks until it has.
+    // Method: three cores log, one of them drains; all lines are there after the flush, and no thread is called after the logger.
     alone(|| {
         let (logs, lines) = coring::logging::builder()
             .pattern("{core} {message}")
