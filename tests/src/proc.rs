@@ -108,16 +108,6 @@ pub fn limit_files(files: usize) {
     set_file_limit(files as u64, raise_file_limit());
 }
 
-/// Lets this process lock so much memory and no more, until told otherwise. Root may lock more all the same.
-///
-/// # Panics
-///
-/// When the kernel does not tell the limits.
-pub fn limit_locked_memory(bytes: u64) {
-    let hard = hard_limit(libc::RLIMIT_MEMLOCK);
-    set_limit(libc::RLIMIT_MEMLOCK, bytes.min(hard), hard);
-}
-
 fn set_file_limit(soft: u64, hard: u64) {
     set_limit(libc::RLIMIT_NOFILE, soft, hard);
 }

@@ -169,32 +169,18 @@ pub(crate) fn half_started(cores: usize) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The same for want of a resource, with a little more of it each time, until it is enough. How often it was not.
-pub(crate) fn short_of(resource: &str) -> Result<(), Box<dyn Error>> {
+/// The same for want of descriptors, with one more each time, until they are enough.
+pub(crate) fn short_of_files() -> Result<(), Box<dyn Error>> {
     let start = || {
         let builder = Runtime::builder().cores(3).pin(false);
         builder.shutdown_grace(HOUR).build()
     };
     let before = (proc::fds(), proc::threads());
     let mut refusals = [0; 3];
-    for much in 0.. {
-        let (lower, raise): (fn(u64), fn()) = match resource {
-            "files" => (
-                |much| proc::limit_files(3 + usize::try_from(much).unwrap()),
-                || {
-                    proc::raise_file_limit();
-                },
-            ),
-            _ => (
-                |much| proc::limit_locked_memory(much * 4096),
-                || {
-                    proc::limit_locked_memory(u64::MAX);
-                },
-            ),
-        };
-        lower(much);
+    for files in 3.. {
+        proc::limit_files(files);
         let started = start();
-        raise();
+        proc::raise_file_limit();
         match started {
             Ok(runtime) => {
                 runtime.run(|| ());
@@ -202,7 +188,7 @@ pub(crate) fn short_of(resource: &str) -> Result<(), Box<dyn Error>> {
             }
             Err(coring::StartError::Ring { core, source }) => {
                 refusals[core] += 1;
-                assert!(source.to_string().contains("ulimit -"), "{source}");
+                assert!(source.to_string().contains("ulimit -n"), "{source}");
             }
             Err(error) => return Err(error.into()),
         }
@@ -210,14 +196,7 @@ pub(crate) fn short_of(resource: &str) -> Result<(), Box<dyn Error>> {
         while (proc::fds(), proc::threads()) != before {
             thread::yield_now();
         }
-        let again = loop {
-            match start() {
-                // What the rings of the failed start had locked is given back by the kernel in its own time.
-                Err(_) if resource == "locked memory" => thread::yield_now(),
-                again => break again,
-            }
-        };
-        again?.run(|| ());
+        start()?.run(|| ());
     }
     // Those but core 0 open their rings at the same time.
     let others = refusals[1] + refusals[2];

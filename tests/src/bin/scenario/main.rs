@@ -73,8 +73,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         "dead-peers" => return ending::dead_peers(),
         "storm" => ending::storm()?,
         "half-started" => ending::half_started(number.unwrap_or(4))?,
-        "short-of-files" => ending::short_of("files")?,
-        "short-of-locked-memory" => ending::short_of("locked memory")?,
+        "short-of-files" => ending::short_of_files()?,
         other => return Err(format!("no scenario {other}").into()),
     }
     Ok(ExitCode::SUCCESS)
