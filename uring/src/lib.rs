@@ -13,7 +13,7 @@
 //!
 //! A [`Ring`] belongs to one thread. An operation is a 64-byte [`Sqe`], built by [`op`]; it is queued without a
 //! system call, travels with everything else that is queued at the next turn, and its result waits in a
-//! [slot](Slots) until its owner takes it. The crate knows nothing about who that owner is: it hands back a
+//! slot until its owner takes it. The crate knows nothing about who that owner is: it hands back a
 //! [`Token`] when an operation is done. There is no allocation and no look-up by hash for an operation.
 //!
 //! An operation may also go on and complete many times: [`Ring::submit_multishot`]. And memory may be known to the
@@ -76,9 +76,10 @@ pub use multishot::{Carries, Event};
 pub use probe::{Capabilities, Feature, FeatureInfo, Features, TABLE, UnknownFeature};
 pub use ring::{Ring, RingStats};
 pub use setup::{NapiPoll, SetupOptions, SqPoll};
-pub use slot::{Completed, Slots, SlotsFull};
 pub use sys::monotonic_ns;
 pub use user_data::OpId;
+
+pub(crate) use slot::{Slots, SlotsFull};
 
 /// A completion queue entry: what the kernel answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@
 //!    Abandoned    discarded         discarded; gone    -                      -
 //! ```
 //!
-//! A [slot](crate::Slots) of a multishot operation holds the index of a stream here. All streams share one store of
+//! A slot of a multishot operation holds the index of a stream here. All streams share one store of
 //! list nodes, 16 bytes each, which are used again at once: in the steady state nothing is allocated.
 //!
 //! # Bounds
@@ -30,6 +30,9 @@
 //!
 //! A completion may carry a thing: a descriptor, a buffer. What nobody takes is given back by what [`Carries`] says,
 //! whenever it comes.
+//!
+//! Lent memory is another matter: its destructor is anybody's code, which may want the ring. What was kept for an operation
+//! and is nobody else's any more is laid aside for the ring's owner, who drops it where that may be done.
 //!
 //! Invariants: a watcher is registered only while the list is empty; a token is handed out once for each
 //! registration; nodes in lists plus free nodes are all nodes.
@@ -59,7 +62,7 @@ pub enum Carries {
     /// A buffer of this ring: put back.
     Buffers(BufferRing),
     /// Nothing, but the operation reads or writes this memory: it is kept until the last completion, as for a
-    /// zero-copy send.
+    /// zero-copy send. If nobody else has it then, [`Ring::take_unlent`](crate::Ring::take_unlent) hands it out.
     Lent(Rc<dyn Any>),
 }
 
@@ -141,12 +144,24 @@ struct Stream {
 }
 
 /// The streams of one ring. The head of `multishot.rs` has the states.
-#[derive(Debug)]
 pub(crate) struct Multishots {
     streams: Vec<Stream>,
     free_stream: u32,
     nodes: Nodes,
     window: u32,
+    /// Memory of operations that are over, to be dropped outside of the ring.
+    unlent: Vec<Rc<dyn Any>>,
+}
+
+impl fmt::Debug for Multishots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Multishots")
+            .field("streams", &self.streams.len())
+            .field("nodes", &self.nodes.nodes.len())
+            .field("window", &self.window)
+            .field("unlent", &self.unlent.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Multishots {
@@ -160,6 +175,7 @@ impl Multishots {
                 free: NONE,
             },
             window: window.max(SMALLEST_WINDOW),
+            unlent: Vec::new(),
         }
     }
 
@@ -188,8 +204,13 @@ impl Multishots {
             stream.queue.length == 0,
             "what is queued was given out or back"
         );
-        stream.carries = Carries::Nothing;
+        let carries = std::mem::replace(&mut stream.carries, Carries::Nothing);
         stream.queue.head = std::mem::replace(&mut self.free_stream, index);
+        if let Carries::Lent(memory) = carries
+            && Rc::strong_count(&memory) == 1
+        {
+            self.unlent.push(memory);
+        }
     }
 
     /// Appends a completion to its stream, or gives back what it carries if the stream is abandoned.
@@ -264,6 +285,12 @@ impl Multishots {
                 close(fd);
             }
         }
+    }
+
+    /// What was laid aside.
+    #[inline]
+    pub(crate) fn take_unlent(&mut self) -> Vec<Rc<dyn Any>> {
+        std::mem::take(&mut self.unlent)
     }
 
     /// Streams and nodes ever made.

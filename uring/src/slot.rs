@@ -28,8 +28,10 @@
 //!
 //! Not here: any system call, any pointer that is followed. The file is plain safe code and a pure state machine.
 
+use std::any::Any;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
+use std::rc::Rc;
 
 use crate::completion::{CQE_F_MORE, CQE_F_NOTIF};
 use crate::multishot::{Carries, Event, Filed, Multishots};
@@ -43,7 +45,7 @@ const NONE: u32 = u32::MAX;
 
 /// What [`Slots::complete`] made of a CQE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completed {
+pub(crate) enum Completed {
     /// The operation is done: wake its owner, who fetches the result with [`Slots::take`]. Or a multishot operation
     /// has something for [`Slots::next`], and this watcher asked to be told.
     Wake(Token),
@@ -61,9 +63,9 @@ pub enum Completed {
 
 /// Every slot is taken: as many operations as the limit allows are in flight or unclaimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotsFull {
+pub(crate) struct SlotsFull {
     /// The limit that was reached.
-    pub limit: u32,
+    pub(crate) limit: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +101,7 @@ const _: () = assert!(size_of::<Slot>() == 24, "a slot is three words");
 
 /// The slots of one ring. The head of `slot.rs` has states and costs.
 #[derive(Debug)]
-pub struct Slots {
+pub(crate) struct Slots {
     slots: Vec<Slot>,
     /// First free slot, [`NONE`] when all slots made so far are taken.
     free: u32,
@@ -117,7 +119,7 @@ impl Slots {
     /// Room for `limit` operations, at most 2^31. Reserves 24 bytes of address space for each; the memory itself
     /// is taken as it is first used. Of a multishot operation about `window` completions may wait, at least 2.
     #[must_use]
-    pub fn with_limits(limit: u32, window: u32) -> Slots {
+    pub(crate) fn with_limits(limit: u32, window: u32) -> Slots {
         let limit = limit.clamp(1, MAX_SLOTS);
         Slots {
             slots: Vec::with_capacity(limit as usize),
@@ -136,7 +138,7 @@ impl Slots {
     /// # Errors
     /// [`SlotsFull`] at the limit.
     #[inline]
-    pub fn insert(&mut self, token: Token) -> Result<OpId, SlotsFull> {
+    pub(crate) fn insert(&mut self, token: Token) -> Result<OpId, SlotsFull> {
         self.occupy(token, State::InFlight)
     }
 
@@ -144,7 +146,7 @@ impl Slots {
     ///
     /// # Errors
     /// [`SlotsFull`] at the limit.
-    pub fn insert_multishot(&mut self, carries: Carries) -> Result<OpId, SlotsFull> {
+    pub(crate) fn insert_multishot(&mut self, carries: Carries) -> Result<OpId, SlotsFull> {
         let op = self.occupy(NOBODY, State::Multishot)?;
         self.slots[op.index()].flags = self.multishots.open(carries);
         Ok(op)
@@ -185,7 +187,7 @@ impl Slots {
 
     /// Files a CQE. The slot decides by state and generation what it means.
     #[inline]
-    pub fn complete(&mut self, cqe: Cqe) -> Completed {
+    pub(crate) fn complete(&mut self, cqe: Cqe) -> Completed {
         let op = OpId::from_user_data(cqe.user_data);
         if let Some(slot) = self.slots.get_mut(op.index())
             && slot.generation == op.generation()
@@ -269,7 +271,7 @@ impl Slots {
     /// The first completion of a multishot operation that was not taken yet. Frees the slot with the last one, so
     /// that afterwards the same `op` gives `None`.
     #[inline]
-    pub fn next(&mut self, op: OpId) -> Option<Event> {
+    pub(crate) fn next(&mut self, op: OpId) -> Option<Event> {
         let (stream, state) = self.stream(op)?;
         let event = self.multishots.next(stream)?;
         if state == State::Ended && self.multishots.is_empty(stream) {
@@ -282,7 +284,7 @@ impl Slots {
     /// The next completion of `op`, of which nothing waits, wakes `watcher`; of `None`, nobody. Does nothing for an
     /// operation that is over.
     #[inline]
-    pub fn watch(&mut self, op: OpId, watcher: Option<Token>) {
+    pub(crate) fn watch(&mut self, op: OpId, watcher: Option<Token>) {
         if let Some((stream, _)) = self.stream(op) {
             self.multishots.watch(stream, watcher);
         }
@@ -290,7 +292,7 @@ impl Slots {
 
     /// Gives back what the completions of a multishot operation carry that nobody took, and whatever still comes.
     /// Descriptors go to `close`.
-    pub fn abandon(&mut self, op: OpId, mut close: impl FnMut(RawFd)) {
+    pub(crate) fn abandon(&mut self, op: OpId, mut close: impl FnMut(RawFd)) {
         let Some((stream, state)) = self.stream(op) else {
             return;
         };
@@ -299,6 +301,20 @@ impl Slots {
             self.multishots.close(stream);
             self.slots[op.index()].release(&mut self.free, op);
         }
+    }
+
+    /// The memory of operations that are over, which nobody else has.
+    #[inline]
+    pub(crate) fn take_unlent(&mut self) -> Vec<Rc<dyn Any>> {
+        self.multishots.take_unlent()
+    }
+
+    /// The operations with many completions that are not over.
+    pub(crate) fn multishots(&self) -> Vec<OpId> {
+        let slots = (0..).zip(&self.slots);
+        let live = slots.filter(|(_, slot)| slot.state == State::Multishot);
+        live.map(|(index, slot)| OpId::new(index, slot.generation))
+            .collect()
     }
 
     /// Streams and list nodes ever made.
@@ -318,7 +334,7 @@ impl Slots {
     ///
     /// `None` also while the operation is in flight, and for an `op` whose slot has moved on.
     #[inline]
-    pub fn take(&mut self, op: OpId) -> Option<Completion> {
+    pub(crate) fn take(&mut self, op: OpId) -> Option<Completion> {
         let slot = self.slots.get_mut(op.index())?;
         if slot.generation != op.generation() || slot.state != State::Done {
             return None;
@@ -334,7 +350,7 @@ impl Slots {
     /// Whether the terminal CQE of `op` is still to come.
     #[inline]
     #[must_use]
-    pub fn is_in_flight(&self, op: OpId) -> bool {
+    pub(crate) fn is_in_flight(&self, op: OpId) -> bool {
         self.slots.get(op.index()).is_some_and(|slot| {
             slot.generation == op.generation()
                 && matches!(slot.state, State::InFlight | State::Multishot)
@@ -344,26 +360,20 @@ impl Slots {
     /// Operations whose terminal CQE is still to come.
     #[inline]
     #[must_use]
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.inserted - self.completed
     }
 
     /// Operations that ever took a slot.
     #[must_use]
-    pub fn inserted(&self) -> u64 {
+    pub(crate) fn inserted(&self) -> u64 {
         self.inserted as u64
     }
 
     /// CQEs that named no live operation.
     #[must_use]
-    pub fn stale(&self) -> u64 {
+    pub(crate) fn stale(&self) -> u64 {
         self.stale
-    }
-
-    /// The limit given to [`Slots::with_limits`].
-    #[must_use]
-    pub fn limit(&self) -> u32 {
-        self.limit
     }
 }
 

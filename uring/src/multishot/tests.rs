@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{CQE_F_MORE, Completed, Cqe, OpId, Slots};
+use crate::slot::Completed;
+use crate::{CQE_F_MORE, Cqe, OpId, Slots};
 
 fn token(number: usize) -> Token {
     Token::from_number(NonZeroUsize::new(number + 1).unwrap())

@@ -13,7 +13,9 @@
 //! that its owner could have had. So a coroutine that has gone on to something else is left in peace, and the
 //! operation may have another watcher each time.
 
+use std::any::Any;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 
 use super::{Ring, too_many};
 use crate::multishot::{Carries, Event};
@@ -107,7 +109,7 @@ impl<B: Backend> Ring<B> {
     }
 
     /// Ends a multishot operation that nobody wants any more. What its completions carry, those that wait and those
-    /// that still come, is given back: descriptors are closed, buffers go back to their ring, lent memory is dropped
+    /// that still come, is given back: descriptors are closed, buffers go back to their ring, lent memory is let go
     /// after the last one. No token is handed out for it.
     ///
     /// The operation counts as in flight until the kernel has ended it. Does nothing for one that is over.
@@ -116,6 +118,20 @@ impl<B: Backend> Ring<B> {
         let backend = &mut self.backend;
         self.slots.abandon(op, |fd| close(backend, fd));
         self.cancel(op);
+    }
+
+    /// As [`abandon`](Ring::abandon), for every multishot operation: those of owners who were leaked would never end.
+    pub fn abandon_multishots(&mut self) {
+        for op in self.slots.multishots() {
+            self.abandon(op);
+        }
+    }
+
+    /// The memory that was lent to operations ([`Carries::Lent`]) which are over, as far as nobody else has it. To be
+    /// dropped by the caller, where any destructor may run; the ring itself drops it only with itself.
+    #[inline]
+    pub fn take_unlent(&mut self) -> Vec<Rc<dyn Any>> {
+        self.slots.take_unlent()
     }
 
     /// Closes the descriptors that came for owners who are gone.

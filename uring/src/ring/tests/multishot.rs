@@ -452,6 +452,24 @@ fn a_zero_copy_send_answers_twice() {
     assert_eq!(Rc::strong_count(&memory), 2);
     end(&mut ring, abandoned);
     assert_eq!(Rc::strong_count(&memory), 1);
+    assert!(ring.take_unlent().is_empty(), "it is ours");
+}
+
+#[test]
+fn memory_that_the_kernel_had_last_is_handed_out() {
+    let mut ring = ring();
+    let listener = listen();
+    let client = connect(&listener, 1).remove(0);
+    let (_server, _) = listener.accept().unwrap();
+    let memory: Rc<[u8; 5000]> = Rc::new([9; 5000]);
+    let watched = Rc::downgrade(&memory);
+    let send = op::net::send_zc(client.as_raw_fd(), memory.as_ptr(), memory.len(), 0);
+    let op = submit_multishot(&mut ring, send, Carries::Lent(memory));
+    ring.abandon_multishots();
+    end(&mut ring, op);
+    assert_eq!(watched.strong_count(), 1, "not dropped inside the ring");
+    assert_eq!(ring.take_unlent().len(), 1);
+    assert_eq!(watched.strong_count(), 0);
 }
 
 #[test]
