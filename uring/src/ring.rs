@@ -419,13 +419,16 @@ impl<B: Backend> Ring<B> {
 
     /// Wakes the ring that `target` belongs to, with the next enter of this one.
     ///
-    /// A message through this ring's queue where the kernel has that; otherwise the bell is rung at once. The target
-    /// may be dropped at any time, but a message that is queued goes to whatever has its descriptor at the next
-    /// enter: do not reuse descriptors of rings while others send (io_uring rings of other libraries, say).
+    /// A message through this ring's queue where the kernel has that; otherwise the bell is rung at once.
+    /// [`Doorbell::ring`] needs no promise: it is over when it returns.
+    ///
+    /// # Safety
+    /// A message that is queued goes to whatever has the target's descriptor at the next enter. Until then the target may
+    /// be dropped, but its number is not given to an io_uring of other code, which would take the message for its own.
     ///
     /// # Source
     /// `IORING_OP_MSG_RING`, 5.18.
-    pub fn ring_doorbell(&mut self, target: &Doorbell) {
+    pub unsafe fn ring_doorbell(&mut self, target: &Doorbell) {
         let Some(peer) = target.ring_fd() else {
             self.own.doorbells_failed += 1;
             return;
