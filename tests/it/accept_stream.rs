@@ -9,6 +9,7 @@ use coring_tests::tcp::listen;
 use coring_tests::{alone, builder, check, in_flight, proc, rounds, runtime, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::time::{Duration, Instant};
 
@@ -306,6 +307,66 @@ fn other_errors_and_limits_are_the_callers() {
             assert_eq!(stream.pauses(), 0);
             drop(stream);
             until("nothing in flight", || in_flight() == 0);
+        });
+    });
+}
+
+#[test]
+fn a_stream_that_is_forgotten_ends_with_its_core() {
+    // Goal: an accept that nobody will ever end, because its stream was leaked, does not hold up the end of the runtime.
+    // Method: forget one that waits, and one that nobody has asked for anything; a grace period that would be noticed.
+    check(|| {
+        let ended = builder(1)
+            .shutdown_grace(Duration::from_secs(20))
+            .build()
+            .unwrap()
+            .run_to_end(|| {
+                let (listener, address) = listen();
+                let mut stream = listener.accept_stream();
+                let client = coro::spawn(move || call(address, 1));
+                answer(stream.accept().unwrap());
+                client.join().unwrap();
+                std::mem::forget(stream);
+                std::mem::forget(listener.accept_stream());
+            });
+        assert!(ended.outcome.is_ok());
+        assert_eq!(ended.abandoned, [""; 0]);
+    });
+}
+
+#[test]
+fn a_listener_that_took_its_number_is_left_alone() {
+    // Goal: an accept never reaches a listener that got the number of the one it was for.
+    // Method: it is cancelled before the core has entered the kernel; then its stream is forgotten, its listener is
+    // closed and another one opened, whose client must be its own.
+    alone(|| {
+        runtime(1).run(|| {
+            let (listener, _) = listen();
+            let number = listener.as_raw_fd();
+            let accepting = coro::spawn(move || {
+                let mut stream = listener.accept_stream();
+                assert!(coring::io::is_cancelled(&stream.accept().unwrap_err()));
+                std::mem::forget(stream);
+                drop(listener);
+                let next = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                assert_eq!(next.as_raw_fd(), number, "the number is used again");
+                next
+            });
+            coro::spawn({
+                let accepting = accepting;
+                move || {
+                    accepting.cancel();
+                    let next = accepting.join().unwrap();
+                    let address = next.local_addr().unwrap();
+                    let client = std::net::TcpStream::connect(address).unwrap();
+                    coro::sleep(Duration::from_millis(1));
+                    next.set_nonblocking(true).unwrap();
+                    let (_, from) = next.accept().unwrap();
+                    assert_eq!(from, client.local_addr().unwrap());
+                }
+            })
+            .join()
+            .unwrap();
         });
     });
 }

@@ -263,3 +263,26 @@ fn one_core_sees_what_all_are_doing() {
         });
     });
 }
+
+#[test]
+fn a_shard_may_ask_its_core_at_the_end() {
+    // Goal: what a shard's destructor can ask of its core is right, or nothing, also when the core has run its last turn.
+    // Method: shards that ask for the counters when they are dropped at the end of the runtime.
+    struct Asks(usize, Arc<AtomicUsize>);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            let stats = coring::stats().expect("its core is still there");
+            assert_eq!((stats.core, stats.scheduler.live), (self.0, 0));
+            assert!(stats.scheduler.spawned > 0);
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    check(|| {
+        let answers = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&answers);
+        runtime(2).run(move || {
+            Sharded::new(move |core| Asks(core, Arc::clone(&counted))).unwrap();
+        });
+        assert_eq!(answers.load(Ordering::Relaxed), 2);
+    });
+}

@@ -7,8 +7,10 @@ use coring_tests::conserve::conserved;
 use coring_tests::lane::{Lane, in_every_lane};
 use coring_tests::random::pattern;
 use coring_tests::tcp::{pair_of_ours, reset};
-use coring_tests::{alone, check, in_flight, rounds, until};
+use coring_tests::{alone, builder, check, in_flight, rounds, runtime, until};
+use std::cell::Cell;
 use std::io::{ErrorKind, Read};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -172,5 +174,122 @@ fn a_cancelled_send_says_how_much_went() {
             until("the buffer is freed", || Rc::strong_count(&alive) == 1);
         });
         assert!(partial > 0, "some were cut");
+    });
+}
+
+#[test]
+fn who_is_cancelled_already_sends_nothing() {
+    // Goal: a zero-copy send that is refused has not begun: no byte goes to the peer, nor to whoever gets the stream's
+    // number next.
+    // Method: a cancelled coroutine sends, closes the stream and connects anew, all before the core enters the kernel.
+    alone(|| {
+        runtime(1).run(|| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let (one, mut other) = pair_of_ours();
+            let sender = coro::spawn(move || {
+                while !coro::is_cancelled() {
+                    coro::shield(coro::yield_now);
+                }
+                let number = one.as_raw_fd();
+                let (sent, buffer) = one.send_zero_copy(vec![7; 1000]);
+                assert!(is_cancelled(&sent.unwrap_err()));
+                drop((one, buffer));
+                let mut next = Vec::new();
+                while next.last().map(AsRawFd::as_raw_fd) != Some(number) {
+                    next.push(std::net::TcpStream::connect(address).unwrap());
+                }
+                next
+            });
+            coro::yield_now();
+            sender.cancel();
+            let next = sender.join().unwrap();
+            until("nothing in flight", || in_flight() == 0);
+            let count = next.len();
+            drop(next);
+            let mut read = Vec::new();
+            other.read_to_end(&mut read).unwrap();
+            assert_eq!(read, [], "to its own peer");
+            for _ in 0..count {
+                let mut innocent = listener.accept().unwrap().0;
+                innocent.read_to_end(&mut read).unwrap();
+                assert_eq!(read, [], "to another's");
+            }
+        });
+    });
+}
+
+/// A buffer that uses its core when it is dropped, as a part of something larger may.
+struct Busy {
+    bytes: Vec<u8>,
+    _file: coring::fs::File,
+    dropped: Rc<Cell<Option<bool>>>,
+}
+
+impl Busy {
+    fn new(bytes: usize, dropped: &Rc<Cell<Option<bool>>>) -> Self {
+        Self {
+            bytes: vec![7; bytes],
+            _file: tempfile::tempfile().unwrap().into(),
+            dropped: Rc::clone(dropped),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Busy {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.dropped.set(Some(coro::try_current().is_some()));
+        panic!("a destructor of the test's");
+    }
+}
+
+#[test]
+fn the_last_one_to_hold_a_buffer_may_be_the_kernel() {
+    // Goal: a buffer whose destructor closes a file and panics is dropped in a coroutine when the kernel lets go of it
+    // last, whether that is seen at once, later by who drops the `LentBuffer`, or at the end of the runtime.
+    // Method: the peer reads when we want the kernel to let go. (Without zero-copy sends all this is trivial.)
+    alone(|| {
+        let dropped = Rc::new(Cell::new(None));
+        let ended = builder(1)
+            .shutdown_grace(Duration::from_secs(5))
+            .build()
+            .unwrap()
+            .run_to_end(|| {
+                for seen_first in [false, true] {
+                    let (one, mut other) = pair_of_ours();
+                    let (sent, lent) = one.send_zero_copy(Busy::new(1000, &dropped));
+                    assert_eq!(sent.unwrap(), 1000);
+                    let dropper = coro::spawn(move || {
+                        if seen_first {
+                            until("nothing in flight", || in_flight() == 0);
+                        }
+                        drop(lent);
+                    });
+                    if !seen_first {
+                        // Its destructor may run here, where the buffer is free already.
+                        let _ = dropper.join();
+                        other.read_exact(&mut [0; 1000]).unwrap();
+                    } else {
+                        other.read_exact(&mut [0; 1000]).unwrap();
+                        let _ = dropper.join();
+                    }
+                    until("it is dropped", || dropped.get().is_some());
+                    assert_eq!(dropped.take(), Some(true), "in a coroutine");
+                    until("nothing in flight", || in_flight() == 0);
+                }
+                let (one, other) = pair_of_ours();
+                let (sent, lent) = one.send_zero_copy(Busy::new(1000, &dropped));
+                assert_eq!(sent.unwrap(), 1000);
+                std::mem::forget(lent);
+                drop((one, other));
+            });
+        assert!(ended.outcome.is_ok());
+        assert_eq!(ended.abandoned, [""; 0]);
     });
 }

@@ -375,6 +375,12 @@ impl Slots {
     pub(crate) fn stale(&self) -> u64 {
         self.stale
     }
+
+    /// The limit given to [`Slots::with_limits`].
+    #[must_use]
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
 }
 
 #[cfg(test)]

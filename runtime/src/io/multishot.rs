@@ -2,14 +2,17 @@
 //!
 //! ```text
 //!   submit ----> next ----> next ----> ... ----> the last one: over
-//!                 |  nothing there: watch, park, look again
-//!                 `- interrupted: Leave  take the watch back; the operation goes on, what comes is kept for the next call
+//!    |            |  nothing there: watch, park, look again
+//!    refused      `- interrupted: Leave  take the watch back; the operation goes on, what comes is kept for the next call
 //!                                 End    ask the kernel to end it, and wait on for what it says
 //!   drop: what waits and what still comes is given back by the ring
 //! ```
 //!
 //! Unlike `perform` it outlives the call that began it, so it borrows nothing from a frame: what the kernel uses belongs
 //! to the ring, is owned by the operation, or is a descriptor that the owner of this value borrows.
+//!
+//! A descriptor is a number until the kernel has seen the operation. So who may not wait for an operation does not begin it, and who
+//! leaves one tells the kernel of it first: afterwards the descriptor may be closed, and its number mean something else.
 //!
 //! It belongs to one ring. A value that turns up elsewhere, in another runtime of the thread, is recognised: an
 //! operation is only a number, which there would mean another one.
@@ -18,7 +21,7 @@
     reason = "submits operations that outlive the call, under a contract"
 )]
 
-use super::{Limit, interrupted, refused};
+use super::{Limit, interrupted, may_wait, refused};
 use crate::mailbox::Cluster;
 use crate::per_core::{self, Engine};
 use coring_coro::wait::{self, Refusal};
@@ -49,7 +52,7 @@ pub(crate) struct Multishot {
 }
 
 impl Multishot {
-    /// Queues it on the ring of the current core.
+    /// Queues it on the ring of the current core, for a coroutine that may wait for it.
     ///
     /// # Safety
     ///
@@ -59,6 +62,7 @@ impl Multishot {
         let Some(engine) = per_core::current() else {
             return Err(refused(Refusal::Outside));
         };
+        may_wait()?;
         // SAFETY: passed on to the caller.
         let op = unsafe { engine.ring().borrow_mut().submit_multishot(sqe, carries) }?;
         Ok(Self {
@@ -135,6 +139,7 @@ impl Multishot {
                     Interrupted::Leave => {
                         ring.unwatch(self.op);
                         drop(ring);
+                        engine.hand_over();
                         return Err(match told {
                             true => interrupted(wait::refuse_current()),
                             false => io::Error::from_raw_os_error(libc::EAGAIN),
@@ -160,7 +165,7 @@ impl Drop for Multishot {
         }
         // Elsewhere there is nothing to do: its own runtime gives everything back when it stops.
         if let Some(engine) = self.engine() {
-            engine.ring().borrow_mut().abandon(self.op);
+            engine.abandon(self.op);
         }
     }
 }

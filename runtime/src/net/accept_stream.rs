@@ -150,15 +150,11 @@ impl<'a, S> AcceptStream<'a, S> {
 
     fn accept_socket(&mut self, limit: Limit<'_>) -> io::Result<Socket> {
         loop {
-            let mut accept = match self.accept.take() {
-                Some(accept) => accept,
-                None => self.submit()?,
-            };
-            let next = accept.next("accept", limit, Interrupted::Leave);
-            if !accept.is_over() {
-                self.accept = Some(accept);
+            if self.accept.as_ref().is_none_or(Multishot::is_over) {
+                self.accept = Some(self.submit()?);
             }
-            let (event, _) = next?;
+            let accept = self.accept.as_mut().expect("there is one now");
+            let (event, _) = accept.next("accept", limit, Interrupted::Leave)?;
             let errno = match event.completion.result {
                 fd @ 0.. => {
                     self.pause = FIRST_PAUSE;

@@ -56,7 +56,7 @@ pub(crate) struct Engine {
     /// Sleep no longer than to this point: the stopping core's own appointments.
     wake_at_ns: Cell<u64>,
     counters: Counters,
-    /// The scheduler whose turn was on last; a core may have been moved since then.
+    /// The scheduler, while the engine is current.
     scheduler: Cell<Option<NonNull<Scheduler>>>,
     inbox_round: RefCell<Round>,
     /// What pooled receives pick from: `None` inside when the kernel has none to give. Made when first asked for.
@@ -92,13 +92,18 @@ pub(crate) fn require_current(what: &str) -> &'static Engine {
     })
 }
 
-/// Makes an engine current; dropping it restores the one before.
+/// Makes an engine current, together with its scheduler; dropping it restores the one before.
 #[derive(Debug)]
-pub(crate) struct Entered(Option<NonNull<Engine>>);
+pub(super) struct Entered<'a> {
+    engine: &'a Engine,
+    before: Option<NonNull<Engine>>,
+}
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        CURRENT.set(self.0);
+        CURRENT.set(self.before);
+        // A core is a value that may be moved now.
+        self.engine.scheduler.set(None);
     }
 }
 
@@ -129,14 +134,13 @@ impl Engine {
         }
     }
 
-    /// Makes it current for the length of a turn of `scheduler`.
-    pub(super) fn enter_turn(&self, scheduler: &Scheduler) -> Entered {
+    /// Makes it current: for the length of a turn of `scheduler`, or of what a core does outside of one.
+    pub(super) fn enter<'a>(&'a self, scheduler: &'a Scheduler) -> Entered<'a> {
         self.scheduler.set(Some(NonNull::from(scheduler)));
-        self.enter()
-    }
-
-    pub(super) fn enter(&self) -> Entered {
-        Entered(CURRENT.replace(Some(NonNull::from(self))))
+        Entered {
+            engine: self,
+            before: CURRENT.replace(Some(NonNull::from(self))),
+        }
     }
 
     pub(crate) fn index(&self) -> usize {
@@ -198,15 +202,13 @@ impl Engine {
     }
 
     /// What the core's ring and its idle moments have counted.
-    ///
-    /// Called by a coroutine, so inside a turn.
     pub(crate) fn stats(&self) -> CoreStats {
         let ring = self.ring.borrow();
         let scheduler = self
             .scheduler
             .get()
-            .expect("a coroutine runs inside a turn");
-        // SAFETY: `enter_turn` borrowed it for the length of the turn that is on.
+            .expect("who found the engine found it current");
+        // SAFETY: `enter` has it borrowed for as long as the engine is current.
         let scheduler = unsafe { scheduler.as_ref() };
         let port = self.cluster.port(self.index);
         let (inbox_depth, inbox_lanes) = port.depth();
@@ -268,12 +270,9 @@ impl Engine {
         self.shards.borrow_mut().remove(&number)
     }
 
-    /// Drops what is left of the core's values, when no coroutine is left to use them. How many of them panicked.
-    pub(crate) fn drop_shards(&self) -> usize {
-        let _current = self.enter();
-        let shards = self.shards.take().into_values();
-        let dropped = shards.map(|shard| report::contain(|| drop(shard)));
-        dropped.filter(|dropped| !dropped).count()
+    /// Takes out what is left of the core's values, when no coroutine is left to use them.
+    pub(super) fn take_shards(&self) -> HashMap<u64, Rc<dyn Any>> {
+        self.shards.take()
     }
 
     /// From now on sleeps end at this time at the latest.
@@ -281,9 +280,35 @@ impl Engine {
         self.wake_at_ns.set(ns);
     }
 
+    /// Ends what nobody will end any more, and waits for the rest.
     pub(super) fn drain_ring(&self, deadline_ns: u64) -> bool {
-        let settled = self.ring.borrow_mut().settle(deadline_ns, &mut wake);
-        settled.unwrap_or(false)
+        self.ring.borrow_mut().abandon_multishots();
+        loop {
+            let settled = self.ring.borrow_mut().settle(deadline_ns, &mut wake);
+            let unlent = self.ring.borrow_mut().take_unlent();
+            if unlent.is_empty() {
+                return settled.unwrap_or(false);
+            }
+            // A destructor may begin something: a file's does.
+            let_go(unlent);
+        }
+    }
+
+    /// Ends an operation with many completions that nobody wants any more.
+    pub(crate) fn abandon(&self, op: OpId) {
+        let mut ring = self.ring.borrow_mut();
+        ring.abandon(op);
+        let unlent = ring.take_unlent();
+        drop(ring);
+        let_go(unlent);
+    }
+
+    /// Has the kernel take what is queued now: the descriptors that it names may be closed after this.
+    ///
+    /// Called by a coroutine, so inside a turn.
+    pub(crate) fn hand_over(&self) {
+        let handed_over = self.ring.borrow_mut().hand_over(&mut wake);
+        self.check(handed_over);
     }
 
     /// Has the kernel end an operation that was abandoned, for who cannot wait for the end of the turn: the descriptors
@@ -292,8 +317,7 @@ impl Engine {
     ///
     /// Called by a coroutine, so inside a turn.
     pub(crate) fn end_now(&self, op: OpId) {
-        let handed_over = self.ring.borrow_mut().hand_over(&mut wake);
-        self.check(handed_over);
+        self.hand_over();
         for _ in 0..LOOKS_FOR_AN_END {
             if !self.ring.borrow().is_in_flight(op) {
                 return;
@@ -316,7 +340,13 @@ impl Engine {
     fn turn_ring(&self, wait: Wait) {
         let mut ring = self.ring.borrow_mut();
         let pending = ring.pending();
-        let woken = self.check(ring.turn(wait, &mut wake));
+        let outcome = ring.turn(wait, &mut wake);
+        let unlent = ring.take_unlent();
+        drop(ring);
+        if !unlent.is_empty() {
+            let_go(unlent);
+        }
+        let woken = self.check(outcome);
         self.counters.entered(pending, woken);
     }
 
@@ -372,7 +402,7 @@ impl Engine {
         let Some(scheduler) = self.scheduler.get() else {
             return true;
         };
-        // SAFETY: `enter_turn` borrowed it for the length of the turn that is on.
+        // SAFETY: `enter` has it borrowed for as long as the engine is current.
         let scheduler = unsafe { scheduler.as_ref() };
         scheduler.ready() > 0 || self.ring.borrow().pending() > 0
     }
@@ -409,6 +439,16 @@ impl Engine {
         }
         port.publish_awake();
         stats::add(&self.counters.sleeps);
+    }
+}
+
+/// Drops memory that was lent to the kernel. Its destructors are any code, and so run in coroutines; where there can be
+/// none, at the end of the core or at the bound, right here.
+#[cold]
+fn let_go(memory: Vec<Rc<dyn Any>>) {
+    for one in memory {
+        let name = coring_coro::Builder::new().name("a buffer's destructor");
+        report::contain(|| drop(name.spawn(move || drop(one))));
     }
 }
 

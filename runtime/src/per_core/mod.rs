@@ -26,6 +26,7 @@ pub(crate) use idle::Spin;
 pub use stats::CoreStats;
 
 use crate::mailbox::Cluster;
+use crate::report;
 use coring_coro::{Scheduler, SchedulerConfig, Turn};
 use coring_logger::CoreRing;
 use coring_uring::{Ring, SetupError, SetupOptions};
@@ -122,7 +123,7 @@ impl Core {
     /// One turn: timers, ready coroutines, messages, ring. Never blocks.
     pub(crate) fn turn(&self) -> Turn {
         self.engine.pulse().beat();
-        let _current = self.engine.enter_turn(&self.scheduler);
+        let _current = self.engine.enter(&self.scheduler);
         // Left at the end of the turn, which shows its lines to the drain.
         let _log = self.log.as_ref().map(CoreRing::enter);
         self.scheduler.turn(&*self.engine)
@@ -130,7 +131,7 @@ impl Core {
 
     /// Sleeps until a timer, a completion or a message.
     pub(crate) fn park(&self) {
-        let _current = self.engine.enter_turn(&self.scheduler);
+        let _current = self.engine.enter(&self.scheduler);
         self.scheduler.park(&*self.engine);
     }
 
@@ -147,8 +148,17 @@ impl Core {
     /// Waits for what is left in the ring: closes that nobody waits for. Whether it is empty then.
     pub(crate) fn drain_ring(&self, deadline_ns: u64) -> bool {
         self.engine.pulse().sleep();
-        let _current = self.engine.enter();
+        let _current = self.engine.enter(&self.scheduler);
         self.engine.drain_ring(deadline_ns)
+    }
+
+    /// Drops what is left of the core's values of [`Sharded`](crate::Sharded), when no coroutine is left to use them.
+    /// How many destructors panicked.
+    pub(crate) fn drop_shards(&self) -> usize {
+        let _current = self.engine.enter(&self.scheduler);
+        let shards = self.engine.take_shards().into_values();
+        let dropped = shards.map(|shard| report::contain(|| drop(shard)));
+        dropped.filter(|dropped| !dropped).count()
     }
 }
 

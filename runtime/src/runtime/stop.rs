@@ -137,7 +137,7 @@ pub(super) fn retire(core: Core) {
     });
     let survivors = core.scheduler().survivors();
     if survivors.is_empty() {
-        let panicked = core.engine().drop_shards();
+        let panicked = core.drop_shards();
         if panicked > 0 {
             report::say(format_args!(
                 "{panicked} values of a `Sharded` panicked while they were dropped at the end of their core"
