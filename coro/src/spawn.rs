@@ -453,15 +453,19 @@ fn failure(block: &ControlBlock, payload: Box<dyn Any + Send>) -> JoinError {
     JoinError::Panicked(payload.into())
 }
 
-/// Drops what nobody will join. A destructor that panics has been reported by the panic hook; its payload may
-/// panic again when dropped, so it is not dropped.
+/// Drops what nobody will join, and the coroutine-locals that its destructor made. A destructor that panics has been
+/// reported by the panic hook; its payload may panic again when dropped, so it is not dropped.
 #[inline(never)]
 fn discard<T>(block: &ControlBlock, outcome: Outcome<T>) {
     if let Some(family) = block.scope.get() {
         // SAFETY: a scope does not end before its last child, which we are not beyond.
-        return unsafe { family.as_ref() }.discard(outcome);
-    }
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(outcome))) {
+        unsafe { family.as_ref() }.discard(outcome);
+    } else if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(outcome))) {
         let _ = ManuallyDrop::new(payload);
+    }
+    while !block.locals.is_empty() {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| local::clear(block))) {
+            let _ = ManuallyDrop::new(payload);
+        }
     }
 }

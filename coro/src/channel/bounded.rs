@@ -28,6 +28,10 @@ use std::time::Duration;
 
 /// A channel that holds up to `capacity` values. With none, a send waits until its value is received.
 ///
+/// # Panics
+///
+/// For a capacity that no memory could hold.
+///
 /// # Examples
 ///
 /// ```
@@ -330,7 +334,8 @@ struct Ring<T> {
 
 impl<T> Ring<T> {
     fn new(capacity: usize) -> Self {
-        let places = capacity.next_power_of_two();
+        let places = capacity.checked_next_power_of_two();
+        let places = places.expect("the values of a channel fit in an address space");
         Self {
             places: (0..places)
                 .map(|_| UnsafeCell::new(MaybeUninit::uninit()))

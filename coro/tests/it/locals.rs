@@ -25,6 +25,27 @@ coro::local! {
     static PANICS: PanicsWhenDropped = PanicsWhenDropped;
 }
 
+coro::local! {
+    static COUNTED: Counted = Counted(RefCell::new(None));
+}
+
+struct Counted(RefCell<Option<Rc<Cell<u32>>>>);
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(count) = self.0.take() {
+            count.set(count.get() + 1);
+        }
+    }
+}
+
+/// A result that uses a local when nobody has joined for it.
+struct UsesLocal(Rc<Cell<u32>>);
+impl Drop for UsesLocal {
+    fn drop(&mut self) {
+        COUNTED.with(|counted| counted.0.replace(Some(Rc::clone(&self.0))));
+    }
+}
+
 struct PanicsWhenDropped;
 impl Drop for PanicsWhenDropped {
     fn drop(&mut self) {
@@ -93,5 +114,21 @@ fn keys_of_two_types_never_share_a_value() {
         let merged: &'static coro::LocalKey<Other> = unsafe { &*merged };
         assert_eq!(merged.with(|other| other.0.get()), 10);
         assert_eq!(COUNT.with(Cell::get), 7);
+    });
+}
+
+/// Goal: a local that is first used by the destructor of the unclaimed result is dropped, too.
+#[test]
+fn a_local_of_the_very_last_moment_is_dropped() {
+    every_order(|| {
+        let drops = Rc::new(Cell::new(0));
+        for _ in 0..3 {
+            let result = UsesLocal(Rc::clone(&drops));
+            drop(coro::spawn(move || result));
+        }
+        while drops.get() < 3 && Rc::strong_count(&drops) > 1 {
+            coro::yield_now();
+        }
+        assert_eq!((drops.get(), Rc::strong_count(&drops)), (3, 1));
     });
 }
