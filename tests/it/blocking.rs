@@ -247,3 +247,36 @@ fn outside_a_runtime_it_says_so() {
         assert!(matches!(back, TrySpawnBlockingError::Stopped(f) if f() == 5));
     });
 }
+
+#[test]
+fn calls_that_never_began_may_panic_when_dropped() {
+    // Goal: at the stop, what the closures of queued calls captured is dropped, and a panic of that stays there.
+    // Method: one thread, which is busy until the second closure is dropped; that one and the third panic.
+    struct Captured(mpsc::Sender<()>);
+    impl Drop for Captured {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+            panic!("a destructor of the test's");
+        }
+    }
+    check(|| {
+        let (send, receive) = mpsc::channel();
+        let ended = builder(1)
+            .blocking_threads(1)
+            .build()
+            .unwrap()
+            .run_to_end(move || {
+                let busy = try_spawn_blocking(move || {
+                    receive.recv().unwrap();
+                    receive.recv().unwrap();
+                });
+                drop(busy.unwrap());
+                for _ in 0..2 {
+                    let captured = Captured(send.clone());
+                    drop(try_spawn_blocking(move || drop(captured)).unwrap());
+                }
+            });
+        assert!(ended.outcome.is_ok());
+        assert_eq!(ended.abandoned, [""; 0]);
+    });
+}

@@ -143,3 +143,27 @@ fn a_cancelled_read_is_refused_also_from_memory() {
         });
     });
 }
+
+#[test]
+fn who_gives_way_and_is_cancelled_has_read() {
+    // Goal: a read from memory that let others run first, one of which cancelled its coroutine, still says what it read;
+    // the next one is refused, with an error.
+    // Method: a coroutine that reads until it is refused is cancelled by one that runs only when it gives way.
+    check(|| {
+        let file = file_of(&pattern(5, 4096));
+        runtime(1).run(|| {
+            let file = File::from(file);
+            let reader = coro::spawn(move || {
+                loop {
+                    if let Err(error) = file.read_at(&mut [0; 64], 0) {
+                        return error;
+                    }
+                }
+            });
+            coro::yield_now();
+            reader.cancel();
+            let error = reader.join().expect("it is not unwound");
+            assert!(coring::io::is_cancelled(&error));
+        });
+    });
+}

@@ -1,6 +1,8 @@
 //! Mailboxes, meshes, topics: every message once, in its sender's order, whoever waits where and whoever goes.
 
-use coring::mailbox::{Lagging, RecvError, SendError, TryRecvError, TrySendError, mesh, topic};
+use coring::mailbox::{
+    Lagging, RecvError, SendError, Topic, TryRecvError, TrySendError, mesh, topic,
+};
 use coring::{coro, mailbox, spawn_on};
 use coring_tests::random::Random;
 use coring_tests::{alone, builder, check, rounds, runtime};
@@ -508,6 +510,36 @@ fn topics_reach_all_and_slow_subscribers_choose() {
             let rest: Vec<_> = std::iter::from_fn(|| lossy.recv().ok()).collect();
             assert_eq!(rest.len(), 100 - missed);
             assert!(rest.is_sorted());
+        });
+    });
+}
+
+#[test]
+fn a_message_may_use_its_topic_when_it_is_dropped() {
+    // Goal: messages of a subscriber that went are dropped where the topic can be used.
+    // Method: the destructor of a message publishes; the list of subscribers is changed while one of them is gone.
+    #[derive(Clone)]
+    struct Last(Option<Topic<Last>>, Arc<AtomicUsize>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            if let Some(topic) = self.0.take() {
+                topic.publish(Last(None, Arc::clone(&self.1))).unwrap();
+                self.1.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+    check(|| {
+        runtime(1).run(|| {
+            let (news, dropped) = (topic(), Arc::new(AtomicUsize::new(0)));
+            let gone = news.subscribe(4, Lagging::Misses);
+            let message = Last(Some(news.clone()), Arc::clone(&dropped));
+            let before = news.clone();
+            // Sent, and left where it is by a subscriber that goes.
+            news.publish(message).unwrap();
+            let left = dropped.load(Ordering::Relaxed);
+            drop(gone);
+            let _new = before.subscribe(4, Lagging::Misses);
+            assert!(dropped.load(Ordering::Relaxed) > left);
         });
     });
 }

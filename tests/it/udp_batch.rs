@@ -191,3 +191,15 @@ fn segments_are_cut_and_joined() {
         });
     });
 }
+
+#[test]
+fn a_batch_that_fits_nowhere_is_refused() {
+    // Goal: sizes whose product is no number of bytes are refused when the batch is made.
+    // Method: a product that would wrap around to little.
+    check(|| {
+        let made = std::panic::catch_unwind(|| DatagramBatch::new(1 << 20, (1 << 44) + 1));
+        let panic = made.unwrap_err();
+        let text = panic.downcast_ref::<String>().unwrap();
+        assert!(text.contains("address space"), "{text}");
+    });
+}

@@ -88,8 +88,11 @@ impl File {
     /// `IORING_OP_FADVISE`, Linux 5.6.
     pub fn advise(&self, offset: u64, length: u64, advice: Advice) -> io::Result<()> {
         let (mut offset, mut left) = (offset, length);
+        if left > u64::from(u32::MAX) && offset.saturating_add(left) >= self.metadata()?.len() {
+            left = 0;
+        }
         loop {
-            // The operation has 32 bits for the length.
+            // The operation has 32 bits for the length, so a long range takes several: up to the end of the file one.
             let part = u32::try_from(left).unwrap_or(1 << 31);
             let sqe = op::fs::fadvise(self.as_raw_fd(), offset, part, advice.lower());
             // SAFETY: advice points at nothing.

@@ -102,7 +102,11 @@ impl<T> Topic<T> {
             .iter()
             .filter(|one| !one.sender.is_disconnected())
             .cloned();
-        *list = there.chain(new).collect();
+        let changed = there.chain(new).collect();
+        let before = std::mem::replace(&mut *list, changed);
+        drop(list);
+        // With the mailboxes of those that went, and the messages in them, whose destructors may use the topic.
+        drop(before);
     }
 
     /// How many subscribe now.

@@ -48,12 +48,13 @@ impl DatagramBatch {
     ///
     /// # Panics
     ///
-    /// For no datagrams, or no bytes.
+    /// For no datagrams, or no bytes, or more than there is memory for.
     #[must_use]
     pub fn new(datagrams: usize, bytes: usize) -> Self {
         assert!(datagrams > 0 && bytes > 0, "a batch holds something");
+        let all = datagrams.checked_mul(bytes);
         Self {
-            memory: vec![0; datagrams * bytes],
+            memory: vec![0; all.expect("a batch fits in an address space")],
             bytes,
             received: Vec::with_capacity(datagrams),
             datagrams,
