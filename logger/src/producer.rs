@@ -114,8 +114,8 @@ impl Producer {
         let context = (self.context_id)();
         let size = (HEADER_BYTES + args.size()).next_multiple_of(8) as u64;
         let urgent = level <= Level::Warn;
-        if (context == self.context.get() || self.change_context(context, urgent))
-            && (self.writer.fits(size, urgent) || self.make_room(size, urgent))
+        if (context == self.context.get() && self.writer.fits(size, urgent))
+            || self.make_ready(context, size, urgent)
         {
             let ticks = self.time();
             self.announce(ticks);
@@ -209,6 +209,24 @@ impl Producer {
         }
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let _ = at;
+    }
+
+    /// Sees to it that the ring is in this context and has room. Whoever waits for room may find that another coroutine
+    /// of the core has logged meanwhile, and looks again.
+    #[cold]
+    #[inline(never)]
+    fn make_ready(&self, context: u64, size: u64, urgent: bool) -> bool {
+        loop {
+            if context != self.context.get() && !self.change_context(context, urgent) {
+                return false;
+            }
+            if !self.writer.fits(size, urgent) && !self.make_room(size, urgent) {
+                return false;
+            }
+            if context == self.context.get() {
+                return true;
+            }
+        }
     }
 
     /// Makes room for a record, if need be by waiting. After losses it also needs room for the record that tells of them.

@@ -11,7 +11,8 @@
 //! at the end of the ring: what is left there is covered by a skip record and the record starts at offset 0.
 //!
 //! **The fast path is one compare.** The writer keeps, in its own cache line, up to where it may write (`limits`):
-//! the least of *free space*, *end of this lap* and *a quarter of the ring further on*. Only when a record does not fit
+//! the least of *free space*, *end of this lap* and *a quarter of the ring further on*, or the length of the longest record, if
+//! that is less: what fits there is a record. Only when a record does not fit
 //! below that does it look at the reader's line ([`Writer::refill`]); the quarter makes it come by now and then, so that a
 //! sleeping drain can be woken early. There are two limits: ordinary records stop an eighth of the ring before it is
 //! full, urgent ones (warnings and errors) may use that eighth too.
@@ -34,6 +35,8 @@
 //! over cells that loom watches (`RUSTFLAGS="--cfg loom" cargo test -p coring-logger --lib loom_`).
 
 use std::cell::Cell;
+
+use crate::record::MAX_RECORD_BYTES;
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering};
@@ -175,7 +178,7 @@ impl Writer {
         if skip > 0 {
             return Room::Wrap(skip);
         }
-        let visit = position + size.max(self.capacity / 4);
+        let visit = position + size.max((self.capacity / 4).min(MAX_RECORD_BYTES));
         for (limit, end) in self.limits.iter().zip(ends) {
             limit.set(end.min(position + lap_left).min(visit));
         }

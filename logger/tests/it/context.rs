@@ -1,7 +1,9 @@
 //! Goal: fields and spans follow the coroutine, not the thread, and the logger works at the edges of a thread's and a program's life.
 //! Coroutines are played by a variable that says which one runs.
 
-use coring_logger::{Full, Hooks, Logger, NameTaker, error, info, register_core, with_context};
+use coring_logger::{
+    Full, Hooks, Logger, NameTaker, error, info, register_core, warn, with_context,
+};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -409,6 +411,86 @@ fn a_line_too_long_for_its_ring_is_counted() {
     let text = lines.text();
     assert!(
         text.starts_with("1 lines of thread ring ") && text.ends_with("(1 info)\nnext\n"),
+        "{text}"
+    );
+}
+
+/// Goal: who waits for room in the ring writes its line as its own, whoever has logged meanwhile.
+/// Method: a full ring, and a pause in which another coroutine logs, once.
+#[test]
+fn a_line_that_waited_is_still_its_coroutines() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .hooks(Hooks {
+            pause: |duration| {
+                std::thread::sleep(duration);
+                if PAUSES.replace(1) == 0 {
+                    RUNNING.set(9);
+                    warn!("of nine"); // there is room kept for warnings
+                    RUNNING.set(7);
+                }
+                true
+            },
+            ..hooks()
+        })
+        .core_ring_bytes(4096)
+        .full(Full::Wait)
+        .pattern("{coroutine} {message}")
+        .memory();
+    let logger = builder.start().expect("starts");
+    let ring = register_core(0).expect("a ring");
+    let text = "x".repeat(100);
+    PAUSES.set(0);
+    {
+        let _here = ring.enter();
+        RUNNING.set(7);
+        for line in 0..200 {
+            info!("of seven {} {}", line, text);
+        }
+        RUNNING.set(0);
+    }
+    assert_eq!(logger.stats().dropped, [0; 5]);
+    logger.shutdown();
+    let text = lines.text();
+    assert_eq!(text.matches("#9 of nine\n").count(), 1, "it was logged");
+    assert_eq!(text.matches("session#7 of seven").count(), 200, "{text}");
+}
+
+/// Goal: a line that is longer than any record may be is counted as lost, also where the ring has room for it; its neighbours are whole.
+/// Method: a ring of 8 MiB, and fields that are longer than a record's size can say.
+#[test]
+fn a_line_too_long_for_a_record_is_counted() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .thread_ring_bytes(8 << 20)
+        .pattern("{message}")
+        .memory();
+    let logger = builder.start().expect("starts");
+    std::thread::spawn(|| {
+        let t = "x".repeat(16_000);
+        let four = (&*t, &*t, &*t, &*t);
+        info!("before");
+        info!(
+            a = four,
+            b = four,
+            c = four,
+            d = four,
+            e = four,
+            f = four,
+            g = four,
+            h = four,
+            i = four,
+            "long"
+        );
+        info!("after");
+    })
+    .join()
+    .expect("it logs");
+    assert_eq!(logger.stats().dropped.iter().sum::<u64>(), 1);
+    logger.shutdown();
+    let text = lines.text();
+    assert!(
+        text.starts_with("before\n") && text.ends_with("after\n"),
         "{text}"
     );
 }
