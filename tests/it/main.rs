@@ -40,6 +40,7 @@ mod shared;
 mod shutdown;
 mod stop;
 mod tcp;
+mod threads;
 mod time;
 mod udp_batch;
 mod watch;
