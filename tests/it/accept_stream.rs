@@ -326,8 +326,8 @@ fn a_stream_that_is_forgotten_ends_with_its_core() {
                 let client = coro::spawn(move || call(address, 1));
                 answer(stream.accept().unwrap());
                 client.join().unwrap();
-                std::mem::forget(stream);
-                std::mem::forget(listener.accept_stream());
+                let _leaked = std::mem::ManuallyDrop::new(stream);
+                let _leaked = std::mem::ManuallyDrop::new(listener.accept_stream());
             });
         assert!(ended.outcome.is_ok());
         assert_eq!(ended.abandoned, [""; 0]);
@@ -346,7 +346,7 @@ fn a_listener_that_took_its_number_is_left_alone() {
             let accepting = coro::spawn(move || {
                 let mut stream = listener.accept_stream();
                 assert!(coring::io::is_cancelled(&stream.accept().unwrap_err()));
-                std::mem::forget(stream);
+                let _leaked = std::mem::ManuallyDrop::new(stream);
                 drop(listener);
                 let next = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
                 assert_eq!(next.as_raw_fd(), number, "the number is used again");

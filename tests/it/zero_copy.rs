@@ -286,7 +286,7 @@ fn the_last_one_to_hold_a_buffer_may_be_the_kernel() {
                 let (one, other) = pair_of_ours();
                 let (sent, lent) = one.send_zero_copy(Busy::new(1000, &dropped));
                 assert_eq!(sent.unwrap(), 1000);
-                std::mem::forget(lent);
+                let _leaked = std::mem::ManuallyDrop::new(lent);
                 drop((one, other));
             });
         assert!(ended.outcome.is_ok());
