@@ -264,11 +264,13 @@ fn tests_say_their_goal() {
 fn nobody_sleeps_to_wait_in_tests() {
     // Goal: guide, point 10: a test waits for what it waits for, not for a time.
     // Method: `thread::sleep` in tests/, with the exceptions listed.
-    // Blocking is what blocking.rs is about; the others poll another process.
+    // Blocking is what blocking.rs and two of the scenarios are about; the others poll another process.
     let allowed = [
         "tests/it/blocking.rs",
         "tests/it/clients.rs",
         "tests/it/programs/proxy.rs",
+        "tests/src/bin/scenario/ending.rs",
+        "tests/src/bin/scenario/watched.rs",
         "tests/src/server.rs",
         "tests/tidy.rs",
     ];

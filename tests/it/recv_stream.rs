@@ -361,6 +361,7 @@ fn a_reset_comes_after_what_arrived_before_it() {
 fn a_window_bounds_what_waits() {
     // Goal: an owner that does not take what arrives makes the kernel stop at the window; nothing is lost, and the owner
     // may write meanwhile.
+    // Method: 200 bytes written one by one against a window of 4; the owner writes before it takes them.
     check(|| {
         let runtime = builder(1).multishot_window(4).build().unwrap();
         runtime.run(|| {

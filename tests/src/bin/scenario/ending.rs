@@ -1,4 +1,5 @@
 //! Scenarios of ends that do not go by themselves.
+#![expect(unsafe_code, reason = "a signal to a process is a plain call")]
 
 use coring::net::TcpListener;
 use coring::{Runtime, StartError, coro};
