@@ -32,6 +32,7 @@
 //! ends, and are never biased.
 
 use super::atomics::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::compiler_fence;
 
 /// Notices in a row that found nobody, before the fence is left out.
 #[cfg(not(loom))]
@@ -91,6 +92,8 @@ impl Bias {
             && self.on.load(Ordering::Relaxed) == core + 1
             && turn.0.load(Ordering::Relaxed)
         {
+            // What the processor swaps, the barrier of who waits undoes; what the compiler swaps, nobody could.
+            compiler_fence(Ordering::SeqCst);
             return;
         }
         self.settle_by_fence(turn);
