@@ -4,11 +4,16 @@ use coring::coro;
 use coring::fs::File;
 use coring::net::TcpStream;
 use coring_tests::tcp::{listen, pair};
-use coring_tests::{alone, builder, check, proc, rounds, runtime, skip, until_in_flight};
+use coring_tests::{
+    alone, builder, check, proc, rounds, runtime, skip, until_in_flight, until_outside,
+};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+/// More than the buffers of a socket take. Never written to, so it costs no memory.
+static MUCH: [u8; 32 << 20] = [0; 32 << 20];
 
 /// Counts how often it was dropped.
 struct Token(Arc<AtomicUsize>);
@@ -41,8 +46,7 @@ fn wait_in_every_way(drops: &Arc<AtomicUsize>) -> usize {
         let (mut ours, theirs) = pair();
         spawn(Box::new(move || {
             let _theirs = theirs;
-            // More than the socket buffers take.
-            assert!(ours.write_all(&vec![1; 32 << 20]).is_err());
+            assert!(ours.write_all(&MUCH).is_err());
         }));
         let (mut ours, theirs) = pair();
         spawn(Box::new(move || {
@@ -94,15 +98,16 @@ fn wait_in_every_way(drops: &Arc<AtomicUsize>) -> usize {
 #[test]
 fn everything_that_waits_is_ended() {
     // Goal: when main returns, coroutines that wait in any way on any core are unwound, their connections are closed,
-    // and the process is as it was before; within the grace period by far.
-    // Method: tokens on every stack count their drops; descriptors and threads are counted; several rounds.
+    // and the process is as it was before; nobody is abandoned.
+    // Method: tokens on every stack count their drops; descriptors and threads are counted; several rounds. The grace
+    // period is an hour: who waited for its end would meet the watchdog.
     alone(|| {
         runtime(2).run(|| ());
         let before = (proc::fds(), proc::threads());
         for round in 0..rounds(5, 100) {
             let drops = Arc::new(AtomicUsize::new(0));
-            let start = Instant::now();
-            let spawned = runtime(2).run(|| {
+            let patient = builder(2).shutdown_grace(Duration::from_secs(3600));
+            let spawned = patient.build().unwrap().run(|| {
                 let there = Arc::clone(&drops);
                 let there = coring::spawn_on(1, move || {
                     let count = wait_in_every_way(&there);
@@ -112,17 +117,14 @@ fn everything_that_waits_is_ended() {
                 let here = wait_in_every_way(&drops);
                 there.join().unwrap() + here
             });
-            let took = start.elapsed();
             assert_eq!(
                 drops.load(Ordering::Relaxed),
                 spawned,
                 "unwound, in round {round}"
             );
-            assert!(
-                took < Duration::from_secs(8),
-                "nobody was abandoned: {took:?}"
-            );
-            assert_eq!((proc::fds(), proc::threads()), before, "in round {round}");
+            assert_eq!(proc::fds(), before.0, "in round {round}");
+            // The kernel takes a thread off its list a moment after who joins it was told.
+            until_outside("the threads have ended", || proc::threads() <= before.1);
         }
     });
 }
