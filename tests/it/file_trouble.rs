@@ -8,7 +8,7 @@ use coring::coro;
 use coring::fs::{self, File};
 use coring_tests::command::{exists, run};
 use coring_tests::random::pattern;
-use coring_tests::{alone, builder, check, heavy, runtime, skip};
+use coring_tests::{alone, builder, check, heavy, runtime, skip, until};
 use std::ffi::{CString, OsStr};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -42,6 +42,19 @@ impl SmallDisk {
 
     fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
+    }
+
+    /// Waits until what removed files had is there again: who drops a file does not wait for its close.
+    fn until_free(&self) {
+        let path = CString::new(self.0.path().as_os_str().as_bytes()).unwrap();
+        until("all blocks are free", || {
+            // SAFETY: all zeroes are a statvfs.
+            let mut figures: libc::statvfs = unsafe { std::mem::zeroed() };
+            // SAFETY: the path ends with NUL, the struct is writable.
+            let outcome = unsafe { libc::statvfs(path.as_ptr(), &raw mut figures) };
+            assert_eq!(outcome, 0);
+            figures.f_bfree == figures.f_blocks
+        });
     }
 }
 
@@ -97,6 +110,7 @@ fn no_space_left() {
             assert_eq!(file.metadata().unwrap().len(), 500_010);
             drop(file);
             fs::remove_file(&path).unwrap();
+            disk.until_free();
 
             let mut stds = std::fs::File::create(disk.path("stds")).unwrap();
             assert_eq!(overfill(|piece| stds.write(piece)), ours);
@@ -112,6 +126,7 @@ fn no_space_left() {
 
             full(fs::write(disk.path("whole"), pattern(3, 2 << 20)).unwrap_err());
             fs::remove_file(disk.path("whole")).unwrap();
+            disk.until_free();
             let file = File::create(disk.path("reserved")).unwrap();
             full(file.allocate(0, 2 << 20).unwrap_err());
             file.allocate(0, 1 << 19).unwrap();

@@ -18,10 +18,7 @@ fn start_and_stop_five_hundred_times() {
     // thread, descriptor or memory is left.
     // Method: each stop is timed against the grace period; with work on core 1, without, and without a run at all.
     alone(|| {
-        // The first ones settle what the process keeps: thread stacks, arenas.
-        (0..50).for_each(|_| runtime(2).run(|| ()));
-        let before = (proc::fds(), proc::threads(), proc::rss_kib());
-        for round in 0..rounds(500, 5000) {
+        let start_and_stop = |round| {
             note(format!("round {round}"));
             let start = Instant::now();
             let runtime = runtime(2);
@@ -33,7 +30,11 @@ fn start_and_stop_five_hundred_times() {
                 _ => runtime.run(|| drop(coring::spawn_on(1, || ()))),
             }
             assert!(start.elapsed() < TOO_LONG, "a core slept through the stop");
-        }
+        };
+        // The first ones settle what the process keeps: thread stacks, arenas.
+        (0..50).for_each(start_and_stop);
+        let before = (proc::fds(), proc::threads(), proc::rss_kib());
+        (0..rounds(500, 5000)).for_each(start_and_stop);
         // The kernel takes a thread off its list a moment after who joins it was told.
         until_outside("the threads have ended", || proc::threads() <= before.1);
         let after = (proc::fds(), proc::threads(), proc::rss_kib());
