@@ -8,14 +8,16 @@
 //!   pool: sendfile on the non-blocking socket --> some bytes: again
 //!                                             --> EAGAIN: wait for room through the ring, then again
 //! ```
-#![expect(unsafe_code, reason = "calls sendfile and fcntl")]
+#![expect(unsafe_code, reason = "calls sendfile")]
 
 use super::TcpStream;
+use super::socket::Socket;
 use crate::fs::File;
 use crate::io::net::poll;
 use crate::io::{Limit, offload, within};
+use socket2::SockRef;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 /// What one visit to the pool sends at most; cancellation is looked at in between.
 const PART_BYTES: u64 = 1 << 20;
@@ -24,7 +26,8 @@ impl TcpStream {
     /// Sends a part of a file. Returns the bytes sent: fewer when the file ends before.
     ///
     /// Pays for large parts: each visit to the offload pool costs about as much as copying 64 KiB. While it runs the
-    /// socket is non-blocking, which only others who use the descriptor can see. The file's position is not used.
+    /// socket is non-blocking, which only others who use the descriptor can see; when the last of several calls on it, or on its
+    /// clones by `try_clone`, has ended, it is as before. The file's position is not used.
     ///
     /// # Parks
     ///
@@ -38,7 +41,7 @@ impl TcpStream {
     ///
     /// As sendfile(2).
     pub fn send_file(&self, file: &File, offset: u64, length: u64) -> io::Result<u64> {
-        let _mode = NonBlocking::set(self.as_fd())?;
+        let _mode = NonBlocking::begin(&self.socket)?;
         let (socket, source) = (self.as_raw_fd(), file.as_raw_fd());
         let mut sent = 0;
         while sent < length {
@@ -72,36 +75,56 @@ fn send_part(socket: RawFd, source: RawFd, offset: u64, length: u64) -> io::Resu
     u64::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// Makes a descriptor non-blocking for a while.
-struct NonBlocking<'a> {
-    fd: BorrowedFd<'a>,
-    before: libc::c_int,
+/// Whether a socket's descriptor blocks, which all its handles share. Sending files borrows that: the first one that begins
+/// sets `O_NONBLOCK`, the last one that ends puts back what the owner has chosen.
+#[derive(Debug, Default)]
+pub(super) struct Mode {
+    /// Calls that need the descriptor non-blocking now.
+    users: usize,
+    /// What it shall be when there is none.
+    chosen: bool,
 }
 
-impl<'a> NonBlocking<'a> {
-    fn set(fd: BorrowedFd<'a>) -> io::Result<Self> {
-        // SAFETY: plain numbers.
-        let before = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
-        if before == -1 {
-            return Err(io::Error::last_os_error());
+impl Mode {
+    /// The owner's choice; while a file is being sent it comes into force afterwards.
+    pub(super) fn choose(&mut self, socket: SockRef<'_>, nonblocking: bool) -> io::Result<()> {
+        if self.users == 0 {
+            socket.set_nonblocking(nonblocking)?;
         }
-        let this = Self { fd, before };
-        this.put(before | libc::O_NONBLOCK)?;
-        Ok(this)
+        self.chosen = nonblocking;
+        Ok(())
     }
 
-    fn put(&self, flags: libc::c_int) -> io::Result<()> {
-        // SAFETY: plain numbers.
-        match unsafe { libc::fcntl(self.fd.as_raw_fd(), libc::F_SETFL, flags) } {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
+    fn enter(&mut self, socket: SockRef<'_>) -> io::Result<()> {
+        if self.users == 0 {
+            self.chosen = socket.nonblocking()?;
+            socket.set_nonblocking(true)?;
         }
+        self.users += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, socket: SockRef<'_>) {
+        self.users -= 1;
+        if self.users == 0 {
+            // Cannot fail for a mode that it had before.
+            let _ = socket.set_nonblocking(self.chosen);
+        }
+    }
+}
+
+/// A use of the socket in non-blocking mode.
+struct NonBlocking<'a>(&'a Socket);
+
+impl<'a> NonBlocking<'a> {
+    fn begin(socket: &'a Socket) -> io::Result<Self> {
+        socket.mode().enter(socket.options())?;
+        Ok(Self(socket))
     }
 }
 
 impl Drop for NonBlocking<'_> {
     fn drop(&mut self) {
-        // Cannot fail for flags that it had before.
-        let _ = self.put(self.before);
+        self.0.mode().leave(self.0.options());
     }
 }

@@ -4,6 +4,7 @@
 //! the socket: here for our own calls, there for whoever gets the descriptor. As in the kernel they belong to the
 //! socket and not to the handle: clones made by `try_clone` share them. A socket without limits pays one load.
 
+use super::send_file::Mode;
 use super::zero_copy::{LentBuffer, send_zero_copy};
 use crate::io::net as operations;
 use crate::io::{RecvBuffer, recv_pooled, within};
@@ -12,7 +13,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// A stream's `send` goes on until the kernel has taken all, as a blocking socket's does.
@@ -25,6 +26,8 @@ struct Times {
     write: AtomicU64,
     /// No call may wait at all, whatever the times say.
     nonblocking: AtomicBool,
+    /// Whether the descriptor blocks; held for a system call or two.
+    mode: Mutex<Mode>,
 }
 
 /// Nothing at all until a limit is set or the socket is cloned.
@@ -125,8 +128,13 @@ impl Socket {
         self.limits.of_a_call(|times| &times.write)
     }
 
+    pub(super) fn mode(&self) -> MutexGuard<'_, Mode> {
+        let mode = self.limits.shared().mode.lock();
+        mode.unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.options().set_nonblocking(nonblocking)?;
+        self.mode().choose(self.options(), nonblocking)?;
         self.limits.shared().nonblocking.store(nonblocking, Relaxed);
         Ok(())
     }

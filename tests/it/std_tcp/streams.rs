@@ -5,7 +5,10 @@ use coring::coro;
 use coring::net::{Shutdown, TcpListener, TcpStream};
 use coring_tests::tcp::{pair, pair_of_ours};
 use coring_tests::{check, runtime, until_in_flight};
+use std::cell::Cell;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -129,6 +132,54 @@ fn a_file_is_sent_whole_to_a_slow_reader() {
             assert_eq!(whole.unwrap_err().kind(), ErrorKind::WouldBlock);
             let flags = socket2::SockRef::from(&ours).nonblocking().unwrap();
             assert!(!flags);
+        });
+    });
+}
+
+#[test]
+fn files_sent_at_once_leave_the_socket_as_it_was() {
+    // Goal: the descriptor is non-blocking as long as anybody sends a file through it, and after the last one as its
+    // owner wants it, whichever ends first. Method: two that wait for a reader who does not read, by two handles.
+    check(|| {
+        runtime(1).run(|| {
+            let plain = tempfile::tempfile().unwrap();
+            plain.set_len(256 << 20).unwrap();
+            let file = Arc::new(coring::fs::File::from(plain));
+            let (ours, _theirs) = pair_of_ours();
+            let send = || {
+                let (file, socket) = (Arc::clone(&file), ours.try_clone().unwrap());
+                let begun = Rc::new(Cell::new(false));
+                let sender = coro::spawn({
+                    let begun = Rc::clone(&begun);
+                    move || {
+                        begun.set(true);
+                        socket.send_file(&file, 0, 256 << 20)
+                    }
+                });
+                while !begun.get() {
+                    coro::yield_now();
+                }
+                sender
+            };
+            let nonblocking = || socket2::SockRef::from(&ours).nonblocking().unwrap();
+            let (first, second) = (send(), send());
+            assert!(nonblocking());
+            for (sender, others) in [(first, true), (second, false)] {
+                sender.cancel();
+                assert!(!matches!(sender.join(), Ok(Ok(_))));
+                assert_eq!(nonblocking(), others);
+            }
+            let third = send();
+            ours.set_nonblocking(true).unwrap();
+            third.cancel();
+            let _ = third.join();
+            assert!(nonblocking());
+            let fourth = send();
+            ours.set_nonblocking(false).unwrap();
+            assert!(nonblocking());
+            fourth.cancel();
+            let _ = fourth.join();
+            assert!(!nonblocking());
         });
     });
 }
