@@ -10,6 +10,10 @@
 //!                       |      a receiver that gets 11 next
 //!                       a receiver that wanted 7: Lagged(2), then 9
 //! ```
+//!
+//! `T::clone` is the user's: it may wait, send or receive. So no borrow is held across it, only a count: a receiver clones
+//! from an `Rc` of its own, and a send finds by the count whether it may put its value into the allocation that is there, which
+//! is nearly always, or needs a new one.
 
 use super::{RecvError, TryRecvError};
 use crate::sync::queue::WaitQueue;
@@ -40,7 +44,7 @@ use std::time::Duration;
 #[must_use]
 pub fn broadcast<T: Clone>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let channel = Rc::new(Channel {
-        ring: (0..capacity.max(1)).map(|_| RefCell::new(None)).collect(),
+        ring: (0..capacity.max(1)).map(|_| RefCell::default()).collect(),
         next: Cell::new(0),
         senders: Cell::new(1),
         receivers: Cell::new(1),
@@ -56,8 +60,11 @@ pub fn broadcast<T: Clone>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (sender, receiver)
 }
 
+/// Empty until the first value comes.
+type Place<T> = RefCell<Option<Rc<T>>>;
+
 struct Channel<T> {
-    ring: Box<[RefCell<Option<T>>]>,
+    ring: Box<[Place<T>]>,
     /// Number of the next value.
     next: Cell<u64>,
     senders: Cell<usize>,
@@ -66,9 +73,22 @@ struct Channel<T> {
 }
 
 impl<T> Channel<T> {
-    fn place(&self, number: u64) -> &RefCell<Option<T>> {
+    fn place(&self, number: u64) -> &Place<T> {
         let index = number % self.ring.len() as u64;
         &self.ring[usize::try_from(index).expect("below the length of the ring")]
+    }
+
+    /// Puts a value in. What was there comes back, unless it is being cloned: then the last who does so drops it.
+    fn put(&self, number: u64, value: T) -> Option<T> {
+        let mut place = self.place(number).borrow_mut();
+        match place.as_mut().and_then(Rc::get_mut) {
+            Some(old) => Some(std::mem::replace(old, value)),
+            None => {
+                // Not the last owner, so no code of `T` runs under the borrow.
+                *place = Some(Rc::new(value));
+                None
+            }
+        }
     }
 }
 
@@ -85,15 +105,11 @@ pub struct Receiver<T> {
 
 impl<T> Sender<T> {
     /// Sends a value to everybody; returns how many receivers there are. Never waits.
-    ///
-    /// # Panics
-    ///
-    /// When called from inside the `clone` of the value it overwrites.
     #[inline]
     pub fn send(&self, value: T) -> usize {
         let channel = &*self.channel;
         let number = channel.next.get();
-        let overwritten = channel.place(number).replace(Some(value));
+        let overwritten = channel.put(number, value);
         channel.next.set(number + 1);
         channel.queue.grant_all();
         drop(overwritten);
@@ -111,7 +127,7 @@ impl<T> Sender<T> {
 }
 
 impl<T: Clone> Receiver<T> {
-    /// Receives the next value.
+    /// Receives the next value: a clone of it. The `clone` may wait, send and receive; one that panics has received it.
     ///
     /// # Parks
     ///
@@ -173,8 +189,11 @@ impl<T: Clone> Receiver<T> {
             self.next.set(oldest);
             return Err(TryRecvError::Lagged(oldest - wanted));
         }
-        let value = channel.place(wanted).borrow().clone();
+        // Before the clone: another coroutine may receive here meanwhile.
         self.next.set(wanted + 1);
+        let shared = channel.place(wanted).borrow().clone();
+        // Always there: what was sent is kept.
+        let value = shared.map(|shared| T::clone(&shared));
         value.ok_or(TryRecvError::Closed)
     }
 }

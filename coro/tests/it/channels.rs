@@ -142,6 +142,55 @@ fn broadcast_reaches_everybody_and_ends() {
     });
 }
 
+/// A value whose clone does something.
+struct Busy(u32, Rc<dyn Fn(u32)>);
+
+impl Clone for Busy {
+    fn clone(&self) -> Self {
+        (self.1)(self.0);
+        Self(self.0, Rc::clone(&self.1))
+    }
+}
+
+#[test]
+fn broadcast_values_may_use_the_channel_while_they_are_cloned() {
+    // Goal: a clone that waits holds up nobody, one that sends, too, even over the value it clones; two coroutines at
+    // one receiver get different values. Method: a ring of one, so that each send overwrites what is being cloned.
+    every_order(|| {
+        let (sender, receiver) = broadcast(1);
+        let wait: Rc<dyn Fn(u32)> = Rc::new(|number| {
+            if number < 3 {
+                coro::sleep(10 * MS);
+            }
+        });
+        let receiver = Rc::new(receiver);
+        sender.send(Busy(1, Rc::clone(&wait)));
+        let receive = || {
+            let receiver = Rc::clone(&receiver);
+            coro::spawn(move || receiver.recv().map(|busy| busy.0))
+        };
+        let first = receive();
+        coro::sleep(MS);
+        sender.send(Busy(2, Rc::clone(&wait)));
+        let second = receive();
+        coro::sleep(MS);
+        sender.send(Busy(3, wait));
+        assert_eq!(receiver.recv().map(|busy| busy.0), Ok(3));
+        assert_eq!(first.join().unwrap(), Ok(1));
+        assert_eq!(second.join().unwrap(), Ok(2));
+        assert_eq!(receiver.try_recv().err(), Some(TryRecvError::Empty));
+
+        let again = sender.clone();
+        let quiet: Rc<dyn Fn(u32)> = Rc::new(|_| ());
+        let send: Rc<dyn Fn(u32)> = Rc::new(move |number| {
+            again.send(Busy(number + 1, Rc::clone(&quiet)));
+        });
+        sender.send(Busy(4, send));
+        assert_eq!(receiver.recv().map(|busy| busy.0), Ok(4));
+        assert_eq!(receiver.recv().map(|busy| busy.0), Ok(5));
+    });
+}
+
 /// Two coroutines at one receiver: who goes away empty waits again, and not for longer than it said.
 #[test]
 fn a_limit_holds_although_another_one_takes_what_comes() {
