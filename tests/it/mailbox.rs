@@ -108,6 +108,19 @@ fn bounds_and_ends_are_answers() {
 }
 
 #[test]
+fn room_that_cannot_exist_is_refused_at_once() {
+    // Goal: whoever asks for too much hears of it, not who sends first. Method: the bounds of numbers and of memory,
+    // for messages with and without bytes; what is possible is made, since nothing is allocated before a send.
+    let refused = |make: fn()| std::panic::catch_unwind(make).is_err();
+    assert!(refused(|| drop(mailbox::<u8>(0))));
+    assert!(refused(|| drop(mailbox::<u8>(usize::MAX))));
+    assert!(refused(|| drop(mailbox::<()>(usize::MAX))));
+    assert!(refused(|| drop(mailbox::<u64>(usize::MAX / 16 + 2))));
+    assert!(!refused(|| drop(mailbox::<u64>(usize::MAX / 32))));
+    assert!(!refused(|| drop(mailbox::<()>(usize::MAX / 2))));
+}
+
+#[test]
 fn a_cancelled_wait_loses_nothing() {
     // Goal: a receiver or sender that is cancelled at any moment neither loses nor doubles a message.
     // Method: receivers and senders on two cores are cancelled at random while numbers flow; all arrive, in order.

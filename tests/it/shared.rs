@@ -8,6 +8,7 @@ use coring::{Sharded, call_all, coro, spawn_on};
 use coring_tests::random::Random;
 use coring_tests::{check, rounds, runtime};
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -102,6 +103,24 @@ fn permits_are_never_more_than_there_are() {
         thread.join().unwrap();
         assert_eq!(semaphore.available(), 3);
     });
+}
+
+#[test]
+fn permits_beyond_the_maximum_are_refused() {
+    // Goal: the count never wraps; what is refused changes nothing, and permits that are out may still come back.
+    // Method: at the maximum, one more; with one out, one more, and the one comes back.
+    let max = SharedSemaphore::MAX_PERMITS;
+    let refused = |call: &dyn Fn()| catch_unwind(AssertUnwindSafe(call)).is_err();
+    assert!(refused(&|| drop(SharedSemaphore::new(max + 1))));
+    let semaphore = SharedSemaphore::new(max);
+    assert!(refused(&|| semaphore.add(1)));
+    assert!(refused(&|| semaphore.add(usize::MAX)));
+    assert_eq!(semaphore.available(), max);
+    let permit = semaphore.acquire().unwrap();
+    semaphore.add(1);
+    assert!(refused(&|| semaphore.add(1)));
+    drop(permit);
+    assert_eq!(semaphore.available(), max + 1);
 }
 
 #[test]

@@ -39,7 +39,8 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// When `capacity` is zero.
+/// When `capacity` is zero, or so large that no lane could ever be allocated: rounded up to a power of two, the messages
+/// would take more than `isize::MAX` bytes. Less than that may still be more than the machine has when a core first sends.
 ///
 /// # Examples
 ///

@@ -71,7 +71,15 @@ pub(crate) struct Round {
 
 impl<T> Lanes<T> {
     /// Room for `capacity` messages of each sending core.
+    ///
+    /// # Panics
+    ///
+    /// When no lane could have that: here, and not in whoever sends first.
     pub(crate) fn new(cores: usize, capacity: usize) -> Self {
+        assert!(
+            Ring::<T>::is_possible(capacity),
+            "room for {capacity} messages is more than an address space holds"
+        );
         Self {
             lanes: (0..=cores).map(|_| OnceLock::new()).collect(),
             open: AtomicUsize::new(0),

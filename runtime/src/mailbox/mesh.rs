@@ -13,7 +13,7 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// Outside a runtime, and when `capacity` is zero.
+/// Outside a runtime, and when `capacity` is zero or more than a mailbox can have.
 ///
 /// # Examples
 ///

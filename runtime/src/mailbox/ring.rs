@@ -25,6 +25,7 @@
 )]
 
 use super::atomics::{AtomicUsize, Ordering, UnsafeCell};
+use std::alloc::Layout;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
@@ -64,6 +65,12 @@ unsafe impl<T: Send> Send for Ring<T> {}
 unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T> Ring<T> {
+    /// Whether a ring of this capacity can exist: a power of two of slots that an address space holds.
+    pub(crate) fn is_possible(capacity: usize) -> bool {
+        let slots = capacity.checked_next_power_of_two();
+        slots.is_some_and(|slots| Layout::array::<UnsafeCell<MaybeUninit<T>>>(slots).is_ok())
+    }
+
     /// Room for `capacity` messages, which is at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "a ring without room could pass nothing on");

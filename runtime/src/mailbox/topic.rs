@@ -124,7 +124,7 @@ impl<T: Clone> Topic<T> {
     ///
     /// # Panics
     ///
-    /// When `capacity` is zero.
+    /// When `capacity` is zero or more than a mailbox can have.
     #[must_use]
     pub fn subscribe(&self, capacity: usize, lagging: Lagging) -> Subscription<T> {
         let (sender, receiver) = mailbox(capacity);

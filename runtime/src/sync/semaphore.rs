@@ -23,9 +23,17 @@ pub struct SharedSemaphore {
 }
 
 impl SharedSemaphore {
+    /// The most permits it may have available. Those taken are then fewer than would make the count wrap when given back.
+    pub const MAX_PERMITS: usize = usize::MAX >> 3;
+
     /// A semaphore with so many permits.
+    ///
+    /// # Panics
+    ///
+    /// When they are more than [`MAX_PERMITS`](Self::MAX_PERMITS).
     #[must_use]
     pub fn new(permits: usize) -> Self {
+        assert!(permits <= Self::MAX_PERMITS, "{TOO_MANY}");
         Self {
             permits: AtomicUsize::new(permits),
             queue: WaitQueue::default(),
@@ -40,7 +48,7 @@ impl SharedSemaphore {
 
     /// Takes a permit if there is one.
     pub fn try_acquire(&self) -> Option<SharedPermit<'_>> {
-        // Acquire: pairs with the Release in `add`: what was done under a permit is seen under the next.
+        // Acquire: pairs with the Release in `add` and `give_back`: what was done under a permit is seen under the next.
         let taken = self
             .permits
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, |permits| {
@@ -67,8 +75,30 @@ impl SharedSemaphore {
     }
 
     /// Adds permits.
+    ///
+    /// # Panics
+    ///
+    /// When there would be more than [`MAX_PERMITS`](Self::MAX_PERMITS); none is added then.
     pub fn add(&self, permits: usize) {
-        self.permits.fetch_add(permits, Ordering::Release);
+        let sum = |now: usize| {
+            let sum = now.checked_add(permits);
+            sum.filter(|sum| *sum <= Self::MAX_PERMITS)
+        };
+        let added = self
+            .permits
+            .fetch_update(Ordering::Release, Ordering::Relaxed, sum);
+        assert!(added.is_ok(), "{TOO_MANY}");
+        self.notify(permits);
+    }
+
+    /// Gives back one that was taken. Cannot wrap: each that is out is a value in memory of a pointer's size, so all of them
+    /// together are fewer than what `MAX_PERMITS` leaves.
+    fn give_back(&self) {
+        self.permits.fetch_add(1, Ordering::Release);
+        self.notify(1);
+    }
+
+    fn notify(&self, permits: usize) {
         for _ in 0..permits {
             if !self.queue.notify_one() {
                 break;
@@ -76,6 +106,8 @@ impl SharedSemaphore {
         }
     }
 }
+
+const TOO_MANY: &str = "a shared semaphore has at most SharedSemaphore::MAX_PERMITS permits";
 
 /// A permit, given back when dropped.
 #[derive(Debug)]
@@ -91,6 +123,6 @@ impl SharedPermit<'_> {
 
 impl Drop for SharedPermit<'_> {
     fn drop(&mut self) {
-        self.0.add(1);
+        self.0.give_back();
     }
 }
