@@ -76,6 +76,35 @@ pub(crate) struct Producer {
     ring: Arc<Ring>,
 }
 
+/// Ends the use of a producer, also when a hook of the user's panics.
+struct Free<'a>(&'a Cell<bool>);
+
+impl Drop for Free<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        self.0.set(false);
+    }
+}
+
+/// A call that waits for room, and leaves the producer to others meanwhile.
+struct Waiting<'a>(&'a Producer);
+
+impl<'a> Waiting<'a> {
+    fn begin(producer: &'a Producer) -> Self {
+        producer.waiting.set(producer.waiting.get() + 1);
+        producer.busy.set(false);
+        Self(producer)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.busy.set(true);
+        self.0.waiting.set(self.0.waiting.get() - 1);
+    }
+}
+
 // SAFETY: `data` points into the ring, which the `Arc` keeps mapped; nothing in here belongs to a thread.
 unsafe impl Send for Producer {}
 
@@ -110,6 +139,7 @@ impl Producer {
         if self.busy.replace(true) {
             return state::count_refused();
         }
+        let _free = Free(&self.busy);
         compiler_fence(Ordering::SeqCst); // A handler that runs from here on sees `busy`; so does a hook that logs.
         let context = (self.context_id)();
         let size = (HEADER_BYTES + args.size()).next_multiple_of(8) as u64;
@@ -128,8 +158,6 @@ impl Producer {
         } else {
             self.lose(level);
         }
-        compiler_fence(Ordering::SeqCst);
-        self.busy.set(false);
     }
 
     /// The time of a record.
@@ -254,20 +282,21 @@ impl Producer {
                 Room::Full => {
                     self.publish();
                     state::wake_drain();
-                    self.waiting.set(self.waiting.get() + 1);
-                    self.busy.set(false); // While we wait another coroutine of this core may log.
-                    let waited = patience > 0
-                        && state::full_policy() == Full::Wait
-                        && state::wait_for_drain();
+                    let waited =
+                        patience > 0 && state::full_policy() == Full::Wait && self.wait_for_drain();
                     patience = patience.saturating_sub(1);
-                    self.busy.set(true);
-                    self.waiting.set(self.waiting.get() - 1);
                     if !waited {
                         return false;
                     }
                 }
             }
         }
+    }
+
+    /// Meanwhile another coroutine of this core may log.
+    fn wait_for_drain(&self) -> bool {
+        let _waiting = Waiting::begin(self);
+        state::wait_for_drain()
     }
 
     /// Counts a line as lost.

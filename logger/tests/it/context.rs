@@ -457,6 +457,47 @@ fn a_line_that_waited_is_still_its_coroutines() {
     assert_eq!(text.matches("session#7 of seven").count(), 200, "{text}");
 }
 
+/// Goal: a panic in a hook ends its line and no more: the ring takes the next ones.
+/// Method: each hook that a line calls panics once, in a ring of a core and in that of a thread.
+#[test]
+fn a_hook_that_panics_costs_its_line_only() {
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .hooks(Hooks {
+            context_id: || match RUNNING.get() {
+                1 => panic!("no id"),
+                id => id,
+            },
+            context_name: |id, _| assert!(id != 2, "no name"),
+            pause: |_| false,
+        })
+        .pattern("{message}")
+        .memory();
+    let logger = builder.start().expect("starts");
+    let log = || {
+        for id in [1, 2] {
+            RUNNING.set(id);
+            let line = std::panic::catch_unwind(|| info!("lost {}", id));
+            RUNNING.set(0);
+            assert!(line.is_err(), "the hook panics");
+            info!("after {}", id);
+        }
+    };
+    {
+        let ring = register_core(0).expect("a ring");
+        let _here = ring.enter();
+        log();
+    }
+    std::thread::spawn(log)
+        .join()
+        .expect("the thread ends well");
+    logger.shutdown();
+    let text = lines.text();
+    assert_eq!(text.matches("after 1\n").count(), 2, "{text}");
+    assert_eq!(text.matches("after 2\n").count(), 2, "{text}");
+    assert!(!text.contains("lost"), "{text}");
+}
+
 /// Goal: a line that is longer than any record may be is counted as lost, also where the ring has room for it; its neighbours are whole.
 /// Method: a ring of 8 MiB, and fields that are longer than a record's size can say.
 #[test]
