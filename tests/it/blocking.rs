@@ -182,7 +182,7 @@ fn idle_threads_end_and_none_is_left() {
                 let gate = Arc::new(Barrier::new(calls + 1));
                 let call = || {
                     let gate = Arc::clone(&gate);
-                    coro::spawn(|| drop(blocking(move || gate.wait()).unwrap()))
+                    coro::spawn(|| _ = blocking(move || gate.wait()).unwrap())
                 };
                 let waiting: Vec<_> = (0..calls).map(|_| call()).collect();
                 coring_tests::until("each has a thread of its own", || {
