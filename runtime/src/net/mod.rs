@@ -4,7 +4,7 @@
 //! A stream is a plain descriptor. It finds the ring of the core it is used on at each call, so it is
 //! `Send + Sync + 'static` and may be moved to another core; `&TcpStream` reads and writes, so crates written for
 //! `std::io::{Read, Write}` run on it as they are. Calls block the coroutine, never the core,
-//! also where the descriptor is non-blocking: there is no `set_nonblocking`.
+//! also where the descriptor came non-blocking; `set_nonblocking` asks for errors of kind `WouldBlock` instead.
 
 mod accept_stream;
 mod addresses;
