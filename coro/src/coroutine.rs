@@ -3,8 +3,8 @@
 //! | state | who may see it | leaves by |
 //! |---|---|---|
 //! | `Vacant` | the slab: the stack is free (zeroed memory reads as this) | spawn |
-//! | `Ready` | the ready queue holds it exactly once | the run loop switches to it |
-//! | `Running` | it is the current coroutine | yield -> `Ready`, park -> `Parked`, end -> `Finished` |
+//! | `Ready` | the ready queue holds it exactly once, or the run loop switches to it | it runs |
+//! | `Running` | it is the current coroutine, on its own stack and in no switch | yield -> `Ready`, park -> `Parked`, end -> `Finished` |
 //! | `Parked` | whoever holds its [`Token`](crate::wait::Token) | a wake -> `Ready` |
 //! | `Finished` | its `JoinHandle`, until joined or dropped | release -> `Vacant` |
 //!

@@ -1,6 +1,7 @@
 //! Who runs on this thread, for a signal handler that has interrupted it.
 #![expect(unsafe_code, reason = "looks at the block of the running coroutine")]
 
+use crate::coroutine::State;
 use crate::scheduler::current_in_signal;
 use std::panic::Location;
 
@@ -14,6 +15,9 @@ pub struct Running<'a> {
     pub name: Option<&'a str>,
     /// Where it was spawned.
     pub spawn_site: &'static Location<'static>,
+    /// The core is about to switch to it, or is switching away from it. In the middle of a switch no unwinding table tells
+    /// where the stack is: a handler that has interrupted one must not walk it.
+    pub switching: bool,
 }
 
 /// Calls `look` with the coroutine that runs on this thread, or with `None` in the scheduler's own loop and outside.
@@ -41,5 +45,6 @@ pub fn with_running<R>(look: impl FnOnce(Option<Running<'_>>) -> R) -> R {
         id: block.id.get(),
         name: block.name(),
         spawn_site: block.site,
+        switching: block.state.get() != State::Running,
     }))
 }

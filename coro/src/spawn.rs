@@ -18,7 +18,7 @@
 )]
 
 use crate::cancel::Unwind;
-use crate::coroutine::{ControlBlock, Switch, Yielder};
+use crate::coroutine::{ControlBlock, State, Switch, Yielder};
 use crate::join::{JoinError, JoinHandle};
 use crate::local;
 use crate::scheduler::{Group, Scheduler, Shared, scheduler};
@@ -370,6 +370,7 @@ where
     move |yielder, ()| {
         // SAFETY: a running coroutine's block is initialised and mapped.
         let block = unsafe { control.as_ref() };
+        block.state.set(State::Running);
         block.yielder.set(yielder);
         // SAFETY: the packet is initialised, and read by nobody else.
         let packet_read = unsafe { packet.read() };
@@ -381,6 +382,8 @@ where
         } else {
             clear_locals_and_conclude(block, packet, outcome);
         }
+        // Before the last switch, as `switch_out` has it.
+        block.state.set(State::Finished);
     }
 }
 

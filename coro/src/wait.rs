@@ -214,13 +214,16 @@ pub(crate) fn requeue(block: &ControlBlock) {
     switch_out(block);
 }
 
-/// Hands the core back to the run loop, which resumes us when our block leaves the ready queue.
+/// Hands the core back to the run loop, which resumes us when our block leaves the ready queue. The state says `Running` neither
+/// before nor after the switch but on this side of it only: a signal handler looks at it (running.rs).
 #[inline(always)]
 pub(crate) fn switch_out(block: &ControlBlock) {
     let yielder = block.yielder.get();
     // SAFETY: set when the coroutine started, and valid until its root returns; we are on that stack.
     let yielder = unsafe { &*yielder };
+    debug_assert_ne!(block.state.get(), State::Running);
     yielder.suspend(());
+    block.state.set(State::Running);
 }
 
 /// A wake-up at a deadline, for the waits of one closure. See [`with_alarm`].

@@ -415,7 +415,7 @@ impl Scheduler {
             if let Some(soon) = soon {
                 prefetch::line(soon.as_ptr());
             }
-            block.state.set(State::Running);
+            // `Running` it says itself, once it is on its own stack (`wait::switch_out`).
             entered.set_coroutine(control);
             let switch = block.switch.get();
             // SAFETY: `switch` is initialised from spawn to end, and only this loop touches it. It stays borrowed
@@ -447,9 +447,9 @@ impl Scheduler {
         // SAFETY: the coroutine has just run, so its block is initialised and mapped.
         let block = unsafe { control.as_ref() };
         let switch = block.switch.get().cast::<Switch>();
-        // SAFETY: initialised at spawn, dropped exactly once, here: the state is `Finished` from now on.
+        // SAFETY: initialised at spawn, dropped exactly once, here: it has finished and is resumed no more.
         unsafe { switch.drop_in_place() };
-        block.state.set(State::Finished);
+        debug_assert_eq!(block.state.get(), State::Finished);
         shared.live.set(shared.live.get() - 1);
         if let Some(joiner) = block.joiner.take() {
             // SAFETY: a coroutine that joins has not ended.

@@ -14,6 +14,8 @@
 //! full and std's is too small for an unwinder. The walk is libgcc's `_Unwind_Backtrace`. With glibc 2.35 and later
 //! it finds unwinding tables without a lock (`_dl_find_object` is async-signal-safe); with others it may wait for the
 //! dynamic loader, so there only the coroutine is told, without its stack. Naming the addresses is left to the asker.
+//! Inside a switch of stacks the tables are wrong, and a walk reads where nothing is mapped; while a panic unwinds
+//! they may be, too. There only the coroutine is told.
 //!
 //! The signal is SIGURG: it is ignored by default, nobody waits for it, and debuggers let it pass. A handler that the program
 //! had installed before is called for those that are not ours.
@@ -196,7 +198,7 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
 }
 
 fn answer(context: *mut c_void) {
-    with_running(|running| {
+    let switching = with_running(|running| {
         let name = running.and_then(|running| running.name).unwrap_or("");
         let bytes = name.bytes().zip(&PLACE.name);
         let count = bytes
@@ -205,16 +207,20 @@ fn answer(context: *mut c_void) {
         PLACE.name_bytes.store(count, Ordering::Relaxed);
         let site = running.map_or(ptr::null(), |running| ptr::from_ref(running.spawn_site));
         PLACE.site.store(site.cast_mut(), Ordering::Relaxed);
+        running.is_some_and(|running| running.switching)
     });
     PLACE
         .interrupted_at
         .store(interrupted_at(context), Ordering::Relaxed);
     let mut count = 0;
-    walk(|frame| {
-        PLACE.frames[count].store(frame, Ordering::Relaxed);
-        count += 1;
-        count < FRAMES
-    });
+    // Unwinding, libgcc overwrites the saved registers of its own frames: a walk through those can fault, too.
+    if !switching && !thread::panicking() {
+        walk(|frame| {
+            PLACE.frames[count].store(frame, Ordering::Relaxed);
+            count += 1;
+            count < FRAMES
+        });
+    }
     PLACE.frame_count.store(count, Ordering::Relaxed);
 }
 
@@ -389,3 +395,6 @@ impl Drop for AlternateStack {
         unsafe { libc::sigaltstack(&raw const self.before, ptr::null_mut()) };
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64", target_env = "gnu"))]
+mod tests;
