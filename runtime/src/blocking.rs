@@ -26,7 +26,7 @@ use crate::per_core;
 use crate::per_core::affinity;
 use crate::report;
 use crate::shutdown::Shutdown;
-use coring_coro::wait::Refusal;
+use coring_coro::wait::{self, Refusal};
 use coring_uring::monotonic_ns;
 use std::collections::VecDeque;
 use std::fmt;
@@ -153,7 +153,7 @@ impl<F> std::error::Error for TrySpawnBlockingError<F> {}
 /// # Cancellation
 ///
 /// When the caller is cancelled the call returns an error; a closure that has been queued runs on, and what it returns
-/// is dropped.
+/// is dropped. Who is cancelled already does not queue it.
 ///
 /// # Errors
 ///
@@ -180,6 +180,8 @@ where
     T: Send + 'static,
 {
     let engine = per_core::current().ok_or(BlockingError::Refused(Refusal::Outside))?;
+    // Nobody would wait for the job of who is cancelled already.
+    wait::begin().map_err(BlockingError::Refused)?;
     let pool = Arc::clone(engine.cluster().pool());
     let (job, handle) = job(f);
     let mut job = Some(job);

@@ -3,6 +3,7 @@
 //! ```text
 //!   echo, tcp, file, time    what the calls do         cancel, races, panics    what they do when they are disturbed
 //!   remote, lifecycle        cores together            scale, limits            how much of it
+//!   every_call               each call, ended early
 //!   lanes                    all of it on other ground process, clients, programs, watch  seen from outside
 //! ```
 
@@ -17,6 +18,7 @@ mod connect;
 mod doorbell;
 mod echo;
 mod ends;
+mod every_call;
 mod file;
 mod file_trouble;
 mod fixed;
