@@ -259,20 +259,17 @@ impl File {
     ///
     /// As ftruncate(2).
     pub fn set_len(&self, bytes: u64) -> io::Result<()> {
-        let engine = per_core::current();
-        let through_ring = engine.is_some_and(|engine| {
-            engine
-                .ring()
-                .borrow()
-                .capabilities()
-                .has(coring_uring::Feature::Ftruncate)
+        let through_ring = per_core::current().is_some_and(|engine| {
+            let ring = engine.ring().borrow();
+            ring.capabilities().has(coring_uring::Feature::Ftruncate)
         });
         if through_ring {
             // SAFETY: a truncation points at nothing.
-            unsafe { perform(op::fs::ftruncate(self.fd.as_raw_fd(), bytes), "truncate") }.map(drop)
-        } else {
-            self.with_std(|file| file.set_len(bytes))
+            return unsafe { perform(op::fs::ftruncate(self.fd.as_raw_fd(), bytes), "truncate") }
+                .map(drop);
         }
+        may_wait()?;
+        self.with_std(|file| file.set_len(bytes))
     }
 
     /// Size, times, permissions.
