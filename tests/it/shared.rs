@@ -1,5 +1,7 @@
 //! Locks between cores and threads, values of each core, and what can be seen of all cores from one.
 
+use coring::coro::sync::WaitError;
+use coring::coro::wait::{Interrupt, Refusal};
 use coring::sync::{
     OneshotError, SharedBarrier, SharedEvent, SharedMutex, SharedSemaphore, SharedWatch,
     shared_oneshot,
@@ -13,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_shared_mutex_lets_one_in_at_a_time() {
@@ -133,11 +135,8 @@ fn events_oneshots_watches_and_barriers_wake_everyone() {
                 let (one, other) = (Arc::clone(&event), Arc::clone(&event));
                 let there = spawn_on(1, move || one.wait().unwrap());
                 let outside = thread::spawn(move || other.wait().unwrap());
-                assert!(
-                    !event
-                        .wait_timeout(Duration::from_micros(round as u64 % 50))
-                        .unwrap()
-                );
+                let limit = Duration::from_micros(round as u64 % 50);
+                assert_eq!(event.wait_timeout(limit), Err(WaitError::TimedOut));
                 event.set();
                 event.wait().unwrap();
                 there.join().unwrap();
@@ -188,6 +187,208 @@ fn events_oneshots_watches_and_barriers_wake_everyone() {
                 );
             }
         });
+    });
+}
+
+/// What a wait is refused for when its caller was cancelled.
+const CANCELLED: WaitError = WaitError::Refused(Refusal::Interrupted(Interrupt::Cancelled));
+
+/// In a coroutine and on a thread: `wait` with a short limit, while there is nothing to be had.
+fn in_both_worlds(wait: impl Fn(Duration) -> Result<(), WaitError> + Clone + Send + 'static) {
+    let short = Duration::from_millis(2);
+    assert_eq!(wait(short), Err(WaitError::TimedOut));
+    assert_eq!(wait(Duration::ZERO), Err(WaitError::TimedOut));
+    let outside = {
+        let wait = wait.clone();
+        thread::spawn(move || wait(short))
+    };
+    coring_tests::until("the thread has given up", || outside.is_finished());
+    assert_eq!(outside.join().unwrap(), Err(WaitError::TimedOut));
+    let waiter = coro::spawn(move || wait(Duration::MAX));
+    coro::yield_now();
+    assert!(!waiter.is_finished(), "the longest limit is none");
+    waiter.cancel();
+    assert_eq!(waiter.join().unwrap(), Err(CANCELLED));
+}
+
+#[test]
+fn every_wait_between_cores_can_have_a_limit() {
+    // Goal: each wait gives up when its time is over or its caller is cancelled, says which, and has changed nothing: the
+    // next one gets what is there. Method: each type with nothing to be had, then with something.
+    check(|| {
+        runtime(2).run(|| {
+            let event = Arc::new(SharedEvent::default());
+            let up = Arc::clone(&event);
+            in_both_worlds(move |limit| event.wait_timeout(limit));
+            up.set();
+            assert_eq!(up.wait_timeout(Duration::ZERO), Ok(()));
+
+            let mutex = Arc::new(SharedMutex::new(0));
+            let held = mutex.try_lock().unwrap();
+            let there = Arc::clone(&mutex);
+            in_both_worlds(move |limit| there.lock_timeout(limit).map(drop));
+            drop(held);
+            *mutex.lock_timeout(Duration::ZERO).unwrap() += 1;
+
+            let semaphore = Arc::new(SharedSemaphore::new(1));
+            let permit = semaphore.try_acquire().unwrap();
+            let there = Arc::clone(&semaphore);
+            in_both_worlds(move |limit| there.acquire_timeout(limit).map(drop));
+            drop(permit);
+            drop(semaphore.acquire_timeout(Duration::ZERO).unwrap());
+            assert_eq!(semaphore.available(), 1);
+
+            let watch = SharedWatch::new(0);
+            let reader = watch.subscribe();
+            let mut late = reader.clone();
+            in_both_worlds(move |limit| reader.clone().changed_timeout(limit));
+            watch.set(1);
+            assert_eq!(late.changed_timeout(Duration::ZERO), Ok(()));
+            assert_eq!(late.get(), 1);
+
+            let barrier = Arc::new(SharedBarrier::new(2));
+            let there = Arc::clone(&barrier);
+            in_both_worlds(move |limit| there.wait_timeout(limit).map(drop));
+            let there = Arc::clone(&barrier);
+            let other = spawn_on(1, move || there.wait_timeout(Duration::MAX).unwrap());
+            let last = barrier.wait_timeout(Duration::MAX).unwrap();
+            assert_ne!(last, other.join().unwrap(), "one of the two is the last");
+
+            let (sender, receiver) = shared_oneshot();
+            let receiver = receiver.recv_timeout(Duration::ZERO).unwrap_err();
+            let receiver = receiver.recv_timeout(Duration::from_millis(2)).unwrap_err();
+            let outside = thread::spawn(|| receiver.recv_timeout(Duration::from_millis(2)));
+            coring_tests::until("the thread has given up", || outside.is_finished());
+            let receiver = outside.join().unwrap().unwrap_err();
+            drop(spawn_on(1, move || sender.send(7)));
+            let received = receiver.recv_timeout(Duration::MAX);
+            assert_eq!(received.expect("it came"), Ok(7));
+        });
+    });
+}
+
+#[test]
+fn waits_that_give_up_keep_nothing() {
+    // Goal: who has given up by its limit or by a cancellation has neither the lock nor a permit, and who has not has both.
+    // Method: patient workers of two cores come through a lock and a semaphore although impatient ones come and go; all who
+    // got in are counted under the lock.
+    check(|| {
+        let each = rounds(300, 30_000);
+        let doors = Arc::new((SharedMutex::new(0), SharedSemaphore::new(1)));
+        let entered = Arc::new(AtomicUsize::new(0));
+        let (there, counted) = (Arc::clone(&doors), Arc::clone(&entered));
+        runtime(2).run(move || {
+            let done = call_all(move |_| {
+                let enter = |doors: &(SharedMutex<usize>, SharedSemaphore), limit| {
+                    let Ok(_permit) = doors.1.acquire_timeout(limit) else {
+                        return 0;
+                    };
+                    // Held over a switch, so that others wait.
+                    coro::yield_now();
+                    let Ok(mut count) = doors.0.lock_timeout(limit) else {
+                        return 0;
+                    };
+                    *count += 1;
+                    1
+                };
+                let patient: Vec<_> = (0..2)
+                    .map(|_| {
+                        let doors = Arc::clone(&there);
+                        coro::spawn(move || (0..each).map(|_| enter(&doors, Duration::MAX)).sum())
+                    })
+                    .collect();
+                let mut random = Random::new();
+                let mut inside = 0;
+                for round in 0..each {
+                    let doors = Arc::clone(&there);
+                    let limit = Duration::from_micros(random.below(30) as u64);
+                    let impatient = coro::spawn(move || enter(&doors, limit));
+                    if round % 2 == 0 {
+                        (0..random.below(4)).for_each(|_| coro::yield_now());
+                        impatient.cancel();
+                    }
+                    // Cancelled in its yield it had not got in.
+                    inside += impatient.join().unwrap_or(0);
+                }
+                for worker in patient {
+                    let through: usize = worker.join().unwrap();
+                    assert_eq!(through, each, "the longest limit is none");
+                    inside += through;
+                }
+                counted.fetch_add(inside, Ordering::Relaxed);
+            });
+            done.unwrap();
+        });
+        assert_eq!(doors.1.available(), 1);
+        let count = *doors.0.try_lock().unwrap();
+        assert_eq!(count, entered.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn who_gives_up_passes_the_wake_on() {
+    // Goal: who is picked in the moment of giving up wakes the next one: nobody else would, with the lock free.
+    // Method: one with a limit and one without wait on core 1, in this order, and the lock is released once, at about the
+    // time when the first gives up. A wake that is lost hangs the second for ever.
+    check(|| {
+        runtime(2).run(|| {
+            let mut random = Random::new();
+            for _ in 0..rounds(5_000, 200_000) {
+                let mutex = Arc::new(SharedMutex::new(()));
+                let held = mutex.try_lock().unwrap();
+                let queued = Arc::new(AtomicUsize::new(0));
+                let (there, ready) = (Arc::clone(&mutex), Arc::clone(&queued));
+                let others = spawn_on(1, move || {
+                    let limit = Duration::from_micros(20);
+                    let mutex = Arc::clone(&there);
+                    let first = coro::spawn(move || drop(mutex.lock_timeout(limit)));
+                    let second = coro::spawn(move || drop(there.lock()));
+                    // Both wait when this goes on.
+                    coro::yield_now();
+                    ready.store(1, Ordering::Release);
+                    first.join().unwrap();
+                    second.join().unwrap();
+                });
+                while queued.load(Ordering::Acquire) == 0 {
+                    std::hint::spin_loop();
+                }
+                let release = Instant::now() + Duration::from_nanos(random.below(30_000) as u64);
+                while Instant::now() < release {
+                    std::hint::spin_loop();
+                }
+                drop(held);
+                others.join().unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn all_who_met_at_a_barrier_are_told_so() {
+    // Goal: whose time ends just when the others come either was there, or was not: nobody is counted and then told that it
+    // had not come. Method: two cores and a thread meet by twos, with limits about as long as it takes to come.
+    check(|| {
+        let barrier = Arc::new(SharedBarrier::new(2));
+        let (met, last) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let come = {
+            let (barrier, met, last) = (Arc::clone(&barrier), Arc::clone(&met), Arc::clone(&last));
+            move || {
+                let mut random = Random::new();
+                for _ in 0..rounds(20_000, 500_000) {
+                    let limit = Duration::from_nanos(random.below(20_000) as u64);
+                    if let Ok(was_last) = barrier.wait_timeout(limit) {
+                        met.fetch_add(1, Ordering::Relaxed);
+                        last.fetch_add(usize::from(was_last), Ordering::Relaxed);
+                    }
+                }
+            }
+        };
+        let outside = thread::spawn(come.clone());
+        runtime(2).run(move || call_all(move |_| come()).unwrap());
+        outside.join().unwrap();
+        let (met, last) = (met.load(Ordering::Relaxed), last.load(Ordering::Relaxed));
+        assert_eq!(met, 2 * last, "two met each time, and one was the last");
+        println!("{last} meetings");
     });
 }
 

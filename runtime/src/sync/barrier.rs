@@ -1,9 +1,12 @@
 //! [`SharedBarrier`]: a place where so many meet before any goes on. It can be used again and again.
 
-use super::refusal;
-use crate::mailbox::WaitQueue;
+use super::{refusal, wait_error};
+use crate::mailbox::{Stop, WaitQueue};
+use coring_coro::sync::WaitError;
 use coring_coro::wait::Refusal;
+use std::mem::ManuallyDrop;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 #[derive(Debug, Default)]
 struct State {
@@ -56,12 +59,25 @@ impl SharedBarrier {
     ///
     /// # Cancellation
     ///
-    /// Who is cancelled while it waits has not come.
+    /// Who is cancelled while it waits has not come. When all have met before it goes, the wait succeeds.
     ///
     /// # Errors
     ///
     /// When the caller may not wait: it was cancelled, or is unwinding.
     pub fn wait(&self) -> Result<bool, Refusal> {
+        self.wait_within(None).map_err(refusal)
+    }
+
+    /// As [`wait`](Self::wait), for at the most `limit`. Whose time is over has not come.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`]: not all are here, or the caller may not wait.
+    pub fn wait_timeout(&self, limit: Duration) -> Result<bool, WaitError> {
+        self.wait_within(Some(limit)).map_err(wait_error)
+    }
+
+    fn wait_within(&self, limit: Option<Duration>) -> Result<bool, Stop> {
         let meeting = {
             let mut state = self.lock();
             state.here += 1;
@@ -74,14 +90,14 @@ impl SharedBarrier {
             }
             state.meeting
         };
-        let _place = Place {
+        let place = Place {
             barrier: self,
             meeting,
         };
         let is_over = || (self.lock().meeting != meeting).then_some(false);
-        self.queue
-            .wait("a shared barrier", None, is_over)
-            .map_err(refusal)
+        let waited = self.queue.wait("a shared barrier", limit, is_over);
+        // The others may have met since our last look, and counted us.
+        if place.leave() { waited } else { Ok(false) }
     }
 }
 
@@ -91,11 +107,22 @@ struct Place<'a> {
     meeting: u64,
 }
 
+impl Place<'_> {
+    /// Whether the meeting has not taken place: we have not come then.
+    fn leave(self) -> bool {
+        ManuallyDrop::new(self).take_back()
+    }
+
+    fn take_back(&self) -> bool {
+        let mut state = self.barrier.lock();
+        let is_on = state.meeting == self.meeting;
+        state.here -= usize::from(is_on);
+        is_on
+    }
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut state = self.barrier.lock();
-        if state.meeting == self.meeting {
-            state.here -= 1;
-        }
+        self.take_back();
     }
 }

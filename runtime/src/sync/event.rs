@@ -1,7 +1,8 @@
 //! [`SharedEvent`]: a flag that is up or down, and who waits for it to be up.
 
-use super::refusal;
+use super::{refusal, wait_error};
 use crate::mailbox::{Stop, WaitQueue};
+use coring_coro::sync::WaitError;
 use coring_coro::wait::Refusal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -61,17 +62,13 @@ impl SharedEvent {
         self.wait_within(None).map_err(refusal)
     }
 
-    /// As [`wait`](Self::wait), for at the most `limit`. Whether it is up.
+    /// As [`wait`](Self::wait), for at the most `limit`.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait).
-    pub fn wait_timeout(&self, limit: Duration) -> Result<bool, Refusal> {
-        match self.wait_within(Some(limit)) {
-            Ok(()) => Ok(true),
-            Err(Stop::TimedOut) => Ok(false),
-            Err(Stop::Refused(refusal)) => Err(refusal),
-        }
+    /// [`WaitError`]: it is still down, or the caller may not wait.
+    pub fn wait_timeout(&self, limit: Duration) -> Result<(), WaitError> {
+        self.wait_within(Some(limit)).map_err(wait_error)
     }
 
     fn wait_within(&self, limit: Option<Duration>) -> Result<(), Stop> {

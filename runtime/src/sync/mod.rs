@@ -13,9 +13,9 @@
 //! | [`SharedWatch`] | the newest of many values, to all who look |
 //! | [`SharedBarrier`] | all have come this far |
 //!
-//! Everything may be used on any core of any runtime and on any thread: there the thread waits. Waits
-//! are queues, first in first out, but a newcomer may be faster than who has just been woken. A wait that is
-//! given up passes its wake on (mailbox/wait_queue.rs argues why none is lost).
+//! Everything may be used on any core of any runtime and on any thread: there the thread waits. Each wait has a
+//! `_timeout` twin. Waits are queues, first in first out, but a newcomer may be faster than who has just been woken. A
+//! wait that is given up passes its wake on (mailbox/wait_queue.rs argues why none is lost).
 
 mod barrier;
 mod event;
@@ -32,6 +32,7 @@ pub use semaphore::{SharedPermit, SharedSemaphore};
 pub use watch::{SharedWatch, WatchReceiver};
 
 use crate::mailbox::Stop;
+use coring_coro::sync::WaitError;
 use coring_coro::wait::Refusal;
 
 /// Why a wait without a limit was given up.
@@ -39,5 +40,13 @@ fn refusal(stop: Stop) -> Refusal {
     match stop {
         Stop::Refused(refusal) => refusal,
         Stop::TimedOut => unreachable!("there is no limit"),
+    }
+}
+
+/// Why a wait with a limit was given up.
+fn wait_error(stop: Stop) -> WaitError {
+    match stop {
+        Stop::Refused(refusal) => WaitError::Refused(refusal),
+        Stop::TimedOut => WaitError::TimedOut,
     }
 }

@@ -7,14 +7,16 @@
     reason = "a value that only the holder of the flag touches"
 )]
 
-use super::refusal;
-use crate::mailbox::WaitQueue;
+use super::{refusal, wait_error};
+use crate::mailbox::{Stop, WaitQueue};
+use coring_coro::sync::WaitError;
 use coring_coro::wait::Refusal;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A value for one at a time, on any core or thread.
 ///
@@ -81,8 +83,20 @@ impl<T> SharedMutex<T> {
     ///
     /// When the caller may not wait: it was cancelled, or is unwinding.
     pub fn lock(&self) -> Result<SharedMutexGuard<'_, T>, Refusal> {
-        let taken = self.queue.wait("a shared mutex", None, || self.try_lock());
-        taken.map_err(refusal)
+        self.lock_within(None).map_err(refusal)
+    }
+
+    /// As [`lock`](Self::lock), waiting for at the most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`]: somebody still holds it, or the caller may not wait.
+    pub fn lock_timeout(&self, limit: Duration) -> Result<SharedMutexGuard<'_, T>, WaitError> {
+        self.lock_within(Some(limit)).map_err(wait_error)
+    }
+
+    fn lock_within(&self, limit: Option<Duration>) -> Result<SharedMutexGuard<'_, T>, Stop> {
+        self.queue.wait("a shared mutex", limit, || self.try_lock())
     }
 
     /// The value, when nobody else has the mutex.

@@ -3,6 +3,7 @@
 use crate::mailbox::{Completer, RemoteError, RemoteHandle, packet};
 use coring_coro::wait::Refusal;
 use std::fmt;
+use std::time::Duration;
 
 /// Why there is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,15 +70,29 @@ impl<T> OneshotReceiver<T> {
     ///
     /// [`OneshotError`].
     pub fn recv(self) -> Result<T, OneshotError> {
-        self.0.join().map_err(|error| match error {
-            RemoteError::Refused(refusal) => OneshotError::Refused(refusal),
-            _ => OneshotError::Disconnected,
-        })
+        self.0.join().map_err(without_value)
+    }
+
+    /// As [`recv`](Self::recv), for at the most `limit`; then the receiver comes back.
+    ///
+    /// # Errors
+    ///
+    /// The receiver itself, when there is no value yet. What `recv` returns is inside the `Ok`.
+    pub fn recv_timeout(self, limit: Duration) -> Result<Result<T, OneshotError>, Self> {
+        let outcome = self.0.join_timeout(limit).map_err(Self)?;
+        Ok(outcome.map_err(without_value))
     }
 
     /// Whether [`recv`](Self::recv) will not wait.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.is_finished()
+    }
+}
+
+fn without_value(error: RemoteError) -> OneshotError {
+    match error {
+        RemoteError::Refused(refusal) => OneshotError::Refused(refusal),
+        _ => OneshotError::Disconnected,
     }
 }

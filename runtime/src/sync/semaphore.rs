@@ -1,9 +1,11 @@
 //! [`SharedSemaphore`]: a count of permits and a queue of who waits for one.
 
-use super::refusal;
-use crate::mailbox::WaitQueue;
+use super::{refusal, wait_error};
+use crate::mailbox::{Stop, WaitQueue};
+use coring_coro::sync::WaitError;
 use coring_coro::wait::Refusal;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A number of permits, for cores and threads to take and give back.
 ///
@@ -68,10 +70,21 @@ impl SharedSemaphore {
     ///
     /// When the caller may not wait: it was cancelled, or is unwinding.
     pub fn acquire(&self) -> Result<SharedPermit<'_>, Refusal> {
-        let taken = self
-            .queue
-            .wait("a shared semaphore", None, || self.try_acquire());
-        taken.map_err(refusal)
+        self.acquire_within(None).map_err(refusal)
+    }
+
+    /// As [`acquire`](Self::acquire), waiting for at the most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`]: there is still none, or the caller may not wait.
+    pub fn acquire_timeout(&self, limit: Duration) -> Result<SharedPermit<'_>, WaitError> {
+        self.acquire_within(Some(limit)).map_err(wait_error)
+    }
+
+    fn acquire_within(&self, limit: Option<Duration>) -> Result<SharedPermit<'_>, Stop> {
+        self.queue
+            .wait("a shared semaphore", limit, || self.try_acquire())
     }
 
     /// Adds permits.

@@ -2,10 +2,12 @@
 //!
 //! The value and its version are under one lock, held for the time of a look: a look must not wait.
 
-use super::refusal;
-use crate::mailbox::WaitQueue;
+use super::{refusal, wait_error};
+use crate::mailbox::{Stop, WaitQueue};
+use coring_coro::sync::WaitError;
 use coring_coro::wait::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 #[derive(Debug)]
 struct Shared<T> {
@@ -100,12 +102,24 @@ impl<T> WatchReceiver<T> {
     ///
     /// When the caller may not wait: it was cancelled, or is unwinding.
     pub fn changed(&mut self) -> Result<(), Refusal> {
+        self.changed_within(None).map_err(refusal)
+    }
+
+    /// As [`changed`](Self::changed), for at the most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`]: it was not replaced, or the caller may not wait.
+    pub fn changed_timeout(&mut self, limit: Duration) -> Result<(), WaitError> {
+        self.changed_within(Some(limit)).map_err(wait_error)
+    }
+
+    fn changed_within(&mut self, limit: Option<Duration>) -> Result<(), Stop> {
         let seen = self.seen;
-        let version = self.shared.queue.wait("a watched value", None, || {
+        self.seen = self.shared.queue.wait("a watched value", limit, || {
             let version = self.shared.lock().1;
             (version != seen).then_some(version)
-        });
-        self.seen = version.map_err(refusal)?;
+        })?;
         Ok(())
     }
 
