@@ -29,7 +29,7 @@
 //!
 //! Invariants:
 //! - The place of a live timer says where its entry is. An entry whose place says something else is a hole.
-//! - A block in use has an entry that is no hole, and all but the newest of a slot are filled.
+//! - A block in use has an entry that is no hole, as many as `filled` says, and all blocks but the newest of a slot are full.
 //! - An entry never fires before its deadline: a slot only says "perhaps", the stored deadline decides.
 //! - On every level but 0, occupied slots lie strictly above the wheel's position, so nothing wraps around.
 //!
@@ -69,7 +69,6 @@ struct Block {
     newer: u32,
     /// `level * SLOTS + slot`.
     home: u16,
-    holes: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +95,9 @@ pub struct Wheel<T> {
     /// Block `n` has the entries from `n * BLOCK` on.
     entries: Vec<Entry<T>>,
     blocks: Vec<Block>,
+    /// How many entries of each block are no holes. Nothing else of a block is needed to cancel a timer, and a byte for
+    /// sixteen of them stays in the cache.
+    filled: Vec<u8>,
     free_blocks: Vec<u32>,
 }
 
@@ -116,6 +118,7 @@ impl<T: Copy> Wheel<T> {
             places: Places::default(),
             entries: Vec::new(),
             blocks: Vec::new(),
+            filled: Vec::new(),
             free_blocks: Vec::new(),
         }
     }
@@ -147,7 +150,7 @@ impl<T: Copy> Wheel<T> {
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
         let at = self.places.find(key)?;
         self.places.release(key.place);
-        self.count_hole(at / BLOCK);
+        self.make_hole(at / BLOCK);
         Some(self.entries[at as usize].payload)
     }
 
@@ -225,10 +228,15 @@ impl<T: Copy> Wheel<T> {
             self.places.prefetch(entry.place);
         }
         if next != NIL {
-            let next = (next * BLOCK) as usize;
-            for entry in &self.entries[next..next + BLOCK as usize] {
-                prefetch::line(entry);
-            }
+            self.prefetch_block(next);
+        }
+    }
+
+    #[inline]
+    fn prefetch_block(&self, number: u32) {
+        let first = (number * BLOCK) as usize;
+        for entry in &self.entries[first..first + BLOCK as usize] {
+            prefetch::line(entry);
         }
     }
 
@@ -279,6 +287,7 @@ impl<T: Copy> Wheel<T> {
         entry.payload = payload;
         entry.place = place;
         self.places.set(place, end);
+        self.filled[(end / BLOCK) as usize] += 1;
         let slot = &mut self.slots[home];
         slot.end = end + 1;
         slot.earliest_ns = slot.earliest_ns.min(deadline_ns);
@@ -287,7 +296,12 @@ impl<T: Copy> Wheel<T> {
     /// A block after the newest of this slot, which is full; returns where its entries begin.
     fn add_block(&mut self, home: usize, filler: T) -> u32 {
         let number = match self.free_blocks.pop() {
-            Some(number) => number,
+            Some(number) => {
+                if let Some(next) = self.free_blocks.last() {
+                    self.prefetch_block(*next);
+                }
+                number
+            }
             None => self.grow(filler),
         };
         let end = self.slots[home].end;
@@ -299,8 +313,8 @@ impl<T: Copy> Wheel<T> {
             older,
             newer: NIL,
             home: u16::try_from(home).expect("9 levels of 64 slots fit in 16 bits"),
-            holes: 0,
         };
+        self.filled[number as usize] = 0;
         self.occupied[home / SLOTS] |= 1 << (home % SLOTS);
         number * BLOCK
     }
@@ -322,8 +336,8 @@ impl<T: Copy> Wheel<T> {
             older: NIL,
             newer: NIL,
             home: 0,
-            holes: 0,
         });
+        self.filled.push(0);
         // Room for all of them: giving one back must not allocate.
         self.free_blocks.reserve(self.blocks.len());
         u32::try_from(self.blocks.len() - 1).expect("there are fewer blocks than entries")
@@ -331,23 +345,17 @@ impl<T: Copy> Wheel<T> {
 
     /// One more entry of this block has become a hole.
     #[inline]
-    fn count_hole(&mut self, number: u32) {
-        let block = &mut self.blocks[number as usize];
-        block.holes += 1;
-        let filled = match block.newer {
-            NIL => self.slots[usize::from(block.home)].end - number * BLOCK,
-            _ => BLOCK,
-        };
-        if u32::from(block.holes) == filled {
+    fn make_hole(&mut self, number: u32) {
+        let filled = &mut self.filled[number as usize];
+        *filled -= 1;
+        if *filled == 0 {
             self.remove_block(number);
         }
     }
 
     /// Takes a block of holes out of its slot.
     fn remove_block(&mut self, number: u32) {
-        let Block {
-            older, newer, home, ..
-        } = self.blocks[number as usize];
+        let Block { older, newer, home } = self.blocks[number as usize];
         if older != NIL {
             self.blocks[older as usize].newer = newer;
         }

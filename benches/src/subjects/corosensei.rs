@@ -5,8 +5,13 @@
 //! as much. A yield is a suspend and a resume by a loop over an array, all inlined; no runtime
 //! can have that, since its suspend sits below a call. It is a floor, not a target.
 //!
+//! Timers are arrays without a wheel (timers.rs), parked tasks stacks without a coroutine (park.rs).
+//!
 //! Listed twice: the second is the twin of the A/A pair.
 #![expect(unsafe_code, reason = "a stack for corosensei is an unsafe trait")]
+
+mod park;
+mod timers;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -50,6 +55,11 @@ impl Subject for Corosensei {
             Work::SpawnJoin { batch } => spawns(job, batch),
             Work::Local(Local::PingPong) => ping_pong(*job),
             Work::Local(Local::Stream) => stream(*job),
+            Work::Local(Local::Timers { live }) => {
+                timers::timers(job, live);
+                Ok(())
+            }
+            Work::Local(Local::Park { tasks }) => park::park(tasks),
             _ => job.not_offered(),
         }
     }

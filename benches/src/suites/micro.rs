@@ -27,6 +27,7 @@ const NANOSECONDS: &[Metric] = &[metric("", "ns", true)];
 const TIMERS: &[Metric] = &[
     metric("add", "ns", true),
     metric("remove", "ns", true),
+    metric("remove_any", "ns", true),
     metric("fire", "ns", true),
 ];
 

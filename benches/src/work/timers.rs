@@ -3,6 +3,7 @@
 //! ```text
 //!   fill: `live` timers, due from `due` on, one a millisecond in turn, over a second
 //!   churn: the oldest tenth is removed (remove), as many are added (add); again and again
+//!   churn at random: as before, but any tenth is removed (remove_any)
 //!   hold the thread up until all are due; let the runtime run until all have fired (fire: CPU time of the process)
 //! ```
 //!
@@ -16,6 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use fastrand::Rng;
 
 use crate::subject::{Job, Skip};
 use crate::sys::CpuClock;
@@ -43,18 +46,37 @@ pub(crate) fn rounds(live: usize) -> usize {
     (CHURN / batch(live)).max(1)
 }
 
-/// Nanoseconds for each of the three, lap by lap.
+/// Brings `count` of `items` to the front, any of them.
+pub(crate) fn draw<T>(items: &mut [T], count: usize, random: &mut Rng) {
+    for index in 0..count {
+        let drawn = random.usize(index..items.len());
+        items.swap(index, drawn);
+    }
+}
+
+/// Nanoseconds for each of the four, lap by lap.
 #[derive(Debug, Default)]
 pub(crate) struct Costs {
     pub(crate) add: Vec<f64>,
     pub(crate) remove: Vec<f64>,
+    pub(crate) remove_any: Vec<f64>,
     pub(crate) fire: Vec<f64>,
 }
 
 impl Costs {
+    /// What a removal took, of the oldest or of any.
+    pub(crate) fn removed(&mut self, any: bool, nanoseconds: f64) {
+        if any {
+            self.remove_any.push(nanoseconds);
+        } else {
+            self.remove.push(nanoseconds);
+        }
+    }
+
     /// Reports the medians.
     pub(crate) fn finish(self) {
-        report(&[median(self.add), median(self.remove), median(self.fire)]);
+        let figures = [self.add, self.remove, self.remove_any, self.fire];
+        report(&figures.map(median));
     }
 }
 
@@ -74,6 +96,7 @@ pub(crate) async fn timers_async<F: Future>(
 ) -> Result<(), Skip> {
     let begin = Instant::now();
     let mut costs = Costs::default();
+    let mut random = Rng::with_seed(live as u64);
     while costs.fire.is_empty() || begin.elapsed() < job.warm_up + job.measure {
         // Ample time to make them all: this is checked below.
         let due =
@@ -90,7 +113,11 @@ pub(crate) async fn timers_async<F: Future>(
         timers
             .iter_mut()
             .for_each(|timer| start(timer, &mut context));
-        for _ in 0..rounds(live) {
+        for round in 0..2 * rounds(live) {
+            let any = round >= rounds(live);
+            if any {
+                draw(&mut timers, batch(live), &mut random);
+            }
             let mut added = make(batch(live));
             let mut removed = timers.drain(..batch(live)).collect::<Vec<_>>();
             let remove = timed(removed.len(), || {
@@ -101,7 +128,7 @@ pub(crate) async fn timers_async<F: Future>(
                     .iter_mut()
                     .for_each(|timer| start(timer, &mut context));
             });
-            costs.remove.push(remove);
+            costs.removed(any, remove);
             costs.add.push(add);
             timers.append(&mut added);
         }

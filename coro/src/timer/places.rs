@@ -10,7 +10,10 @@
 //!
 //! So places are taken in runs of neighbours, in whatever order they came back. A plain stack of free places would hand them
 //! out in the order in which timers fired, and each timer would miss the cache at its start and again at its end: with a
-//! million live, 35 ns to insert instead of 10.
+//! million live, 35 ns to insert instead of 10. The places of a word are asked for while those of the word before are taken.
+//!
+//! Among a million, whoever ends a timer out of turn waits for its place to come from memory. The processor ends several
+//! timers meanwhile, as many as fit into its window: so an end is short, and takes no branch that cannot be predicted.
 //!
 //! Invariants: the bit of a place is set exactly while no timer has it; a word is on the stack exactly while it is not zero.
 
@@ -39,8 +42,9 @@ struct Place {
 pub(super) struct Places {
     places: Vec<Place>,
     free: Vec<u64>,
-    /// Numbers of words that are not zero. Never longer than `free`, so a push does not allocate.
+    /// Numbers of words that are not zero: the first `top` of as many as there are in `free`, and one.
     words: Vec<u32>,
+    top: usize,
     live: usize,
     /// Generation of new places: above those of all places there ever were.
     first_generation: u32,
@@ -59,15 +63,16 @@ impl Places {
     /// A place for a new timer.
     #[inline]
     pub(super) fn take(&mut self) -> TimerKey {
-        let number = match self.words.last() {
-            Some(word) => *word,
-            None => self.grow(),
+        let number = match self.top {
+            0 => self.grow(),
+            top => self.words[top - 1],
         };
         let word = &mut self.free[number as usize];
         let bit = word.trailing_zeros();
         *word &= *word - 1;
         if *word == 0 {
-            self.words.pop();
+            self.top -= 1;
+            self.prefetch_next();
         }
         self.live += 1;
         let place = number * u64::BITS + bit;
@@ -82,11 +87,22 @@ impl Places {
         *at = NOWHERE;
         *generation = generation.wrapping_add(1);
         let word = &mut self.free[place as usize / WORD];
-        if *word == 0 {
-            self.words.push(place / u64::BITS);
-        }
+        // No branch: nobody can predict it when timers end in a random order.
+        self.words[self.top] = place / u64::BITS;
+        self.top += usize::from(*word == 0);
         *word |= 1 << (place % u64::BITS);
         self.live -= 1;
+    }
+
+    /// Asks for the places of the word that is next.
+    #[inline]
+    fn prefetch_next(&self) {
+        if let Some(next) = self.top.checked_sub(2) {
+            let first = self.words[next] as usize * WORD;
+            for place in self.places[first..first + WORD].iter().step_by(8) {
+                prefetch::line(place);
+            }
+        }
     }
 
     /// Asks for the memory of this place.
@@ -124,10 +140,13 @@ impl Places {
         let newest = forgotten.map(|place| place.generation).max();
         self.first_generation = self.first_generation.max(newest.unwrap_or(0));
         self.free.truncate(words);
+        self.words.truncate(self.top);
         self.words.retain(|word| (*word as usize) < words);
+        self.top = self.words.len();
+        self.words.resize(words + 1, 0);
         self.places.shrink_to_fit();
         self.free.shrink_to_fit();
-        self.words.shrink_to(words);
+        self.words.shrink_to_fit();
     }
 
     #[cold]
@@ -139,8 +158,9 @@ impl Places {
         };
         self.places.resize(self.places.len() + WORD, place);
         self.free.push(u64::MAX);
-        self.words.reserve(self.free.len() - self.words.len());
-        self.words.push(word);
+        self.words.resize(self.free.len() + 1, 0);
+        self.words[0] = word;
+        self.top = 1;
         word
     }
 }

@@ -12,11 +12,13 @@ use coring::coro::sync::{Mutex, Semaphore};
 use coring::coro::timer::Wheel;
 use coring::coro::{self};
 
+use fastrand::Rng;
+
 use crate::subject::{Job, Skip};
 use crate::work::channel::{CAPACITY, consume, ping, pong};
 use crate::work::park::Census;
 use crate::work::sleep::sleep;
-use crate::work::timers::{Costs, SPREAD, batch, offset, rounds, timed};
+use crate::work::timers::{Costs, SPREAD, batch, draw, offset, rounds, timed};
 use crate::work::{Local, repeat};
 
 /// Values that a broadcast keeps.
@@ -95,6 +97,7 @@ fn stream(job: &Job) {
 fn timers(job: &Job, live: usize) {
     let mut meter = job.meter(1);
     let mut costs = Costs::default();
+    let mut random = Rng::with_seed(live as u64);
     let mut wheel = Wheel::new(0);
     let mut now_ns = 0;
     while costs.fire.is_empty() || meter.lap() {
@@ -102,13 +105,18 @@ fn timers(job: &Job, live: usize) {
         let mut keys: Vec<_> = (0..live)
             .map(|index| wheel.insert(due(index), index))
             .collect();
-        for _ in 0..rounds(live) {
+        for round in 0..2 * rounds(live) {
+            let any = round >= rounds(live);
+            if any {
+                draw(&mut keys, batch(live), &mut random);
+            }
             let removed: Vec<_> = keys.drain(..batch(live)).collect();
-            costs.remove.push(timed(removed.len(), || {
+            let remove = timed(removed.len(), || {
                 for key in removed {
-                    black_box(wheel.cancel(key)).expect("it is live");
+                    assert!(wheel.cancel(key).is_some(), "it is live");
                 }
-            }));
+            });
+            costs.removed(any, remove);
             keys.reserve(batch(live));
             costs.add.push(timed(batch(live), || {
                 keys.extend((0..batch(live)).map(|index| wheel.insert(due(index), index)));
