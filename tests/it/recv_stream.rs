@@ -363,8 +363,9 @@ fn a_window_bounds_what_waits() {
     // may write meanwhile.
     // Method: 200 bytes written one by one against a window of 4; the owner writes before it takes them.
     check(|| {
-        let runtime = builder(1).multishot_window(4).build().unwrap();
-        runtime.run(|| {
+        // More buffers than the window, also where the ground has two: else their lack would stop it first.
+        let builder = builder(1).receive_pool(8, 64).multishot_window(4);
+        builder.build().unwrap().run(|| {
             let (one, mut other) = UnixStream::pair().unwrap();
             let mut stream = one.recv_stream();
             other.write_all(&[0]).unwrap();
