@@ -20,10 +20,11 @@ use crate::crash::{self, Slots};
 use crate::drain::{Control, Drain, DrainSettings, Output, Reading, SyncPolicy};
 use crate::filter::Filter;
 use crate::format::{Format, Text};
+use crate::memory::{self, Ring};
 use crate::recover::Recovered;
 use crate::sink::{File, FileOptions, Memory, MemoryLines, Sink, Stderr};
 use crate::state::{self, Full, Settings};
-use crate::{facade, fatal, hangup, memory, producer};
+use crate::{clock, facade, fatal, hangup, producer};
 
 /// A running logger. There is one per process at a time. Dropping it shuts it down.
 #[derive(Debug)]
@@ -392,8 +393,8 @@ impl Logger {
         Builder::default()
     }
 
-    /// Waits until everything that the calling thread has logged, and what others have published, is with the sinks. Inside a coroutine
-    /// this parks; elsewhere it blocks.
+    /// Waits until everything that has been logged is with the sinks: by the calling thread, and by all others before the call. What a
+    /// core logs in a turn that goes on for more than 200 ms may be missing. Inside a coroutine this parks; elsewhere it blocks.
     ///
     /// # Parks
     /// By [`Hooks::pause`].
@@ -485,9 +486,28 @@ impl Drop for Logger {
     }
 }
 
-/// Waits for the drain to have written everything published by now.
+/// Between two looks of who waits for others.
+const NAP: Duration = Duration::from_micros(200);
+/// How long a flush waits for other cores to end their turns.
+const TURN: Duration = Duration::from_millis(200);
+
+/// Waits for the cores to publish what they have logged in a turn that had begun before: who heard from one of them that something was done
+/// finds the lines of it in the log.
+fn others_publish() {
+    let (now, begun) = (clock::ticks(), Instant::now());
+    let is_behind = |ring: &Arc<Ring>| {
+        let since = ring.shared().unpublished_since();
+        since != 0 && since <= now && !producer::is_current(ring)
+    };
+    while memory::all().iter().any(is_behind) && begun.elapsed() < TURN {
+        if !(state::hooks().pause)(NAP) {
+            std::thread::sleep(NAP);
+        }
+    }
+}
+
+/// Waits for the drain to have written everything logged by now.
 pub(crate) fn flush(timeout: Duration) -> io::Result<()> {
-    const NAP: Duration = Duration::from_micros(200);
     if !state::is_running() {
         return Err(io::Error::new(
             io::ErrorKind::NotConnected,
@@ -495,6 +515,7 @@ pub(crate) fn flush(timeout: Duration) -> io::Result<()> {
         ));
     }
     producer::publish_current();
+    others_publish();
     let ticket = state::want_flush();
     let begun = Instant::now();
     let pause = state::hooks().pause;

@@ -530,6 +530,13 @@ pub(crate) fn publish_current() {
     }
 }
 
+/// Whether the calling thread logs into this ring.
+pub(crate) fn is_current(ring: &Arc<Ring>) -> bool {
+    let current = CURRENT.get();
+    // SAFETY: as in `emit`.
+    current.addr() > ENDED.addr() && Arc::ptr_eq(unsafe { &(*current).ring }, ring)
+}
+
 /// Makes the next line of this thread say its context anew.
 pub(crate) fn context_changed() {
     let current = CURRENT.get();

@@ -97,6 +97,12 @@ impl Shared {
             .for_each(|count| count.store(0, Ordering::Relaxed));
     }
 
+    /// A time that no record is older than which is not published yet; 0 if there is none.
+    pub(crate) fn unpublished_since(&self) -> u64 {
+        // Acquire: pairs with the Release in `Writer::announce`.
+        self.head.0.since.load(Ordering::Acquire)
+    }
+
     /// The position up to which the ring is published: where a new writer goes on.
     pub(crate) fn end(&self) -> u64 {
         self.head.0.position.load(Ordering::Relaxed)
@@ -250,12 +256,6 @@ impl Reader {
     pub(crate) fn published(&self, shared: &Shared) -> u64 {
         // Acquire: pairs with the Release in `Writer::publish`.
         shared.head.0.position.load(Ordering::Acquire)
-    }
-
-    /// A time that no record is older than which a later call of [`Reader::published`] does not show; 0 if there is none.
-    pub(crate) fn unpublished_since(&self, shared: &Shared) -> u64 {
-        // Acquire: pairs with the Release in `Writer::announce`.
-        shared.head.0.since.load(Ordering::Acquire)
     }
 
     /// The oldest byte that is still intact.

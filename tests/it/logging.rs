@@ -2,10 +2,12 @@
 
 use coring::coro;
 use coring::logger::{Full, info};
-use coring_tests::{alone, builder};
+use coring_tests::{alone, builder, until, until_outside};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Lets others run while it is formatted, both ways a coroutine can.
@@ -119,6 +121,43 @@ fn threads() -> Vec<String> {
         .unwrap()
         .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
         .collect()
+}
+
+#[test]
+fn a_flush_waits_for_the_turns_of_other_cores() {
+    // Goal: who has heard from another core that something was done finds its lines after a flush, although that core publishes what
+    // it logs at the end of its turn only.
+    // Method: a core logs, says so, and does not end its turn until the flush has been waited for.
+    alone(|| {
+        let (logs, lines) = coring::logging::builder().pattern("{message}").memory();
+        let logger = logs.start().unwrap();
+        builder(2).build().unwrap().run(|| {
+            let (logged, go_on) = (
+                Arc::new(AtomicBool::new(false)),
+                Arc::new(AtomicBool::new(false)),
+            );
+            let busy = coring::spawn_on(1, {
+                let (logged, go_on) = (Arc::clone(&logged), Arc::clone(&go_on));
+                move || {
+                    info!("done");
+                    logged.store(true, Ordering::Release);
+                    until_outside("the other core lets it go", || {
+                        go_on.load(Ordering::Acquire)
+                    });
+                }
+            });
+            until("it has logged", || logged.load(Ordering::Acquire));
+            let waits = coro::spawn(move || {
+                coro::sleep(Duration::from_millis(20));
+                go_on.store(true, Ordering::Release);
+            });
+            logger.flush().unwrap();
+            assert_eq!(lines.text(), "done\n");
+            waits.join().unwrap();
+            busy.join().unwrap();
+        });
+        logger.shutdown();
+    });
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Source {
     /// Takes notice of what has been published. Returns a time that no line is older than which is still to come, as far as its producer has
     /// said: `u64::MAX` if it has begun none.
     pub(super) fn look(&mut self) -> u64 {
-        let since = self.reader.unpublished_since(self.ring.shared());
+        let since = self.ring.shared().unpublished_since();
         self.head = self.reader.published(self.ring.shared());
         self.find_next();
         if since == 0 { u64::MAX } else { since }
