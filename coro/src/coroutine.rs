@@ -83,8 +83,8 @@ pub(crate) struct ControlBlock {
     pub(crate) pending: Cell<Pending>,
     /// `unpark` came before `park`.
     pub(crate) permit: Cell<bool>,
-    /// Depth of `shield` calls.
-    pub(crate) shields: Cell<u32>,
+    /// How far below this block its innermost frame lies while it does not run: a hint for the prefetch, and nothing else.
+    pub(crate) depth: Cell<u32>,
     /// The ready queue of its scheduling group.
     pub(crate) queue: NonNull<ReadyQueue>,
     // ---- second line: start, end and join
@@ -124,6 +124,8 @@ pub(crate) struct ControlBlock {
     pub(crate) site: &'static Location<'static>,
     /// Whether somebody wants a backtrace: the next resume captures it (dump.rs).
     pub(crate) inspect: Cell<Inspect>,
+    /// Depth of `shield` calls.
+    pub(crate) shields: Cell<u32>,
     // ---- fourth line: untouched by most coroutines, hence not even initialised
     name: MaybeUninit<Cow<'static, str>>,
     /// Neighbours among the unfinished children of `scope`; initialised while that is `Some`.
@@ -160,7 +162,7 @@ impl ControlBlock {
             notified: Cell::new(false),
             pending: Cell::new(Pending::Nothing),
             permit: Cell::new(false),
-            shields: Cell::new(0),
+            depth: Cell::new(0),
             queue,
             scheduler,
             id: Cell::new(id),
@@ -182,6 +184,7 @@ impl ControlBlock {
             slot: lease.slot,
             site,
             inspect: Cell::new(Inspect::No),
+            shields: Cell::new(0),
             name: name.map_or(MaybeUninit::uninit(), MaybeUninit::new),
             siblings: Cell::new(MaybeUninit::uninit()),
         }

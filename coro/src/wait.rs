@@ -22,6 +22,7 @@
 use crate::cancel;
 use crate::coroutine::{ControlBlock, Inspect, State};
 use crate::instant::nanoseconds;
+use crate::prefetch;
 use crate::scheduler::{Shared, TimerAction, current, require_current, turn_started_ns};
 use crate::timer::TimerKey;
 use std::fmt;
@@ -218,6 +219,7 @@ pub(crate) fn requeue(block: &ControlBlock) {
 /// before nor after the switch but on this side of it only: a signal handler looks at it (running.rs).
 #[inline(always)]
 pub(crate) fn switch_out(block: &ControlBlock) {
+    prefetch::note_depth(block);
     let yielder = block.yielder.get();
     // SAFETY: set when the coroutine started, and valid until its root returns; we are on that stack.
     let yielder = unsafe { &*yielder };

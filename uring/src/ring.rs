@@ -51,8 +51,9 @@ use crate::{
     RegisteredBuffers, SetupError, SetupOptions, Slots, SlotsFull, Sqe, Token, Wait, op,
 };
 
-/// A turn does not go on entering once it has seen this many completions: others want the core, too.
-const TURN_COMPLETIONS: usize = 256;
+/// A turn does not go on entering once it has seen this many completions: others want the core, too. More than a full
+/// submission queue brings at once, or deferred completions would wait behind those that come without.
+const TURN_COMPLETIONS: usize = 2048;
 /// Nor once it has entered this often: work that brings no completion must not hold it up either.
 const TURN_ENTERS: u32 = 64;
 /// How often a submission tries to empty the queue before it gives up.

@@ -54,10 +54,10 @@ const STEP: Duration = Duration::from_millis(1);
 /// What a ring is made with. The defaults fit one core of a server.
 #[derive(Clone, Debug)]
 pub struct SetupOptions {
-    /// Submission queue entries (default 256). Operations that do not fit are submitted by an extra enter, so this
-    /// bounds a batch and not the number of operations. The kernel rounds up to a power of two.
+    /// Submission queue entries (default 1024). Operations that do not fit are submitted by an extra enter, so this
+    /// bounds a batch and not the number of operations. The kernel rounds up to a power of two. 64 bytes each.
     pub sq_entries: u32,
-    /// Completion queue entries (default 2048). Completions that do not fit wait in the kernel, each in an
+    /// Completion queue entries (default 4096). Completions that do not fit wait in the kernel, each in an
     /// allocation of its own. The kernel rounds up to a power of two.
     pub cq_entries: u32,
     /// Operations in flight or unclaimed at the same time (default 2^20). Costs 24 bytes of address space each.
@@ -103,8 +103,8 @@ pub struct NapiPoll {
 impl Default for SetupOptions {
     fn default() -> SetupOptions {
         SetupOptions {
-            sq_entries: 256,
-            cq_entries: 2048,
+            sq_entries: 1024,
+            cq_entries: 4096,
             max_operations: 1 << 20,
             multishot_window: 1024,
             sq_poll: None,

@@ -415,6 +415,12 @@ impl Scheduler {
             if let Some(soon) = soon {
                 prefetch::line(soon.as_ptr());
             }
+            if queue.len() >= prefetch::CROWD
+                && let Some(next) = queue.peek(AHEAD / 2)
+            {
+                // SAFETY: so many are in the queue, hence it is: live, as above.
+                prefetch::frames(unsafe { next.as_ref() });
+            }
             // `Running` it says itself, once it is on its own stack (`wait::switch_out`).
             entered.set_coroutine(control);
             let switch = block.switch.get();
