@@ -1,16 +1,20 @@
 //! The slab: stacks by size class, in chunks, reused last-in-first-out.
 //!
-//! A chunk is one mapping of up to [`CHUNK_SLOTS`] slots, reserved but not committed (`MAP_NORESERVE`), with its
-//! guards installed once; they survive reuse and trimming. Chunks are never unmapped before the slab is dropped.
+//! A chunk is one mapping of up to [`CHUNK_SLOTS`] slots, reserved but not committed (`MAP_NORESERVE`). Slots come into use
+//! in batches, with guards installed once; they survive reuse and trimming. Chunks are never unmapped before the slab is
+//! dropped.
 //!
 //! The free stacks that have pages are on a stack themselves, whose cold end is trimmed ([`Slab::trim`]): pages go back
-//! to the kernel, the addresses stay ours. A trimmed slot is a bit in its chunk, and reads as zeroes; a zeroed control block
-//! reads as a vacant one.
+//! to the kernel, the addresses stay ours. A slot with pages, or in use, is a bit in the first page of its chunk; a trimmed slot
+//! reads as zeroes, and a zeroed control block as a vacant one.
 //!
 //! ```text
-//!   warm:  [ w w w w w w ]  <- pop, push           chunk: 0110 1111 ..  free slots without pages,
-//!            trimmed first                                              taken when none is warm
+//!   warm:  [ w w w w w w ]  <- pop, push     chunk: | 1001 0000 .. | guard, stack | guard, stack | ..
+//!            trimmed first                           zero: free and without pages, taken when none is warm
 //! ```
+//!
+//! So what a crowd leaves behind is not memory: when all slots of a chunk have been trimmed, its first page goes as well, and
+//! reads as what it said.
 #![expect(
     unsafe_code,
     reason = "pointer arithmetic inside and advice on our own mappings"
@@ -29,10 +33,12 @@ use std::io;
 use std::panic::Location;
 use std::ptr::NonNull;
 
-/// Slots of the largest chunk: 256 x 320 KiB is 80 MiB of addresses, and 0.35 ms for guards and top pages.
-const CHUNK_SLOTS: usize = 256;
-/// Slots of the first chunk; each further chunk doubles.
-const FIRST_CHUNK_SLOTS: usize = 16;
+/// Slots of the largest chunk: 4,096 x 320 KiB is 1.25 GiB of addresses. Smaller ones double what there is.
+const CHUNK_SLOTS: usize = 4096;
+/// Slots that come into use at once: guards and top pages of so many take 0.6 ms.
+const BATCH_SLOTS: usize = 256;
+/// As few at first; each further batch doubles what there is.
+const FIRST_SLOTS: usize = 16;
 /// How many stacks one call of [`Slab::trim`] gives back at the most: 256 x 0.25 us.
 const TRIM_BATCH: usize = 256;
 /// One spawn in this many gets a stack without old traces, to be measured at its end (usage.rs).
@@ -91,14 +97,31 @@ struct Class {
 /// One mapping.
 #[derive(Debug)]
 struct Chunk {
+    /// A page of bits, one for each slot that is in use or has pages, and the slots.
     memory: MmapMut,
-    /// Number of its first slot in the class.
-    first: usize,
+    /// Number of its first slot in the class: of its colour.
+    first: u32,
+    /// How many slots there is room for.
+    room: u16,
     /// How many slots have a guard, from the front.
-    slots: usize,
-    /// Bits of the slots that are free and have no pages.
-    cold: [u64; CHUNK_SLOTS / 64],
+    slots: u16,
+    /// How many slots are free and have no pages.
+    cold: u16,
+    /// No word of bits before this one has a cold slot.
+    cold_from: u16,
 }
+
+const _: () = assert!(
+    CHUNK_SLOTS / 8 <= HEAD_BYTES,
+    "the bits of a chunk fit into a page"
+);
+const _: () = assert!(
+    size_of::<Chunk>() <= 32,
+    "the table of a million stacks is small"
+);
+
+/// The smallest page there is.
+const HEAD_BYTES: usize = 4096;
 
 /// All stacks of one scheduler.
 #[derive(Debug)]
@@ -278,7 +301,8 @@ impl Slab {
     pub(crate) fn for_each_control(&self, mut visit: impl FnMut(NonNull<ControlBlock>)) {
         for class in &self.classes {
             for chunk in &class.chunks {
-                (0..chunk.slots).for_each(|position| visit(chunk.control(position, class.stride)));
+                (0..usize::from(chunk.slots))
+                    .for_each(|position| visit(chunk.control(position, class.stride)));
             }
         }
     }
@@ -316,46 +340,35 @@ impl Slab {
         Ok(self.classes.len() - 1)
     }
 
-    /// Maps one more chunk, with one slot at least.
+    /// Takes more slots into use, one at least: of the newest chunk, or else of a new one.
     #[cold]
     fn grow(&mut self, index: usize) -> Result<(), SpawnError> {
         let class = &self.classes[index];
-        let room = self
-            .config
-            .max_coroutines
-            .saturating_sub(class.total)
-            .max(1);
-        let slots = (FIRST_CHUNK_SLOTS << class.chunks.len().min(8))
-            .min(CHUNK_SLOTS)
-            .min(room);
-        let stride = class.stride;
-        let first = class.total;
-        let mut memory = MmapOptions::new()
-            .len(slots * stride)
-            .no_reserve_swap()
-            .map_anon()
-            .map_err(|source| self.no_memory(source))?;
-        let start = memory.as_mut_ptr();
-        avoid_huge_pages(start, memory.len());
-        let lows: Vec<usize> = (0..slots)
-            .map(|slot| start.addr() + slot * stride)
+        let (total, stride) = (class.total, class.stride);
+        let allowed = self.config.max_coroutines.saturating_sub(total).max(1);
+        let batch = total.clamp(FIRST_SLOTS, BATCH_SLOTS).min(allowed);
+        let (mut chunk, is_new) = match self.classes[index].take_unfinished() {
+            Some(chunk) => (chunk, false),
+            None => {
+                let room = total.clamp(FIRST_SLOTS, CHUNK_SLOTS).min(allowed);
+                (self.map(room, batch, stride, total)?, true)
+            }
+        };
+        let from = usize::from(chunk.slots);
+        let batch = batch.min(usize::from(chunk.room) - from);
+        let lows: Vec<usize> = (from..from + batch)
+            .map(|position| chunk.low(position, stride))
             .collect();
         // What has a guard can be used; the error is for who gets none.
-        let guarded = match self.install_guards(&lows) {
-            Ok(()) => slots,
-            Err((0, source)) => return Err(self.no_memory(source)),
-            Err((guarded, _)) => guarded,
+        let (guarded, refused) = match self.install_guards(&lows) {
+            Ok(()) => (batch, None),
+            Err((guarded, source)) => (guarded, Some(source)),
         };
-        let mut chunk = Chunk {
-            memory,
-            first,
-            slots: guarded,
-            cold: [0; CHUNK_SLOTS / 64],
-        };
-        let made: Vec<_> = (0..guarded)
+        chunk.slots += u16::try_from(guarded).expect("a batch is small");
+        let made: Vec<_> = (from..from + guarded)
             .map(|position| chunk.control(position, stride))
             .collect();
-        let populated = slots == CHUNK_SLOTS && self.populate(&made);
+        let populated = guarded == BATCH_SLOTS && self.populate(&made);
         for control in &made {
             let slot = self.slot(*control, index);
             valgrind::register(slot.limit, slot.top);
@@ -363,14 +376,45 @@ impl Slab {
         let class = &mut self.classes[index];
         class.total += guarded;
         if populated {
+            (from..from + guarded).for_each(|position| chunk.set_busy(position));
             class.warm.extend(made.into_iter().rev());
-        } else {
-            (0..guarded).for_each(|position| chunk.cold[position / 64] |= 1 << (position % 64));
+        } else if guarded > 0 {
+            chunk.cold += u16::try_from(guarded).expect("a batch is small");
             class.cold.push(chunk.start());
         }
-        let place = class.chunk_after(chunk.start());
-        class.chunks.insert(place, chunk);
-        Ok(())
+        if guarded > 0 || !is_new {
+            class.put_chunk(chunk);
+        }
+        match refused {
+            Some(source) if guarded == 0 => Err(self.no_memory(source)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A chunk without slots, with room for so many, or for `fewest` where there are no more addresses.
+    fn map(
+        &self,
+        room: usize,
+        fewest: usize,
+        stride: usize,
+        first: usize,
+    ) -> Result<Chunk, SpawnError> {
+        let map = |room: usize| {
+            let bytes = self.page_bytes + room * stride;
+            let mapped = MmapOptions::new().len(bytes).no_reserve_swap().map_anon();
+            mapped.map(|memory| (memory, room))
+        };
+        let mapped = map(room).or_else(|_| map(fewest));
+        let (mut memory, room) = mapped.map_err(|source| self.no_memory(source))?;
+        avoid_huge_pages(memory.as_mut_ptr(), memory.len());
+        Ok(Chunk {
+            memory,
+            first: u32::try_from(first).expect("fewer stacks than 2^32 fit into the address space"),
+            room: u16::try_from(room).expect("a chunk is not that large"),
+            slots: 0,
+            cold: 0,
+            cold_from: 0,
+        })
     }
 
     /// Installs guards, from the front; the first refusal of markers switches this slab to `mprotect` for good.
@@ -426,6 +470,20 @@ impl Class {
         self.warm.is_empty() && self.cold.is_empty()
     }
 
+    /// Takes out the chunk whose slots are not all in use yet, if there is one.
+    fn take_unfinished(&mut self) -> Option<Chunk> {
+        let index = self
+            .chunks
+            .iter()
+            .position(|chunk| chunk.slots < chunk.room)?;
+        Some(self.chunks.remove(index))
+    }
+
+    fn put_chunk(&mut self, chunk: Chunk) {
+        let place = self.chunk_after(chunk.start());
+        self.chunks.insert(place, chunk);
+    }
+
     /// Index of the first chunk above this address.
     fn chunk_after(&self, address: usize) -> usize {
         self.chunks
@@ -437,11 +495,8 @@ impl Class {
         let start = *self.cold.last().expect("there is a cold stack");
         let index = self.chunk_after(start) - 1;
         let chunk = &mut self.chunks[index];
-        let word = chunk.cold.iter().position(|bits| *bits != 0);
-        let word = word.expect("a chunk on the list has a cold stack");
-        let position = 64 * word + chunk.cold[word].trailing_zeros() as usize;
-        chunk.cold[word] &= chunk.cold[word] - 1;
-        if chunk.has_no_cold() {
+        let position = chunk.take_cold();
+        if chunk.cold == 0 {
             self.cold.pop();
         }
         chunk.control(position, self.stride)
@@ -451,11 +506,11 @@ impl Class {
     fn put_cold(&mut self, control: NonNull<ControlBlock>) {
         let index = self.chunk_after(control.addr().get()) - 1;
         let chunk = &mut self.chunks[index];
-        if chunk.has_no_cold() {
+        if chunk.cold == 0 {
             self.cold.push(chunk.start());
         }
-        let position = (control.addr().get() - chunk.start()) / self.stride;
-        chunk.cold[position / 64] |= 1 << (position % 64);
+        let below = control.addr().get() - chunk.low(0, self.stride);
+        chunk.put_cold(below / self.stride);
     }
 }
 
@@ -464,16 +519,62 @@ impl Chunk {
         self.memory.as_ptr().addr()
     }
 
-    fn has_no_cold(&self) -> bool {
-        self.cold.iter().all(|bits| *bits == 0)
+    /// Where a slot begins: with its guard.
+    fn low(&self, position: usize, stride: usize) -> usize {
+        // The page of bits is all that is not slots.
+        let head_bytes = self.memory.len() - usize::from(self.room) * stride;
+        self.start() + head_bytes + position * stride
+    }
+
+    /// The bits of the slots that are in use or have pages.
+    fn busy(&mut self) -> &mut [u64] {
+        let words = self.memory.as_mut_ptr().cast::<u64>();
+        // SAFETY: the first page of the mapping, which nothing else uses, aligned and zeroed by the kernel; borrowed as the
+        // chunk is.
+        unsafe { std::slice::from_raw_parts_mut(words, CHUNK_SLOTS / 64) }
+    }
+
+    fn set_busy(&mut self, position: usize) {
+        self.busy()[position / 64] |= 1 << (position % 64);
+    }
+
+    /// Takes the first slot that is free and has no pages. There is one.
+    fn take_cold(&mut self) -> usize {
+        let from = usize::from(self.cold_from);
+        let ahead = self.busy()[from..]
+            .iter()
+            .position(|bits| *bits != u64::MAX);
+        let word = from + ahead.expect("the chunk has a cold stack");
+        let position = 64 * word + self.busy()[word].trailing_ones() as usize;
+        self.cold_from = u16::try_from(word).expect("there are fewer words than slots");
+        self.cold -= 1;
+        self.set_busy(position);
+        position
+    }
+
+    /// A free slot has lost its pages.
+    fn put_cold(&mut self, position: usize) {
+        self.busy()[position / 64] &= !(1 << (position % 64));
+        self.cold_from = self
+            .cold_from
+            .min(u16::try_from(position / 64).expect("as above"));
+        self.cold += 1;
+        if self.cold == self.slots {
+            // All bits are zero, as they will be when they are read again.
+            give_back(&[range(self.start(), HEAD_BYTES)]);
+        }
     }
 
     /// Where the control block of a slot goes: just below the colour, in the topmost page.
     fn control(&self, position: usize, stride: usize) -> NonNull<ControlBlock> {
-        assert!(position < self.slots, "the chunk has this slot");
-        let colour = ((self.first + position) % COLOURS) * COLOUR_BYTES;
+        assert!(
+            position < usize::from(self.slots),
+            "the chunk has this slot"
+        );
+        let colour = ((self.first as usize + position) % COLOURS) * COLOUR_BYTES;
         let below = colour + size_of::<ControlBlock>();
-        let offset = ((position + 1) * stride - below) & !(align_of::<ControlBlock>() - 1);
+        let end = self.low(position + 1, stride) - self.start();
+        let offset = (end - below) & !(align_of::<ControlBlock>() - 1);
         // SAFETY: position < slots, so the offset lies inside the mapping.
         let control = unsafe { self.memory.as_ptr().cast_mut().add(offset) };
         NonNull::new(control.cast()).expect("a mapping is never at address zero")
@@ -492,8 +593,8 @@ fn usable(control: NonNull<ControlBlock>, stack_bytes: usize, page_bytes: usize)
 
 /// Drops the pages of free stacks; they read as zeroes when touched again.
 fn give_back(ranges: &[libc::iovec]) {
-    // SAFETY: the usable parts of free slots of our own mapping: nothing points into them, and the guards below
-    // are left alone.
+    // SAFETY: the usable parts of free slots of our own mapping, or its first page when it holds zeroes: nothing points into
+    // them, and the guards below are left alone.
     let outcome = unsafe { advise(ranges, libc::MADV_DONTNEED) };
     debug_assert!(
         outcome.is_ok(),
@@ -506,3 +607,6 @@ fn avoid_huge_pages(start: *mut u8, bytes: usize) {
     // SAFETY: the range is our own fresh mapping. Kernels without huge pages refuse, which is as good.
     let _ = unsafe { libc::madvise(start.cast(), bytes, libc::MADV_NOHUGEPAGE) };
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! The slab against a set: who is handed out is handed out once, and all comes back.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Take { count: usize },
+    GiveBack { count: usize, seed: usize },
+    Trim { times: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (1usize..700).prop_map(|count| Step::Take { count }),
+        (1usize..900, any::<usize>()).prop_map(|(count, seed)| Step::GiveBack { count, seed }),
+        (1usize..6).prop_map(|times| Step::Trim { times }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Goal: no stack is handed out twice, none gets lost, and the books of a chunk agree with each other, over batches and
+    /// chunks of all sizes. Method: random programs over a slab and a set; in the end all is given back and trimmed, and each chunk
+    /// says so.
+    #[test]
+    fn agrees_with_a_set(steps in prop::collection::vec(step(), 1..25)) {
+        let mut slab = Slab::new(StackConfig {
+            stack_bytes: 16 * 1024,
+            max_coroutines: 2_000,
+            warm_stacks: 3,
+            ..StackConfig::default()
+        });
+        let mut used = Vec::new();
+        for step in steps {
+            match step {
+                Step::Take { count } => for _ in 0..count {
+                    match slab.acquire(None) {
+                        Ok(lease) => used.push(lease.control),
+                        Err(_) => prop_assert_eq!(used.len(), 2_000),
+                    }
+                },
+                Step::GiveBack { count, seed } => for n in 0..count.min(used.len()) {
+                    let which = seed.wrapping_add(n * 7) % used.len();
+                    slab.release(used.swap_remove(which), 0);
+                },
+                Step::Trim { times } => for _ in 0..times {
+                    slab.trim();
+                },
+            }
+            let different: BTreeSet<_> = used.iter().collect();
+            prop_assert_eq!((slab.in_use(), different.len()), (used.len(), used.len()));
+            check_books(&mut slab, used.len())?;
+        }
+        used.into_iter().for_each(|control| slab.release(control, 0));
+        slab.config.warm_stacks = 0;
+        while slab.trim() {}
+        check_books(&mut slab, 0)?;
+        for chunk in slab.classes.iter_mut().flat_map(|class| &mut class.chunks) {
+            prop_assert_eq!(chunk.cold, chunk.slots);
+            prop_assert!(chunk.busy().iter().all(|bits| *bits == 0));
+        }
+    }
+}
+
+/// Slots are in use, warm or cold; the bits say which are cold, and the list in which chunks these are.
+fn check_books(slab: &mut Slab, in_use: usize) -> Result<(), TestCaseError> {
+    for class in &mut slab.classes {
+        let mut cold = 0;
+        for chunk in &mut class.chunks {
+            prop_assert!(chunk.slots <= chunk.room);
+            let busy: u32 = chunk.busy().iter().map(|bits| bits.count_ones()).sum();
+            prop_assert_eq!(u32::from(chunk.slots - chunk.cold), busy);
+            let listed = class.cold.iter().filter(|start| **start == chunk.start());
+            prop_assert_eq!(listed.count(), usize::from(chunk.cold > 0));
+            cold += usize::from(chunk.cold);
+        }
+        prop_assert_eq!(class.total, cold + class.warm.len() + in_use);
+    }
+    Ok(())
+}
