@@ -1,6 +1,7 @@
 //! Options, conversions, and what is shown of a socket.
 
 use super::each_pair;
+use coring::io::{Interest, poll_fd};
 use coring::net::{TcpListener, TcpSocket, TcpStream};
 use coring_tests::tcp::{listen, pair};
 use coring_tests::{check, runtime};
@@ -152,12 +153,14 @@ fn options_are_read_back() {
 #[test]
 fn a_pending_error_is_taken_once() {
     // Goal: take_error is None on a healthy socket, the reset after one, then None again.
-    // Method: the peer resets.
+    // Method: the peer resets, and the reset is waited for.
     check(|| {
         runtime(1).run(|| {
             let (ours, theirs) = pair();
             assert!(ours.take_error().unwrap().is_none());
             coring_tests::tcp::reset(theirs);
+            // On a busy machine the reset is delivered later.
+            poll_fd(&ours, Interest::READABLE).unwrap();
             let error = ours.take_error().unwrap().expect("the reset is there");
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
             assert!(ours.take_error().unwrap().is_none());
