@@ -116,12 +116,8 @@ fn read_origin(values: &[u8]) -> Result<Origin, Torn> {
         },
         _ => None,
     };
-    Ok(Origin {
-        id,
-        core,
-        thread: values.text()?.to_owned(),
-        ..Origin::default()
-    })
+    let thread = values.text()?.to_owned();
+    Ok(Origin::of_ring(id, core, thread))
 }
 
 impl<'a> LogReader<'a> {
@@ -306,6 +302,42 @@ mod tests {
     fn reads_what_was_written() {
         let bytes = sample(50);
         assert_eq!(read_all(&bytes), ((0..50).collect(), 0));
+    }
+
+    /// Goal: one text format shows the lines of several files as those of who logged them. Method: two files of rings with the same number, as
+    /// those of two processes have; in each the coroutine changes; their lines in turn.
+    #[test]
+    fn each_line_is_shown_as_its_own_coroutines() {
+        let file = |core: u32| {
+            let mut out = sample(0);
+            for context in [7, 8] {
+                let origin = Origin {
+                    id: 1,
+                    core: Some(core),
+                    context,
+                    ..Origin::default()
+                };
+                push_origin(&mut out, &origin);
+                let mut values = Vec::new();
+                push(&mut values, context);
+                push(&mut values, "text");
+                push(&mut values, Some(1.5));
+                record::push(&mut out, 0, 16, context, &values);
+            }
+            out
+        };
+        let files = [file(0), file(1)];
+        let mut readers = [LogReader::new(&files[0]), LogReader::new(&files[1])];
+        let mut format: crate::Text = "{origin}".parse().expect("a pattern");
+        let mut out = Vec::new();
+        for _ in 0..2 {
+            for reader in &mut readers {
+                let line = reader.next_line().expect("intact").expect("a line");
+                format.line(&line, &mut out);
+            }
+        }
+        let text = String::from_utf8(out).expect("text");
+        assert_eq!(text, "core 0 #7\ncore 1 #7\ncore 0 #8\ncore 1 #8\n");
     }
 
     proptest! {

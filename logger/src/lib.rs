@@ -62,7 +62,7 @@
 //! ```
 //!
 //! # Inside
-//! Imports go one way: `record` <- `encode`, `value` <- `plan`, `show`, `line` <- `format`, `sink` <- `drain` <- `logger`; and
+//! Imports go one way: `record`, `append` <- `encode`, `value` <- `plan`, `show`, `line` <- `format`, `sink` <- `drain` <- `logger`; and
 //! `ring` <- `memory` <- `producer` <- `expanded` (what the macros call). `state` is what both sides share.
 
 #[macro_use]
@@ -71,6 +71,7 @@ mod macros;
 #[doc(hidden)]
 #[path = "expanded.rs"]
 pub mod __private;
+mod append;
 mod callsite;
 mod clock;
 mod context;

@@ -1,10 +1,13 @@
 //! One line, decoded as far as its reader asks: what formats and tests look at.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use log::Level;
 
+use crate::append::append;
 use crate::plan::{Piece, Plan};
 use crate::record::{FINISHED, Head};
-use crate::show::show;
+use crate::show::{show, show_next};
 use crate::value::{Torn, Value, Values};
 
 /// A call site as the drain and the decoder know it: owned, with its format string parsed.
@@ -31,15 +34,33 @@ pub(crate) struct Origin {
     pub(crate) context_name: String,
     /// Keys and values, encoded.
     pub(crate) context_fields: Vec<u8>,
-    /// Counts the contexts of this ring: a cheap way to see that it has changed.
-    pub(crate) context_number: u64,
+    /// Another one for each ring and each context, whatever file or process they are from: a cheap way to see that the origin has changed.
+    pub(crate) number: u64,
+}
+
+/// The last number given to an origin. 0 is the logger itself, which has a default one.
+static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+fn next_number() -> u64 {
+    LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 impl Origin {
+    /// The origin of lines of a ring, before any context.
+    pub(crate) fn of_ring(id: u32, core: Option<u32>, thread: String) -> Self {
+        Self {
+            id,
+            core,
+            thread,
+            number: next_number(),
+            ..Self::default()
+        }
+    }
+
     /// Takes over a context record.
     pub(crate) fn set_context(&mut self, values: &[u8]) -> Result<(), Torn> {
         let mut values = Values::new(values);
-        self.context_number += 1;
+        self.number = next_number();
         self.context = values.number()?;
         values.text()?.clone_into(&mut self.context_name);
         self.context_fields.clear();
@@ -224,18 +245,24 @@ impl<'a> Line<'a> {
     fn write_message_checked(&self, out: &mut Vec<u8>) -> Result<(), Torn> {
         let mut values = Values::new(self.values);
         let Some(site) = self.site.filter(|_| !self.is_finished()) else {
-            show(out, values.value()?, &crate::plan::Spec::DISPLAY);
-            return Ok(());
+            return show_next(out, &mut values);
         };
         for piece in &*site.plan.pieces {
-            match piece {
-                Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Arg(_, spec) if site.plan.in_order => show(out, values.value()?, spec),
-                Piece::Arg(index, spec) => {
-                    let mut values = Values::new(self.values);
-                    values.advance(*index)?;
-                    show(out, values.value()?, spec);
+            let (index, spec) = match piece {
+                Piece::Literal(text) => {
+                    append(out, text.as_bytes());
+                    continue;
                 }
+                Piece::Plain(index) => (*index, None),
+                Piece::Arg(index, spec) => (*index, Some(spec)),
+            };
+            if !site.plan.in_order {
+                values = Values::new(self.values);
+                values.advance(index)?;
+            }
+            match spec {
+                None => show_next(out, &mut values)?,
+                Some(spec) => show(out, values.value()?, spec),
             }
         }
         Ok(())
@@ -271,16 +298,32 @@ fn as_text(value: Value<'_>) -> Option<&str> {
     }
 }
 
+/// Whether all of it is printable ASCII. One more and then one comparison, as signed numbers, for all that is not: bytes below a space, DEL, and whatever
+/// has its high bit set.
+#[inline]
+fn is_printable(bytes: &[u8]) -> bool {
+    const AT_ONCE: usize = 16;
+    let is_suspicious = |byte: &u8| byte.wrapping_add(1).cast_signed() <= b' '.cast_signed();
+    let is_clean = |bytes: &[u8]| {
+        !bytes
+            .iter()
+            .fold(false, |any, byte| any | is_suspicious(byte))
+    };
+    match bytes.last_chunk::<AT_ONCE>() {
+        // The last chunk overlaps the one before it.
+        Some(last) => {
+            let mut chunks = bytes.as_chunks::<AT_ONCE>().0.iter();
+            chunks.all(|chunk| is_clean(chunk)) && is_clean(last)
+        }
+        None => is_clean(bytes),
+    }
+}
+
 /// Makes text safe to stand in a line: control characters (C0, DEL, C1) and the Unicode line separators in `out[from..]` become
 /// `\n`, `\x1b`, `\u{9b}`... so that no argument can end the line, start another, or steer a terminal.
 pub fn escape(out: &mut Vec<u8>, from: usize) {
-    // 0xc2 begins the C1 controls (and harmless characters), 0xe2 the separators: look closer if any is there.
-    let suspicious = |byte: u8| byte < 0x20 || byte == 0x7f || byte == 0xc2 || byte == 0xe2;
     let bytes = &out[from..];
-    if !bytes
-        .iter()
-        .fold(false, |found, byte| found | suspicious(*byte))
-    {
+    if is_printable(bytes) {
         return;
     }
     let text = String::from_utf8_lossy(bytes);
@@ -301,4 +344,34 @@ pub fn escape(out: &mut Vec<u8>, from: usize) {
     }
     out.truncate(from);
     out.extend_from_slice(safe.as_bytes());
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    //! Goal: whatever stands wherever in a line of any length, it is escaped if it must be, and nothing else is.
+    use super::escape;
+
+    #[test]
+    fn every_byte_at_every_place() {
+        // Method: each character below U+0100, and those that separate lines or nearly do, at each place in lines of up to 40 bytes.
+        let others = ['\u{2027}', '\u{2028}', '\u{2029}', '\u{202a}', 'é', '漢'];
+        let chars = (0..0x100).filter_map(char::from_u32).chain(others);
+        for c in chars {
+            let dangerous = c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+            for (before, after) in
+                (0..40).flat_map(|length| (0..=length).map(move |at| (at, length - at)))
+            {
+                let line = format!("{}{c}{}", "x".repeat(before), "y".repeat(after));
+                let mut out = format!("\n{line}").into_bytes();
+                escape(&mut out, 1);
+                let out = String::from_utf8(out).expect("text");
+                assert_eq!(
+                    out == format!("\n{line}"),
+                    !dangerous,
+                    "{c:?} at {before} of {out:?}"
+                );
+                assert!(!out[1..].contains(c) || !dangerous, "{out:?}");
+            }
+        }
+    }
 }

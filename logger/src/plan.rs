@@ -6,7 +6,7 @@
 //! formatted at the call by `format_args!`; the output is the same either way.
 //!
 //! ```text
-//!   "order id={} price={:>8.2}"  ->  Literal("order id=") Arg(0) Literal(" price=") Arg(1, right, width 8, precision 2)
+//!   "order id={} price={:>8.2}"  ->  Literal("order id=") Plain(0) Literal(" price=") Arg(1, right, width 8, precision 2)
 //! ```
 
 /// How one argument is to be shown: the part of `{...}` behind the colon.
@@ -33,15 +33,6 @@ impl Spec {
         precision: None,
         style: Style::Display,
     };
-
-    /// Whether this is `{}` or `{:?}` with nothing more.
-    pub(crate) fn is_plain(&self) -> bool {
-        !self.plus
-            && !self.alternate
-            && !self.zero
-            && self.width.is_none()
-            && self.precision.is_none()
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,6 +215,8 @@ pub const fn deferrable(format: &str, count: usize) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece {
     Literal(Box<str>),
+    /// An argument as `{}` shows it.
+    Plain(usize),
     Arg(usize, Spec),
 }
 
@@ -271,7 +264,11 @@ impl Plan {
                     in_order &= index == shown;
                     shown += 1;
                     args = args.max(index + 1);
-                    pieces.push(Piece::Arg(index, spec));
+                    pieces.push(if spec == Spec::DISPLAY {
+                        Piece::Plain(index)
+                    } else {
+                        Piece::Arg(index, spec)
+                    });
                 }
             }
             at = end;
@@ -335,11 +332,11 @@ mod tests {
             *plan.pieces,
             [
                 literal("a{b}"),
-                Piece::Arg(0, Spec::DISPLAY),
+                Piece::Plain(0),
                 literal(" "),
                 Piece::Arg(1, spec),
                 literal(" "),
-                Piece::Arg(1, Spec::DISPLAY)
+                Piece::Plain(1)
             ]
         );
         assert_eq!((plan.args, plan.in_order), (2, false));

@@ -145,12 +145,7 @@ impl Recovered {
             ));
             return;
         }
-        let origin = Origin {
-            id: label.id,
-            core: label.core,
-            thread: label.thread.clone(),
-            ..Origin::default()
-        };
+        let origin = Origin::of_ring(label.id, label.core, label.thread.clone());
         self.origins.push(origin);
         let mut position = tail;
         let mut last_ticks = 0;

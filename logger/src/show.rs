@@ -1,94 +1,115 @@
 //! Values to text, exactly as `std::fmt` shows them.
 //!
-//! Two ways: `{}` and `{:?}` of the common types go straight into the output; everything else is shown without a width first,
-//! then padded. A proptest holds both against `format!`.
+//! Two ways: what `{}` makes of numbers and of texts in ASCII goes straight from a record's bytes into the output; everything else is shown
+//! without a width first, then padded. A proptest holds both against `format!`.
 
 use std::fmt::{Binary, Debug, Display, LowerExp, LowerHex, Octal, UpperExp, UpperHex};
 use std::io::Write as _;
 
+use crate::append::{append, append_fraction, decimal};
+use crate::encode::tag;
 use crate::plan::{Align, Spec, Style};
-use crate::value::{Nested, Value};
+use crate::value::{Nested, Torn, Value, Values};
 
-/// Shows `value` as `spec` says.
+/// Shows the next of `values` as `{}` does.
+///
+/// What most lines are made of goes straight from its bytes into the output. All else, and what is not intact, is taken apart first.
 #[inline]
-pub(crate) fn show(out: &mut Vec<u8>, value: Value<'_>, spec: &Spec) {
-    match value {
-        Value::Text(text, false) if spec.style == Style::Display && spec.is_plain() => {
-            out.extend_from_slice(text.as_bytes());
+pub(crate) fn show_next(out: &mut Vec<u8>, values: &mut Values<'_>) -> Result<(), Torn> {
+    match show_simple(out, values.rest()) {
+        Some(rest) => *values = Values::new(rest),
+        None => show(out, values.value()?, &Spec::DISPLAY),
+    }
+    Ok(())
+}
+
+/// Shows a number or a text of ASCII. Returns what follows it, or None for anything else.
+#[inline]
+fn show_simple<'a>(out: &mut Vec<u8>, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let (tag, bytes) = bytes.split_first()?;
+    match *tag {
+        tag::U64 => {
+            let (number, rest) = bytes.split_first_chunk()?;
+            decimal(out, u64::from_le_bytes(*number));
+            Some(rest)
         }
-        Value::U64(number)
-            if spec.is_plain() && matches!(spec.style, Style::Display | Style::Debug) =>
-        {
-            decimal(out, number);
+        tag::U32 => {
+            let (number, rest) = bytes.split_first_chunk()?;
+            decimal(out, u32::from_le_bytes(*number).into());
+            Some(rest)
         }
-        Value::F64(number) if spec.is_plain() && spec.style == Style::Display => {
-            if !short_float(out, number) {
-                show_slowly(out, value, spec);
+        tag::I64 => {
+            let (number, rest) = bytes.split_first_chunk()?;
+            signed(out, i64::from_le_bytes(*number));
+            Some(rest)
+        }
+        tag::I32 => {
+            let (number, rest) = bytes.split_first_chunk()?;
+            signed(out, i32::from_le_bytes(*number).into());
+            Some(rest)
+        }
+        tag::F64 => {
+            let (number, rest) = bytes.split_first_chunk()?;
+            show_float(out, f64::from_le_bytes(*number));
+            Some(rest)
+        }
+        tag if tag & tag::SHORT_TEXT != 0 => {
+            let (text, rest) = bytes.split_at_checked(usize::from(tag & !tag::SHORT_TEXT))?;
+            if !text.is_ascii() {
+                return None;
             }
+            append(out, text);
+            Some(rest)
         }
-        _ => show_slowly(out, value, spec),
+        _ => None,
     }
 }
 
-/// Shows a float with up to four decimals and 15 digits, as prices and milliseconds have; returns false for all others.
+fn signed(out: &mut Vec<u8>, number: i64) {
+    if number < 0 {
+        out.push(b'-');
+    }
+    decimal(out, number.unsigned_abs());
+}
+
+fn show_float(out: &mut Vec<u8>, number: f64) {
+    if !short_float(out, number) {
+        float(out, number, &Spec::DISPLAY);
+    }
+}
+
+/// Shows a float with up to six decimals and 15 digits, as prices and times have; returns false for all others.
 ///
 /// Let `n` be `number * 10^k`, rounded. If `n / 10^k` gives `number` back, then `n` with its point moved is a text that reads as `number`:
-/// both operands are exact, and IEEE division rounds as reading a decimal does. With at most 15 digits there is only one such text of
-/// that length, and the smallest `k` gives the shortest, so it is the text that std shows. It takes a fifth of the time.
+/// both operands are exact, and IEEE division rounds as reading a decimal does. With at most 15 digits no other text of as few reads as that
+/// number, so without the zeros at its end it is the shortest, and what std shows.
+#[inline]
 fn short_float(out: &mut Vec<u8>, number: f64) -> bool {
     let magnitude = number.abs();
-    for (decimals, power) in [(0_usize, 1_u64), (1, 10), (2, 100), (3, 1000), (4, 10_000)] {
-        let scaled = magnitude * power as f64;
-        if scaled >= 1e15 || scaled.is_nan() {
-            return false;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "an integer below 1e15")]
-        #[expect(clippy::cast_sign_loss, reason = "a magnitude")]
-        let digits = (scaled + 0.5) as u64;
-        if digits as f64 / power as f64 == magnitude {
-            if number.is_sign_negative() {
-                out.push(b'-');
-            }
-            decimal(out, digits / power);
-            if decimals > 0 {
-                let start = out.len();
-                decimal(out, power + digits % power); // The leading 1 holds the zeros; it becomes the point.
-                out[start] = b'.';
-            }
-            return true;
-        }
+    let power = match magnitude {
+        ..1e9 => MILLION,
+        ..1e12 => 1000,
+        ..1e15 => 1,
+        _ => return false,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "an integer up to 1e15")]
+    #[expect(clippy::cast_sign_loss, reason = "a magnitude")]
+    let digits = (magnitude * power as f64 + 0.5) as u64;
+    if digits as f64 / power as f64 != magnitude {
+        return false;
     }
-    false
+    if number.is_sign_negative() {
+        out.push(b'-');
+    }
+    decimal(out, digits / power);
+    let fraction = digits % power * (MILLION / power);
+    if fraction > 0 {
+        append_fraction(out, fraction);
+    }
+    true
 }
 
-/// Pairs of digits: one division gives two of them.
-const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
-5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-
-/// Appends a number in decimal.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "remainders of 100 and digits"
-)]
-pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    while number >= 100 {
-        let pair = (number % 100) as usize * 2;
-        number /= 100;
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-    }
-    if number >= 10 {
-        let pair = number as usize * 2;
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-    } else {
-        at -= 1;
-        digits[at] = b'0' + number as u8;
-    }
-    out.extend_from_slice(&digits[at..]);
-}
+const MILLION: u64 = 1_000_000;
 
 impl std::fmt::Display for Value<'_> {
     /// As `{}` would have shown the argument.
@@ -106,11 +127,13 @@ macro_rules! put {
     };
 }
 
-fn show_slowly(out: &mut Vec<u8>, value: Value<'_>, spec: &Spec) {
+/// Shows `value` as `spec` says.
+pub(crate) fn show(out: &mut Vec<u8>, value: Value<'_>, spec: &Spec) {
     match value {
         Value::U8(number) => integer(out, number, spec),
         Value::U16(number) => integer(out, number, spec),
         Value::U32(number) => integer(out, number, spec),
+        Value::U64(number) if *spec == Spec::DISPLAY => decimal(out, number),
         Value::U64(number) => integer(out, number, spec),
         Value::U128(number) => integer(out, number, spec),
         Value::I8(number) => integer(out, number, spec),
@@ -119,6 +142,7 @@ fn show_slowly(out: &mut Vec<u8>, value: Value<'_>, spec: &Spec) {
         Value::I64(number) => integer(out, number, spec),
         Value::I128(number) => integer(out, number, spec),
         Value::F32(number) => float(out, number, spec),
+        Value::F64(number) if *spec == Spec::DISPLAY => show_float(out, number),
         Value::F64(number) => float(out, number, spec),
         Value::Bool(value) => text(out, if value { "true" } else { "false" }, spec),
         Value::Char(value) if spec.style == Style::Debug => put!(out, "{value:?}"),

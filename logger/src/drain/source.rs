@@ -40,12 +40,7 @@ impl Source {
     pub(super) fn new(ring: Arc<Ring>) -> Self {
         let reader = Reader::new(ring.shared());
         let label = &ring.label;
-        let origin = Origin {
-            id: label.id,
-            core: label.core,
-            thread: label.thread.clone(),
-            ..Origin::default()
-        };
+        let origin = Origin::of_ring(label.id, label.core, label.thread.clone());
         let head = reader.position;
         Self {
             reader,

@@ -21,8 +21,8 @@ pub(crate) const MAGIC: [u8; 16] = *b"\x89coring-log\r\n\x1a\0\x01";
 pub struct Binary {
     /// By site id: whether this file has its description.
     described: Vec<bool>,
-    /// The origin last written, and the number of its context.
-    origin: (u32, u64),
+    /// The number of the origin last written.
+    origin: Option<u64>,
 }
 
 impl Binary {
@@ -39,7 +39,7 @@ impl Binary {
 
     /// Whether a line of this origin may follow the last one as it is.
     pub(crate) fn is_at(&self, origin: &Origin) -> bool {
-        self.origin == (origin.id, origin.context_number)
+        self.origin == Some(origin.number)
     }
 
     #[cold]
@@ -54,7 +54,7 @@ impl Binary {
 
     #[cold]
     fn change_origin(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
-        self.origin = (line.origin.id, line.origin.context_number);
+        self.origin = Some(line.origin.number);
         push_origin(out, line.origin);
     }
 }

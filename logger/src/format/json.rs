@@ -7,10 +7,11 @@
 //! Fields stand in an object of their own, so that none can overwrite the line's level or message; of two fields with one
 //! key a reader takes the later, which is the line's own. Numbers that JSON cannot hold (NaN, infinities, more than 64 bits) become texts.
 
+use crate::append::decimal;
 use crate::format::Format;
 use crate::line::Line;
 use crate::plan::Spec;
-use crate::show::{decimal, show};
+use crate::show::show;
 use crate::value::Value;
 
 /// One JSON object a line.

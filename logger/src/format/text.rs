@@ -10,12 +10,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use log::Level;
-
+use crate::append::{append, decimal, text8};
 use crate::format::Format;
 use crate::line::{Line, escape};
 use crate::plan::{Spec, Style};
-use crate::show::{decimal, show};
+use crate::record::level_index;
+use crate::show::show;
 use crate::value::Value;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,13 +70,8 @@ const WORDS: [(&str, Piece); 13] = [
 pub struct Text {
     pieces: Vec<Piece>,
     colors: bool,
-    /// The second that `date` shows.
-    second: u64,
-    /// `2026-11-20T18:58:46.`
-    date: Vec<u8>,
-    /// The ring, and the number of its context, that `origin` shows.
-    origin_of: Option<(u32, u64)>,
-    origin: Vec<u8>,
+    stamp: Stamp,
+    whence: Whence,
 }
 
 impl Default for Text {
@@ -94,30 +89,55 @@ impl Text {
         self.colors = on;
         self
     }
+}
 
-    /// Where a line comes from, kept while it stays the same.
-    fn origin(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
-        let of = Some((line.origin.id, line.origin.context_number));
-        if of != self.origin_of {
-            self.origin_of = of;
-            self.origin.clear();
-            origin(line, &mut self.origin);
+/// The time of the last line as text. What changes from line to line is replaced in place.
+#[derive(Debug, Clone, Default)]
+struct Stamp {
+    second: u64,
+    /// `2026-11-20T18:58:46.123456Z`
+    text: Vec<u8>,
+}
+
+impl Stamp {
+    fn show(&mut self, ns: u64) -> &[u8] {
+        let second = ns / 1_000_000_000;
+        if second != self.second || self.text.is_empty() {
+            self.set_date(second);
         }
-        out.extend_from_slice(&self.origin);
+        let micros = text8(ns % 1_000_000_000 / 1000);
+        if let Some(tail) = self.text.last_chunk_mut::<8>() {
+            tail[1..7].copy_from_slice(&micros[2..]);
+        }
+        &self.text
     }
 
-    fn time(&mut self, ns: u64, out: &mut Vec<u8>) {
-        let second = ns / 1_000_000_000;
-        if second != self.second || self.date.is_empty() {
-            self.second = second;
-            self.date = date(second).into_bytes();
+    /// Out of line: inlined, the compiler works the date out before it knows whether it is wanted.
+    #[cold]
+    #[inline(never)]
+    fn set_date(&mut self, second: u64) {
+        self.second = second;
+        self.text = format!("{}.000000Z", date(second)).into_bytes();
+    }
+}
+
+/// Where the last line came from, as text.
+#[derive(Debug, Clone, Default)]
+struct Whence {
+    /// The origin's number.
+    of: Option<u64>,
+    text: Vec<u8>,
+}
+
+impl Whence {
+    fn show(&mut self, line: &Line<'_>) -> &[u8] {
+        let of = Some(line.origin.number);
+        if of != self.of {
+            self.of = of;
+            self.text.clear();
+            origin(line, &mut self.text);
         }
-        out.extend_from_slice(&self.date);
-        let micros = ns % 1_000_000_000 / 1000;
-        let start = out.len();
-        decimal(out, 1_000_000 + micros); // The leading 1 holds the zeros; it becomes the point.
-        out[start] = b'.';
-        out.push(b'Z');
+        &self.text
     }
 }
 
@@ -149,20 +169,14 @@ pub(crate) fn timestamp(ns: u64) -> String {
     )
 }
 
-fn level_text(level: Level, colors: bool) -> &'static [u8] {
-    match (level, colors) {
-        (Level::Error, false) => b"ERROR",
-        (Level::Warn, false) => b"WARN ",
-        (Level::Info, false) => b"INFO ",
-        (Level::Debug, false) => b"DEBUG",
-        (Level::Trace, false) => b"TRACE",
-        (Level::Error, true) => b"\x1b[31mERROR\x1b[0m",
-        (Level::Warn, true) => b"\x1b[33mWARN \x1b[0m",
-        (Level::Info, true) => b"\x1b[32mINFO \x1b[0m",
-        (Level::Debug, true) => b"\x1b[34mDEBUG\x1b[0m",
-        (Level::Trace, true) => b"\x1b[35mTRACE\x1b[0m",
-    }
-}
+/// By level and whether it is coloured.
+const LEVELS: [[&str; 2]; 5] = [
+    ["ERROR", "\x1b[31mERROR\x1b[0m"],
+    ["WARN ", "\x1b[33mWARN \x1b[0m"],
+    ["INFO ", "\x1b[32mINFO \x1b[0m"],
+    ["DEBUG", "\x1b[34mDEBUG\x1b[0m"],
+    ["TRACE", "\x1b[35mTRACE\x1b[0m"],
+];
 
 /// Where a line comes from, short: `core 0 session#7`, `thread main`.
 fn origin(line: &Line<'_>, out: &mut Vec<u8>) {
@@ -218,32 +232,44 @@ pub(crate) fn fields(line: &Line<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a piece of which few lines have one, or which is none that is kept as text.
+#[inline(never)]
+fn number_or_list(piece: &Piece, line: &Line<'_>, out: &mut Vec<u8>) {
+    match piece {
+        Piece::Unix => decimal(out, line.time_ns()),
+        Piece::Line => decimal(out, line.line().into()),
+        Piece::Core => {
+            if let Some(core) = line.core() {
+                decimal(out, core.into());
+            }
+        }
+        Piece::Coroutine => coroutine(line, out),
+        _ => fields(line, out),
+    }
+}
+
 impl Format for Text {
     fn line(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
-        let pieces = std::mem::take(&mut self.pieces);
         // Colours are the only control characters of our own: without them one look at the whole line will do.
         let line_start = out.len();
-        for piece in &pieces {
+        for piece in &self.pieces {
             let start = out.len();
+            // What the arms call is out of line: the compiler would work out before the loop whatever does not change in it.
             match piece {
-                Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Time => self.time(line.time_ns(), out),
-                Piece::Unix => decimal(out, line.time_ns()),
-                Piece::Level => out.extend_from_slice(level_text(line.level(), self.colors)),
-                Piece::Origin => self.origin(line, out),
-                Piece::Core => line
-                    .core()
-                    .into_iter()
-                    .for_each(|core| decimal(out, core.into())),
-                Piece::Thread => out.extend_from_slice(line.thread().as_bytes()),
-                Piece::Coroutine => coroutine(line, out),
-                Piece::Target => out.extend_from_slice(line.target().as_bytes()),
-                Piece::Module => out.extend_from_slice(line.module().as_bytes()),
-                Piece::File => out.extend_from_slice(line.file().as_bytes()),
-                Piece::Line => decimal(out, line.line().into()),
+                Piece::Literal(text) => append(out, text.as_bytes()),
+                Piece::Time => append(out, self.stamp.show(line.time_ns())),
+                Piece::Level => append(
+                    out,
+                    LEVELS[level_index(line.level())][usize::from(self.colors)].as_bytes(),
+                ),
+                Piece::Origin => append(out, self.whence.show(line)),
+                Piece::Thread => append(out, line.thread().as_bytes()),
+                Piece::Target => append(out, line.target().as_bytes()),
+                Piece::Module => append(out, line.module().as_bytes()),
+                Piece::File => append(out, line.file().as_bytes()),
                 Piece::Message => line.write_message(out),
-                Piece::Fields if line.has_fields() => fields(line, out),
-                Piece::Fields => {}
+                Piece::Fields if !line.has_fields() => {}
+                other => number_or_list(other, line, out),
             }
             if self.colors && *piece != Piece::Level {
                 escape(out, start);
@@ -253,7 +279,6 @@ impl Format for Text {
             escape(out, line_start);
         }
         out.push(b'\n');
-        self.pieces = pieces;
     }
 }
 
@@ -298,10 +323,8 @@ impl FromStr for Text {
         Ok(Self {
             pieces,
             colors: false,
-            second: 0,
-            date: Vec::new(),
-            origin_of: None,
-            origin: Vec::new(),
+            stamp: Stamp::default(),
+            whence: Whence::default(),
         })
     }
 }

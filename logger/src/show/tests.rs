@@ -15,6 +15,7 @@ fn shown(format: &str, value: &impl Loggable) -> String {
     for piece in &*Plan::parse(format).pieces {
         match piece {
             Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Plain(_) => show_next(&mut out, &mut Values::new(&bytes)).expect("decodes"),
             Piece::Arg(_, spec) => show(
                 &mut out,
                 Values::new(&bytes).value().expect("decodes"),
@@ -48,7 +49,7 @@ proptest! {
             same!(value, "{}", "{:?}", "{:.2}", "{:8.3}", "{:<12.1}|", "{:+}", "{:+.3}", "{:010.2}", "{:e}", "{:.3e}", "{:E}", "{:^30}",
                 "{:*^12.2}", "{:.0}", "{:+09.1}", "{:.2?}", "{:012}");
         }
-        for decimals in [1.0, 10.0, 100.0, 1000.0, 1e4, 1e5] {
+        for decimals in [1.0, 10.0, 100.0, 1000.0, 1e4, 1e5, 1e6, 1e7] {
             let short = (nice * decimals).round() / decimals;
             same!(short, "{}");
             same!(short * 1e9, "{}");
@@ -84,5 +85,25 @@ fn decimal_at_the_edges() {
         let mut out = Vec::new();
         decimal(&mut out, number);
         assert_eq!(out, number.to_string().as_bytes());
+    }
+}
+
+#[test]
+fn signs_at_the_edges() {
+    for number in [0, -1, 1, -9, -10, i64::from(i32::MIN), i64::MIN, i64::MAX] {
+        assert_eq!(shown("{}", &number), number.to_string());
+        let narrow = i32::try_from(number).unwrap_or(-7);
+        assert_eq!(shown("{}", &narrow), narrow.to_string());
+    }
+}
+
+#[test]
+fn what_is_no_text_is_torn() {
+    let mut bytes = Vec::new();
+    push(&mut bytes, "abc");
+    bytes[2] = 0xff;
+    for length in 0..=bytes.len() {
+        let shown = show_next(&mut Vec::new(), &mut Values::new(&bytes[..length]));
+        assert_eq!(shown, Err(Torn), "{length} of {bytes:x?}");
     }
 }
