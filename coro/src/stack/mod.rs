@@ -22,6 +22,7 @@
 //! ends, so an address inside a stack never becomes invalid while anything could still name it.
 
 mod advise;
+mod chunk;
 mod guard;
 pub(crate) mod overflow;
 pub(crate) mod slab;

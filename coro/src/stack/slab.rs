@@ -1,40 +1,33 @@
 //! The slab: stacks by size class, in chunks, reused last-in-first-out.
 //!
-//! A chunk is one mapping of up to [`CHUNK_SLOTS`] slots, reserved but not committed (`MAP_NORESERVE`). Slots come into use
-//! in batches, with guards installed once; they survive reuse and trimming. Chunks are never unmapped before the slab is
-//! dropped.
+//! A chunk is one mapping (chunk.rs). Its slots come into use in batches, with guards installed once; they survive reuse and
+//! trimming. Chunks are never unmapped before the slab is dropped.
 //!
 //! The free stacks that have pages are on a stack themselves, whose cold end is trimmed ([`Slab::trim`]): pages go back
-//! to the kernel, the addresses stay ours. A slot with pages, or in use, is a bit in the first page of its chunk; a trimmed slot
-//! reads as zeroes, and a zeroed control block as a vacant one.
+//! to the kernel, the addresses stay ours. A trimmed slot reads as zeroes, and a zeroed control block as a vacant one.
 //!
 //! ```text
-//!   warm:  [ w w w w w w ]  <- pop, push     chunk: | 1001 0000 .. | guard, stack | guard, stack | ..
-//!            trimmed first                           zero: free and without pages, taken when none is warm
+//!   warm:  [ w w w w w w ]  <- pop, push     chunks: free slots without pages,
+//!            trimmed first                           taken when none is warm
 //! ```
-//!
-//! So what a crowd leaves behind is not memory: when all slots of a chunk have been trimmed, its first page goes as well, and
-//! reads as what it said.
 #![expect(
     unsafe_code,
     reason = "pointer arithmetic inside and advice on our own mappings"
 )]
 
 use super::advise::{advise, range};
+use super::chunk::{CHUNK_SLOTS, Chunk};
 use super::guard::{self, GuardKind};
 use super::usage::{self, SiteUsage, Usage};
 use super::valgrind;
-use super::{COLOUR_BYTES, COLOURS, Lease, Slot};
+use super::{Lease, Slot};
 use crate::coroutine::ControlBlock;
 use crate::spawn::SpawnError;
-use memmap2::{MmapMut, MmapOptions};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::Location;
 use std::ptr::NonNull;
 
-/// Slots of the largest chunk: 4,096 x 320 KiB is 1.25 GiB of addresses. Smaller ones double what there is.
-const CHUNK_SLOTS: usize = 4096;
 /// Slots that come into use at once: guards and top pages of so many take 0.6 ms.
 const BATCH_SLOTS: usize = 256;
 /// As few at first; each further batch doubles what there is.
@@ -93,35 +86,6 @@ struct Class {
     cold: Vec<usize>,
     total: usize,
 }
-
-/// One mapping.
-#[derive(Debug)]
-struct Chunk {
-    /// A page of bits, one for each slot that is in use or has pages, and the slots.
-    memory: MmapMut,
-    /// Number of its first slot in the class: of its colour.
-    first: u32,
-    /// How many slots there is room for.
-    room: u16,
-    /// How many slots have a guard, from the front.
-    slots: u16,
-    /// How many slots are free and have no pages.
-    cold: u16,
-    /// No word of bits before this one has a cold slot.
-    cold_from: u16,
-}
-
-const _: () = assert!(
-    CHUNK_SLOTS / 8 <= HEAD_BYTES,
-    "the bits of a chunk fit into a page"
-);
-const _: () = assert!(
-    size_of::<Chunk>() <= 32,
-    "the table of a million stacks is small"
-);
-
-/// The smallest page there is.
-const HEAD_BYTES: usize = 4096;
 
 /// All stacks of one scheduler.
 #[derive(Debug)]
@@ -351,7 +315,8 @@ impl Slab {
             Some(chunk) => (chunk, false),
             None => {
                 let room = total.clamp(FIRST_SLOTS, CHUNK_SLOTS).min(allowed);
-                (self.map(room, batch, stride, total)?, true)
+                let chunk = Chunk::map((room, batch), stride, total, self.page_bytes);
+                (chunk.map_err(|source| self.no_memory(source))?, true)
             }
         };
         let from = usize::from(chunk.slots);
@@ -389,32 +354,6 @@ impl Slab {
             Some(source) if guarded == 0 => Err(self.no_memory(source)),
             _ => Ok(()),
         }
-    }
-
-    /// A chunk without slots, with room for so many, or for `fewest` where there are no more addresses.
-    fn map(
-        &self,
-        room: usize,
-        fewest: usize,
-        stride: usize,
-        first: usize,
-    ) -> Result<Chunk, SpawnError> {
-        let map = |room: usize| {
-            let bytes = self.page_bytes + room * stride;
-            let mapped = MmapOptions::new().len(bytes).no_reserve_swap().map_anon();
-            mapped.map(|memory| (memory, room))
-        };
-        let mapped = map(room).or_else(|_| map(fewest));
-        let (mut memory, room) = mapped.map_err(|source| self.no_memory(source))?;
-        avoid_huge_pages(memory.as_mut_ptr(), memory.len());
-        Ok(Chunk {
-            memory,
-            first: u32::try_from(first).expect("fewer stacks than 2^32 fit into the address space"),
-            room: u16::try_from(room).expect("a chunk is not that large"),
-            slots: 0,
-            cold: 0,
-            cold_from: 0,
-        })
     }
 
     /// Installs guards, from the front; the first refusal of markers switches this slab to `mprotect` for good.
@@ -514,73 +453,6 @@ impl Class {
     }
 }
 
-impl Chunk {
-    fn start(&self) -> usize {
-        self.memory.as_ptr().addr()
-    }
-
-    /// Where a slot begins: with its guard.
-    fn low(&self, position: usize, stride: usize) -> usize {
-        // The page of bits is all that is not slots.
-        let head_bytes = self.memory.len() - usize::from(self.room) * stride;
-        self.start() + head_bytes + position * stride
-    }
-
-    /// The bits of the slots that are in use or have pages.
-    fn busy(&mut self) -> &mut [u64] {
-        let words = self.memory.as_mut_ptr().cast::<u64>();
-        // SAFETY: the first page of the mapping, which nothing else uses, aligned and zeroed by the kernel; borrowed as the
-        // chunk is.
-        unsafe { std::slice::from_raw_parts_mut(words, CHUNK_SLOTS / 64) }
-    }
-
-    fn set_busy(&mut self, position: usize) {
-        self.busy()[position / 64] |= 1 << (position % 64);
-    }
-
-    /// Takes the first slot that is free and has no pages. There is one.
-    fn take_cold(&mut self) -> usize {
-        let from = usize::from(self.cold_from);
-        let ahead = self.busy()[from..]
-            .iter()
-            .position(|bits| *bits != u64::MAX);
-        let word = from + ahead.expect("the chunk has a cold stack");
-        let position = 64 * word + self.busy()[word].trailing_ones() as usize;
-        self.cold_from = u16::try_from(word).expect("there are fewer words than slots");
-        self.cold -= 1;
-        self.set_busy(position);
-        position
-    }
-
-    /// A free slot has lost its pages.
-    fn put_cold(&mut self, position: usize) {
-        self.busy()[position / 64] &= !(1 << (position % 64));
-        self.cold_from = self
-            .cold_from
-            .min(u16::try_from(position / 64).expect("as above"));
-        self.cold += 1;
-        if self.cold == self.slots {
-            // All bits are zero, as they will be when they are read again.
-            give_back(&[range(self.start(), HEAD_BYTES)]);
-        }
-    }
-
-    /// Where the control block of a slot goes: just below the colour, in the topmost page.
-    fn control(&self, position: usize, stride: usize) -> NonNull<ControlBlock> {
-        assert!(
-            position < usize::from(self.slots),
-            "the chunk has this slot"
-        );
-        let colour = ((self.first as usize + position) % COLOURS) * COLOUR_BYTES;
-        let below = colour + size_of::<ControlBlock>();
-        let end = self.low(position + 1, stride) - self.start();
-        let offset = (end - below) & !(align_of::<ControlBlock>() - 1);
-        // SAFETY: position < slots, so the offset lies inside the mapping.
-        let control = unsafe { self.memory.as_ptr().cast_mut().add(offset) };
-        NonNull::new(control.cast()).expect("a mapping is never at address zero")
-    }
-}
-
 fn clamp_stack_bytes(bytes: usize) -> usize {
     bytes.clamp(*STACK_BYTES_RANGE.start(), *STACK_BYTES_RANGE.end())
 }
@@ -592,7 +464,7 @@ fn usable(control: NonNull<ControlBlock>, stack_bytes: usize, page_bytes: usize)
 }
 
 /// Drops the pages of free stacks; they read as zeroes when touched again.
-fn give_back(ranges: &[libc::iovec]) {
+pub(super) fn give_back(ranges: &[libc::iovec]) {
     // SAFETY: the usable parts of free slots of our own mapping, or its first page when it holds zeroes: nothing points into
     // them, and the guards below are left alone.
     let outcome = unsafe { advise(ranges, libc::MADV_DONTNEED) };
@@ -600,12 +472,6 @@ fn give_back(ranges: &[libc::iovec]) {
         outcome.is_ok(),
         "MADV_DONTNEED on our own mapping cannot fail"
     );
-}
-
-/// A huge page under a stack top would commit 2 MiB for the one page that is used.
-fn avoid_huge_pages(start: *mut u8, bytes: usize) {
-    // SAFETY: the range is our own fresh mapping. Kernels without huge pages refuse, which is as good.
-    let _ = unsafe { libc::madvise(start.cast(), bytes, libc::MADV_NOHUGEPAGE) };
 }
 
 #[cfg(test)]
