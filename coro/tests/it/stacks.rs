@@ -278,7 +278,7 @@ fn run_child(case: &str) {
         ])
         .env("CORING_CHILD", case)
         // What malloc keeps of freed tables is its own affair: let it map them one by one.
-        .env("MALLOC_MMAP_THRESHOLD_", "131072")
+        .env("MALLOC_MMAP_THRESHOLD_", "16384")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
