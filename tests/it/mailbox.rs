@@ -117,7 +117,7 @@ fn room_that_cannot_exist_is_refused_at_once() {
     assert!(refused(|| drop(mailbox::<()>(usize::MAX))));
     assert!(refused(|| drop(mailbox::<u64>(usize::MAX / 16 + 2))));
     assert!(!refused(|| drop(mailbox::<u64>(usize::MAX / 32))));
-    assert!(!refused(|| drop(mailbox::<()>(usize::MAX / 2))));
+    assert!(!refused(|| drop(mailbox::<()>(usize::MAX / 32))));
 }
 
 #[test]

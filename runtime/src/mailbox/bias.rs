@@ -86,7 +86,7 @@ impl Bias {
 
     /// Comes between making the condition true and looking for waiters. `turn` is that of the core this runs on, with
     /// its number; `None` on other threads.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn settle(&self, turn: Option<(usize, &OpenTurn)>) {
         if let Some((core, turn)) = turn
             && self.on.load(Ordering::Relaxed) == core + 1

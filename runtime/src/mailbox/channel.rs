@@ -39,8 +39,8 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// When `capacity` is zero, or so large that no lane could ever be allocated: rounded up to a power of two, the messages
-/// would take more than `isize::MAX` bytes. Less than that may still be more than the machine has when a core first sends.
+/// When `capacity` is zero, or so large that no lane could ever be allocated: the messages and the words between them would take
+/// more than `isize::MAX` bytes. Less than that may still be more than the machine has when a core first sends.
 ///
 /// # Examples
 ///
@@ -338,20 +338,28 @@ impl<T> Shared<T> {
         &self,
         what_for: &'static str,
         limit: Option<Duration>,
+        first_after: usize,
         mut take: impl FnMut() -> Option<R>,
     ) -> Result<Option<R>, RecvError> {
         let reach_senders = || self.lanes.reach_senders(self.cluster.as_ref());
         let attempt = || attempt(self, &mut take);
         let taken = self
             .news
-            .wait_for_biased(what_for, limit, attempt, reach_senders)
+            .wait_for_biased(
+                what_for,
+                limit,
+                attempt,
+                first_after,
+                || true,
+                reach_senders,
+            )
             .map_err(stopped);
         // A receiver that always finds something would never let its core have another turn.
         wait::give_way();
         taken
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         // Pairs with the store in the receiver's drop. A message that slips in after it is dropped with the mailbox.
         if self.closed.load(Ordering::Acquire) {
@@ -443,6 +451,11 @@ impl<T> Receiver<T> {
     /// [`RecvError`].
     #[inline]
     pub fn recv(&mut self) -> Result<T, RecvError> {
+        if let Some(message) = pop(&self.shared, &mut self.round) {
+            // A receiver that always finds something would never let its core have another turn.
+            wait::give_way();
+            return Ok(message);
+        }
         self.recv_within(None)
     }
 
@@ -457,7 +470,8 @@ impl<T> Receiver<T> {
 
     fn recv_within(&mut self, limit: Option<Duration>) -> Result<T, RecvError> {
         let Self { shared, round } = self;
-        let taken = shared.wait_for_news("a message", limit, || pop(shared, round));
+        let pause = round.end_burst();
+        let taken = shared.wait_for_news("a message", limit, pause, || pop(shared, round));
         taken?.ok_or(RecvError::Disconnected)
     }
 
@@ -479,7 +493,8 @@ impl<T> Receiver<T> {
     pub fn recv_many(&mut self, into: &mut Vec<T>, most: usize) -> Result<usize, RecvError> {
         let Self { shared, round } = self;
         let here = lanes::here(shared.cluster.as_ref());
-        let taken = shared.wait_for_news("messages", None, || {
+        let pause = round.end_burst();
+        let taken = shared.wait_for_news("messages", None, pause, || {
             // SAFETY: there is one receiver, and it is borrowed uniquely.
             let taken = unsafe { shared.lanes.pop_many(round, here, most, into) };
             (taken > 0 || most == 0).then_some(taken)
@@ -509,7 +524,7 @@ impl<T> Receiver<T> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn pop<T>(shared: &Shared<T>, round: &mut Round) -> Option<T> {
     // SAFETY: there is one receiver, and its round is borrowed uniquely from it.
     unsafe {

@@ -35,6 +35,8 @@ use std::time::Duration;
 
 /// Messages taken from one lane before the next one has its turn.
 const ROUND: usize = 32;
+/// Spins after a burst: some 300 ns.
+const LONGEST_PAUSE: usize = 16;
 
 /// The way of one sending core to the receiver.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ pub(crate) struct Round {
     open: Vec<usize>,
     at: usize,
     taken: usize,
+    /// Messages since it last found none.
+    burst: usize,
 }
 
 impl<T> Lanes<T> {
@@ -88,6 +92,7 @@ impl<T> Lanes<T> {
     }
 
     /// The lane of the caller, for a cluster's lanes.
+    #[inline(always)]
     pub(crate) fn own(&self, cluster: Option<&Arc<Cluster>>) -> (&Lane<T>, Sender) {
         let sender = here(cluster).map_or(Sender::Thread, Sender::Core);
         let index = match sender {
@@ -97,7 +102,16 @@ impl<T> Lanes<T> {
         (self.lane(index), sender)
     }
 
+    #[inline(always)]
     fn lane(&self, index: usize) -> &Lane<T> {
+        match self.lanes[index].get() {
+            Some(lane) => lane,
+            None => self.open_lane(index),
+        }
+    }
+
+    #[cold]
+    fn open_lane(&self, index: usize) -> &Lane<T> {
         self.lanes[index].get_or_init(|| {
             let lane = Box::new(Lane {
                 ring: Ring::new(self.capacity),
@@ -152,13 +166,31 @@ impl<T> Lanes<T> {
     /// # Safety
     ///
     /// One receiver at a time.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn pop(&self, round: &mut Round, here: Option<&Engine>) -> Option<T> {
+        let lane = self.at(round)?;
         // SAFETY: passed on to the caller.
-        let (message, lane) = unsafe { self.take(round) }?;
-        lane.room
-            .notify_one_biased(&lane.pops, here.map(Engine::open_turn));
-        Some(message)
+        if let Some(message) = unsafe { lane.ring.pop() } {
+            round.taken += 1;
+            round.burst = round.burst.saturating_add(1);
+            lane.tell_of_room(here);
+            return Some(message);
+        }
+        // SAFETY: as above.
+        unsafe { self.pop_further(round, here) }
+    }
+
+    /// # Safety
+    ///
+    /// One receiver at a time.
+    #[cold]
+    unsafe fn pop_further(&self, round: &mut Round, here: Option<&Engine>) -> Option<T> {
+        self.visit(round, |lane, _| {
+            // SAFETY: passed on to the caller.
+            let message = unsafe { lane.ring.pop() }?;
+            lane.tell_of_room(here);
+            Some((message, 1))
+        })
     }
 
     /// As [`pop`](Self::pop), up to `most` of them; announces room once a lane. How many it took.
@@ -176,35 +208,45 @@ impl<T> Lanes<T> {
         let before = into.len();
         while into.len() - before < most {
             let left = most - (into.len() - before);
-            let taken = self.visit(round, |ring, share| {
+            let taken = self.visit(round, |lane, share| {
                 // SAFETY: passed on to the caller.
-                match unsafe { ring.pop_many(share.min(left), into) } {
-                    0 => None,
-                    taken => Some((taken, taken)),
+                let taken = unsafe { lane.ring.pop_many(share.min(left), into) };
+                for _ in 0..taken {
+                    if !lane.tell_of_room(here) {
+                        break;
+                    }
                 }
+                (taken > 0).then_some((taken, taken))
             });
-            let Some((taken, lane)) = taken else { break };
-            for _ in 0..taken {
-                if !lane
-                    .room
-                    .notify_one_biased(&lane.pops, here.map(Engine::open_turn))
-                {
-                    break;
-                }
+            if taken.is_none() {
+                break;
             }
         }
         into.len() - before
     }
 
-    /// # Safety
-    ///
-    /// One receiver at a time.
-    #[inline]
-    unsafe fn take(&self, round: &mut Round) -> Option<(T, &Lane<T>)> {
-        self.visit(round, |ring, _| {
-            // SAFETY: passed on to the caller.
-            unsafe { ring.pop() }.map(|message| (message, 1))
-        })
+    /// The lane whose turn it is. `None` if there is none.
+    #[inline(always)]
+    fn at(&self, round: &mut Round) -> Option<&Lane<T>> {
+        if round.open.len() != self.open.load(Ordering::Acquire) {
+            self.look_for_lanes(round);
+        }
+        if round.taken >= ROUND {
+            round.next();
+        }
+        self.lanes
+            .get(*round.open.get(round.at)?)?
+            .get()
+            .map(|lane| &**lane)
+    }
+
+    #[cold]
+    fn look_for_lanes(&self, round: &mut Round) {
+        round.open = (0..self.lanes.len())
+            .filter(|&index| self.lanes[index].get().is_some())
+            .collect();
+        // Lanes do not close.
+        debug_assert!(round.at == 0 || round.at < round.open.len());
     }
 
     /// Goes round, from the lane whose turn it is, until `take` gives something. It is told how many messages the lane
@@ -213,29 +255,39 @@ impl<T> Lanes<T> {
     fn visit<R>(
         &self,
         round: &mut Round,
-        mut take: impl FnMut(&Ring<T>, usize) -> Option<(R, usize)>,
-    ) -> Option<(R, &Lane<T>)> {
-        if round.open.len() != self.open.load(Ordering::Acquire) {
-            round.open = (0..self.lanes.len())
-                .filter(|&index| self.lanes[index].get().is_some())
-                .collect();
-        }
-        for _ in 0..=round.open.len() {
-            if round.taken >= ROUND {
-                round.at += 1;
-                round.taken = 0;
-            }
-            if round.at >= round.open.len() {
-                round.at = 0;
-            }
-            let lane = self.lanes[*round.open.get(round.at)?].get()?;
-            if let Some((what, taken)) = take(&lane.ring, ROUND - round.taken) {
+        mut take: impl FnMut(&Lane<T>, usize) -> Option<(R, usize)>,
+    ) -> Option<R> {
+        for _ in 0..round.open.len().max(1) {
+            let lane = self.at(round)?;
+            if let Some((what, taken)) = take(lane, ROUND - round.taken) {
                 round.taken += taken;
-                return Some((what, lane));
+                round.burst = round.burst.saturating_add(taken);
+                return Some(what);
             }
-            round.taken = ROUND;
+            round.next();
         }
         None
+    }
+}
+
+impl Round {
+    /// Ends a burst. For how many spins the receiver is to leave the lanes alone, before it looks again: after a burst there is
+    /// likely to be another, and who looks all the while takes the lines away from who writes them.
+    pub(super) fn end_burst(&mut self) -> usize {
+        match std::mem::take(&mut self.burst) {
+            0 | 1 => 0,
+            burst => burst.min(LONGEST_PAUSE),
+        }
+    }
+
+    /// On to the next lane.
+    #[inline]
+    fn next(&mut self) {
+        self.taken = 0;
+        self.at += 1;
+        if self.at >= self.open.len() {
+            self.at = 0;
+        }
     }
 }
 
@@ -269,7 +321,7 @@ fn reach<'a>(mut notifiers: impl Iterator<Item = &'a Bias>, cluster: Option<&Arc
 impl<T> Lane<T> {
     /// Tells the receiver, which waits in `news`, that there is something in the lane. `sender` as in
     /// [`push`](Self::push).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn announce(&self, sender: Sender, news: &WaitQueue) {
         match sender {
             Sender::Core(engine) => news.notify_one_biased(&self.pushes, Some(engine.open_turn())),
@@ -278,7 +330,15 @@ impl<T> Lane<T> {
         };
     }
 
-    /// Waits until `attempt` gives something, which it may after each pop.
+    /// Wakes one who waits for room, after a message was taken. Whether there was one.
+    #[inline(always)]
+    fn tell_of_room(&self, here: Option<&Engine>) -> bool {
+        self.room
+            .notify_one_biased(&self.pops, here.map(Engine::open_turn))
+    }
+
+    /// Waits until `attempt` gives something, which it may after each pop. A glance is for a quarter of the room: who sends
+    /// into each slot as it becomes free fetches the receiver's index for each message.
     pub(crate) fn wait_for_room<R>(
         &self,
         what_for: &'static str,
@@ -286,16 +346,26 @@ impl<T> Lane<T> {
         cluster: Option<&Arc<Cluster>>,
         attempt: impl FnMut() -> Option<R>,
     ) -> Result<R, Stop> {
+        let is_roomy = || self.ring.len() <= self.ring.capacity() / 4 * 3;
         let reach_receiver = || reach([&self.pops].into_iter(), cluster);
         self.room
-            .wait_for_biased(what_for, limit, attempt, reach_receiver)
+            .wait_for_biased(what_for, limit, attempt, 0, is_roomy, reach_receiver)
     }
 
     /// Puts a message in. `sender` came with the lane from [`Lanes::own`], in the same turn of the same core.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&self, sender: Sender, message: T) -> Result<(), T> {
-        let _threads = self.exclude(sender);
+        if matches!(sender, Sender::Thread) {
+            return self.push_locked(message);
+        }
         // SAFETY: the lane of a core is pushed to by that core's thread only, the last lane under its lock.
+        unsafe { self.ring.push(message) }
+    }
+
+    #[cold]
+    fn push_locked(&self, message: T) -> Result<(), T> {
+        let _threads = self.exclude(Sender::Thread);
+        // SAFETY: as in `push`.
         unsafe { self.ring.push(message) }
     }
 

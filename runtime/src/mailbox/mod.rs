@@ -20,7 +20,7 @@
 //! mailboxes (channel.rs), and everything in `sync`.
 //!
 //! Inside, imports go one way: `call` -> `remote`; `mesh`, `topic` -> `channel`; -> `packet`, `lanes` -> `wait_queue` -> `waiter` -> `port`, `wake_list`,
-//! `ring`, `bias` -> `atomics`.
+//! `ring`, `bias` -> `atomics`, `prefetch`.
 
 mod atomics;
 mod bias;
@@ -30,6 +30,7 @@ mod lanes;
 mod mesh;
 mod packet;
 mod port;
+mod prefetch;
 mod remote;
 mod ring;
 mod topic;

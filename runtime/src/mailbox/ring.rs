@@ -1,22 +1,31 @@
 //! A bounded ring between one producer and one consumer: how messages cross cores.
 //!
 //! ```text
-//!   slots      [ . . m m m m . . ]      index & mask
-//!                    ^       ^
-//!                  head     tail        both count up for ever; tail - head is what is in
+//!   blocks   [ tail m m m m m m m ][ tail m m m . . . . ][ tail . . . . . . . ]
+//!                       ^                       ^
+//!                     head                    tail       both count up for ever; tail - head is what is in
 //!
-//!   producer: writes its slot, then stores tail (Release)  ---> consumer loads tail (Acquire), reads the slot
-//!   consumer: reads the slot, then stores head (Release)   ---> producer loads head (Acquire), writes the slot again
+//!   producer: writes its slot, then stores tail into that slot's block (Release)
+//!   consumer: loads the tail of the block its head is in (Acquire), reads the slots that it covers, then stores head (Release)
+//!   producer: loads head (Acquire) before it writes a slot again
 //! ```
 //!
-//! Why it is right. `tail` is written by the producer only and `head` by the consumer only. A slot is read only
-//! after a load of `tail` that covers it: the Release of that store makes its value visible. It is written again
-//! only after a load of `head` that has passed it: then the read is over. So no slot is touched by both at once, and
-//! each message is moved in once and out once.
+//! The tail lies beside the messages it tells of, so that a message of a word crosses in one cache line: with an index in a
+//! line of its own it takes two, one after the other. Each block keeps the tail as it was after the last message that was
+//! put into it. The consumer asks only the block that it reads, and there for no more than up to its end, so a burst costs one
+//! look a block.
 //!
-//! Each side keeps what it last saw of the other's index and looks again only when that says full or empty, so a
-//! burst costs one miss, not one a message. The two indices lie in lines of their own: two lines each, since
-//! processors fetch neighbours in pairs.
+//! Why it is right. The tails that a block is given ascend, and each covers only slots that were written before it was stored. So
+//! one that is above a slot's number, however old or new, makes that slot's value visible; one that is left from the lap before is
+//! at the most where the block begins, and covers nothing. `head` is written by the consumer only; a slot is written again
+//! only after a load of `head` that has passed it: then the read is over. So no slot is touched by both at once, and each message
+//! is moved in once and out once.
+//!
+//! The producer keeps what it last saw of `head` and looks again only when that says full. The two sides lie in lines of their
+//! own: two lines each, since processors fetch neighbours in pairs. The producer's own copy of the tail is for others to count.
+//!
+//! Neither side waits for lines if it can help it: each has fetched what it comes to next. A coroutine's stores would
+//! otherwise queue up behind the one whose line the other core has.
 //!
 //! Not here: waiting, waking, and who the two sides are (lanes.rs).
 #![expect(
@@ -25,6 +34,7 @@
 )]
 
 use super::atomics::{AtomicUsize, Ordering, UnsafeCell};
+use super::prefetch;
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -34,11 +44,31 @@ use std::mem::MaybeUninit;
 #[repr(align(128))]
 struct Apart<T>(T);
 
-/// One side's index, and what it last saw of the other's.
+/// Messages of a block. With eight bytes each they fill a cache line.
+#[cfg(not(loom))]
+const BLOCK: usize = 7;
+#[cfg(loom)]
+const BLOCK: usize = 2;
+
+const LINE: usize = 64;
+/// How far ahead of the producer blocks are fetched.
+const AHEAD_BYTES: usize = 512;
+
+/// Some slots, and how far the producer had come when it was last here.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Block<T> {
+    slots: [UnsafeCell<MaybeUninit<T>>; BLOCK],
+    tail: AtomicUsize,
+}
+
+/// One side's index, where that is, and what it last saw of the other's.
 #[derive(Debug)]
 struct Side {
     own: AtomicUsize,
     other_seen: Cell<usize>,
+    block: Cell<usize>,
+    slot: Cell<usize>,
 }
 
 impl Side {
@@ -46,7 +76,29 @@ impl Side {
         Apart(Self {
             own: AtomicUsize::new(0),
             other_seen: Cell::new(0),
+            block: Cell::new(0),
+            slot: Cell::new(0),
         })
+    }
+
+    /// Slots from here to the end of the block.
+    #[inline(always)]
+    fn rest(&self) -> usize {
+        BLOCK - self.slot.get()
+    }
+
+    /// Goes on by so many slots of the block, in a ring of so many blocks. Whether it has come to the next one.
+    #[inline(always)]
+    fn go_on(&self, count: usize, blocks: usize) -> bool {
+        let slot = self.slot.get() + count;
+        if slot < BLOCK {
+            self.slot.set(slot);
+            return false;
+        }
+        self.slot.set(0);
+        let next = self.block.get() + 1;
+        self.block.set(if next < blocks { next } else { 0 });
+        true
     }
 }
 
@@ -55,7 +107,7 @@ impl Side {
 pub(crate) struct Ring<T> {
     producer: Apart<Side>,
     consumer: Apart<Side>,
-    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    blocks: Box<[Block<T>]>,
     capacity: usize,
 }
 
@@ -65,27 +117,47 @@ unsafe impl<T: Send> Send for Ring<T> {}
 unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T> Ring<T> {
-    /// Whether a ring of this capacity can exist: a power of two of slots that an address space holds.
+    /// Whether a ring of this capacity can exist: its blocks fit into an address space.
     pub(crate) fn is_possible(capacity: usize) -> bool {
-        let slots = capacity.checked_next_power_of_two();
-        slots.is_some_and(|slots| Layout::array::<UnsafeCell<MaybeUninit<T>>>(slots).is_ok())
+        Layout::array::<Block<T>>(capacity.div_ceil(BLOCK)).is_ok()
     }
 
     /// Room for `capacity` messages, which is at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "a ring without room could pass nothing on");
-        let slots =
-            (0..capacity.next_power_of_two()).map(|_| UnsafeCell::new(MaybeUninit::uninit()));
+        let block = |_| Block {
+            slots: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
+            tail: AtomicUsize::new(0),
+        };
         Self {
             producer: Side::new(),
             consumer: Side::new(),
-            slots: slots.collect(),
+            blocks: (0..capacity.div_ceil(BLOCK)).map(block).collect(),
             capacity,
         }
     }
 
-    fn slot(&self, index: usize) -> &UnsafeCell<MaybeUninit<T>> {
-        &self.slots[index & (self.slots.len() - 1)]
+    #[inline(always)]
+    fn block(&self, side: &Side) -> &Block<T> {
+        &self.blocks[side.block.get()]
+    }
+
+    /// How many messages the producer knows to have room for; looks again when that is less than `wanted`.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push).
+    #[inline(always)]
+    unsafe fn room(&self, wanted: usize) -> usize {
+        let side = &self.producer.0;
+        let tail = side.own.load(Ordering::Relaxed);
+        let room = || self.capacity - tail.wrapping_sub(side.other_seen.get());
+        if room() < wanted {
+            // Pairs with the stores in `pop` and `pop_many`: the consumer has read what it has passed.
+            side.other_seen
+                .set(self.consumer.0.own.load(Ordering::Acquire));
+        }
+        room()
     }
 
     /// Puts a message in, or gives it back when there is no room.
@@ -93,52 +165,62 @@ impl<T> Ring<T> {
     /// # Safety
     ///
     /// One caller at a time, each after the one before it (as seen by its thread).
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn push(&self, message: T) -> Result<(), T> {
-        let side = &self.producer.0;
-        let tail = side.own.load(Ordering::Relaxed);
-        if tail.wrapping_sub(side.other_seen.get()) >= self.capacity {
-            // Pairs with the store in `pop`: the consumer has read what it has passed.
-            side.other_seen
-                .set(self.consumer.0.own.load(Ordering::Acquire));
-            if tail.wrapping_sub(side.other_seen.get()) >= self.capacity {
-                return Err(message);
-            }
+        // SAFETY: the caller's promise.
+        if unsafe { self.room(1) } == 0 {
+            return Err(message);
         }
-        self.slot(tail).with_mut(|slot| {
+        let side = &self.producer.0;
+        let block = self.block(side);
+        block.slots[side.slot.get()].with_mut(|slot| {
             // SAFETY: the slot is not between head and tail: the consumer is through with it and we alone write.
             unsafe { slot.write(MaybeUninit::new(message)) }
         });
-        // Pairs with the load in `available`.
-        side.own.store(tail.wrapping_add(1), Ordering::Release);
+        self.show(block, 1);
         Ok(())
     }
 
-    /// Puts in as many as there is room for, from the front, and shows them all at once. How many.
+    /// Puts in as many as there is room for, from the front. How many.
     ///
     /// # Safety
     ///
     /// As [`push`](Self::push).
     pub(crate) unsafe fn push_many(&self, messages: &mut Vec<T>) -> usize {
+        // SAFETY: the caller's promise.
+        let count = unsafe { self.room(messages.len()) }.min(messages.len());
         let side = &self.producer.0;
-        let tail = side.own.load(Ordering::Relaxed);
-        let room = || self.capacity - tail.wrapping_sub(side.other_seen.get());
-        if room() < messages.len() {
-            // Pairs with the store in `pop`.
-            side.other_seen
-                .set(self.consumer.0.own.load(Ordering::Acquire));
-        }
-        let count = room().min(messages.len());
-        // Nothing but moves happens in this loop: no code of a message's type runs before `tail` is stored.
-        for (offset, message) in messages.drain(..count).enumerate() {
-            self.slot(tail.wrapping_add(offset)).with_mut(|slot| {
+        let mut moved = 0;
+        while moved < count {
+            let block = self.block(side);
+            let some = side.rest().min(count - moved);
+            let slots = &block.slots[side.slot.get()..][..some];
+            for (slot, message) in slots.iter().zip(&messages[moved..]) {
+                let message = std::ptr::from_ref(message).cast::<MaybeUninit<T>>();
+                // SAFETY: it is there. From here on it is the ring's, and `messages` forgets it below.
+                let message = unsafe { message.read() };
                 // SAFETY: as in `push`: there is room for `count`.
-                unsafe { slot.write(MaybeUninit::new(message)) }
-            });
+                slot.with_mut(|slot| unsafe { slot.write(message) });
+            }
+            self.show(block, some);
+            moved += some;
         }
-        // Pairs with the load in `available`.
-        side.own.store(tail.wrapping_add(count), Ordering::Release);
+        forget_first(messages, count);
         count
+    }
+
+    /// Shows the consumer so many more messages of the block in which the producer is.
+    #[inline(always)]
+    fn show(&self, block: &Block<T>, count: usize) {
+        let side = &self.producer.0;
+        let tail = side.own.load(Ordering::Relaxed).wrapping_add(count);
+        // Before the block's: who has seen that finds no less here. Pairs with the loads in `pop_many` and `len`.
+        side.own.store(tail, Ordering::Release);
+        // Pairs with the load in `available`.
+        block.tail.store(tail, Ordering::Release);
+        if side.go_on(count, self.blocks.len()) {
+            self.fetch_ahead(side);
+        }
     }
 
     /// Takes the oldest message out.
@@ -146,75 +228,157 @@ impl<T> Ring<T> {
     /// # Safety
     ///
     /// One caller at a time, each after the one before it (as seen by its thread).
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn pop(&self) -> Option<T> {
         // SAFETY: the caller's promise.
         if unsafe { self.available() } == 0 {
             return None;
         }
         let side = &self.consumer.0;
-        let head = side.own.load(Ordering::Relaxed);
-        let message = self.slot(head).with_mut(|slot| {
+        let message = self.block(side).slots[side.slot.get()].with_mut(|slot| {
             // SAFETY: between head and tail: written, and not written again before `head` has passed it.
             unsafe { slot.read() }
         });
-        // Pairs with the load in `push`.
-        side.own.store(head.wrapping_add(1), Ordering::Release);
+        self.pass(1);
         // SAFETY: the producer initialised it before it moved `tail` over it.
         Some(unsafe { message.assume_init() })
     }
 
-    /// Takes out up to `most`, the oldest first, and gives their room back at once. How many.
+    /// Takes out up to `most`, the oldest first. How many.
     ///
     /// # Safety
     ///
     /// As [`pop`](Self::pop).
     pub(crate) unsafe fn pop_many(&self, most: usize, into: &mut Vec<T>) -> usize {
-        if most == 0 {
-            return 0;
-        }
-        // SAFETY: the caller's promise.
-        let count = unsafe { self.available() }.min(most);
         let side = &self.consumer.0;
-        let head = side.own.load(Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        let here = unsafe { self.available() };
+        let all = if here == side.rest() && here < most {
+            // There may be more than one block to move: ask once for all. Pairs with the store in `show`.
+            let tail = self.producer.0.own.load(Ordering::Acquire);
+            tail.wrapping_sub(side.own.load(Ordering::Relaxed))
+        } else {
+            here
+        };
+        let count = all.min(most);
         // First: nothing between the first read and the store of `head` may fail.
         into.reserve(count);
-        for offset in 0..count {
-            let message = self.slot(head.wrapping_add(offset)).with_mut(|slot| {
+        let mut left = count;
+        while left > 0 {
+            let some = side.rest().min(left);
+            let slots = &self.block(side).slots[side.slot.get()..][..some];
+            for (slot, place) in slots.iter().zip(into.spare_capacity_mut()) {
                 // SAFETY: as in `pop`: `count` messages are there.
-                unsafe { slot.read() }
-            });
-            // SAFETY: the producer initialised it before it moved `tail` over it.
-            into.push(unsafe { message.assume_init() });
+                *place = slot.with_mut(|slot| unsafe { slot.read() });
+            }
+            // SAFETY: so many were written, and the producer had initialised them before it moved `tail` over them.
+            unsafe { into.set_len(into.len() + some) };
+            self.pass(some);
+            left -= some;
         }
-        // Pairs with the loads in `push` and `push_many`.
-        side.own.store(head.wrapping_add(count), Ordering::Release);
+        if count > here {
+            // Of the block in which it is now nothing is known.
+            side.other_seen.set(side.own.load(Ordering::Relaxed));
+        }
         count
     }
 
-    /// How many messages the consumer knows of; looks again when it knows of none.
+    /// Gives back the room of so many messages of the block in which the consumer is.
+    #[inline(always)]
+    fn pass(&self, count: usize) {
+        let side = &self.consumer.0;
+        let head = side.own.load(Ordering::Relaxed).wrapping_add(count);
+        // Pairs with the load in `room`.
+        side.own.store(head, Ordering::Release);
+        side.go_on(count, self.blocks.len());
+    }
+
+    /// How many messages of its block the consumer knows of; looks again when it knows of none.
     ///
     /// # Safety
     ///
     /// As [`pop`](Self::pop).
-    #[inline]
-    pub(crate) unsafe fn available(&self) -> usize {
+    #[inline(always)]
+    unsafe fn available(&self) -> usize {
         let side = &self.consumer.0;
         let head = side.own.load(Ordering::Relaxed);
-        if side.other_seen.get() == head {
-            // Pairs with the store in `push`: what the producer has written is visible.
-            side.other_seen
-                .set(self.producer.0.own.load(Ordering::Acquire));
+        let known = side.other_seen.get().wrapping_sub(head);
+        if known > 0 {
+            return known;
         }
-        side.other_seen.get().wrapping_sub(head)
+        // Pairs with the store in `show`: what the producer has written is visible.
+        let tail = self.block(side).tail.load(Ordering::Acquire);
+        let covered = tail.wrapping_sub(head).cast_signed();
+        let Ok(covered) = usize::try_from(covered) else {
+            // From the lap before.
+            return 0;
+        };
+        let available = covered.min(side.rest());
+        self.fetch_next(side, available);
+        side.other_seen.set(head.wrapping_add(available));
+        available
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Has what the consumer reads next fetched: the messages that were found, and the next block if the producer is through
+    /// with this one.
+    #[inline(always)]
+    fn fetch_next(&self, side: &Side, found: usize) {
+        if size_of::<T>() >= LINE / 2 {
+            let slots = &self.block(side).slots[side.slot.get()..];
+            for slot in slots.iter().take(found) {
+                prefetch::to_read(&raw const *slot);
+            }
+        }
+        if found == side.rest() {
+            let next = side.block.get() + 1;
+            let next = &self.blocks[if next < self.blocks.len() { next } else { 0 }];
+            prefetch::to_read(&raw const next.tail);
+        }
+    }
+
+    /// Has a block fetched that the producer will write soon: the consumer was the last to touch it. A store that waits for
+    /// its line holds up all stores behind it.
+    #[inline(always)]
+    fn fetch_ahead(&self, side: &Side) {
+        let ahead = AHEAD_BYTES / size_of::<Block<T>>();
+        // In a small ring it would be one that the consumer reads.
+        if self.blocks.len() <= 4 * ahead {
+            return;
+        }
+        let block = side.block.get() + ahead;
+        let wrapped = block.checked_sub(self.blocks.len()).unwrap_or(block);
+        let block = &raw const self.blocks[wrapped];
+        for line in 0..(size_of::<Block<T>>() / LINE).min(AHEAD_BYTES / LINE) {
+            prefetch::to_write(block.wrapping_byte_add(line * LINE));
+        }
     }
 
     /// How many messages are in, about: for anyone to look at.
     pub(crate) fn len(&self) -> usize {
-        let head = self.consumer.0.own.load(Ordering::Relaxed);
-        let tail = self.producer.0.own.load(Ordering::Relaxed);
+        // Pairs with the store in `pass`: the tail is not older.
+        let head = self.consumer.0.own.load(Ordering::Acquire);
+        // Pairs with the store in `show`: who has counted a message finds it.
+        let tail = self.producer.0.own.load(Ordering::Acquire);
         tail.wrapping_sub(head).min(self.capacity)
     }
+}
+
+/// Takes out the first `count`, which are somebody else's already.
+fn forget_first<T>(messages: &mut Vec<T>, count: usize) {
+    let left = messages.len() - count;
+    // SAFETY: none is claimed.
+    unsafe { messages.set_len(0) };
+    let base = messages.as_mut_ptr();
+    // SAFETY: within the allocation.
+    let rest = unsafe { base.add(count) };
+    // SAFETY: so many are left, and moved over what is gone.
+    unsafe { std::ptr::copy(rest, base, left) };
+    // SAFETY: they were initialised, and are where they should be.
+    unsafe { messages.set_len(left) };
 }
 
 impl<T> Drop for Ring<T> {

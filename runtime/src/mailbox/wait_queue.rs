@@ -27,6 +27,7 @@ use super::atomics::{AtomicBool, Mutex, Ordering, fence};
 use super::bias::{Bias, OpenTurn};
 use super::waiter::{self, Stop, Waiter};
 use crate::per_core;
+use coring_coro::wait;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -148,9 +149,14 @@ impl WaitQueue {
     }
 
     /// As [`notify_one`](Self::notify_one), by a notifier that may leave the fence out.
-    #[inline]
+    #[inline(always)]
     pub(super) fn notify_one_biased(&self, bias: &Bias, turn: Option<(usize, &OpenTurn)>) -> bool {
         bias.settle(turn);
+        self.waiting.load(Ordering::Relaxed) && self.wake_one(bias)
+    }
+
+    #[cold]
+    fn wake_one(&self, bias: &Bias) -> bool {
         let picked = self.pick_settled();
         if let Some(waiter) = &picked {
             bias.found_waiter();
@@ -176,24 +182,44 @@ impl WaitQueue {
         limit: Option<Duration>,
         attempt: impl FnMut() -> Option<T>,
     ) -> Result<T, Stop> {
-        self.wait_for_biased(what_for, limit, attempt, || ())
+        self.wait_for_biased(what_for, limit, attempt, 0, || true, || ())
     }
 
     /// As [`wait`](Self::wait), for notifiers that may leave the fence out: `reach_all` comes between entering the
     /// queue and the last look, and issues a barrier if one of them does (bias.rs).
+    /// A glance begins
+    /// after so many spins and tries only what is `promising`.
+    #[inline]
     pub(super) fn wait_for_biased<T>(
+        &self,
+        what_for: &'static str,
+        limit: Option<Duration>,
+        mut attempt: impl FnMut() -> Option<T>,
+        first_after: usize,
+        promising: impl Fn() -> bool,
+        reach_all: impl Fn(),
+    ) -> Result<T, Stop> {
+        if let Some(value) = attempt() {
+            return Ok(value);
+        }
+        if let Some(engine) = per_core::current()
+            && let Some(value) = engine.glance(first_after, promising, &mut attempt)
+        {
+            // Whoever finds each time never parks: others, timers and the ring have their turn all the same.
+            wait::give_way();
+            return Ok(value);
+        }
+        self.wait_in_queue(what_for, limit, attempt, reach_all)
+    }
+
+    #[cold]
+    fn wait_in_queue<T>(
         &self,
         what_for: &'static str,
         limit: Option<Duration>,
         mut attempt: impl FnMut() -> Option<T>,
         reach_all: impl Fn(),
     ) -> Result<T, Stop> {
-        if let Some(value) = attempt() {
-            return Ok(value);
-        }
-        if let Some(value) = per_core::current().and_then(|engine| engine.glance(&mut attempt)) {
-            return Ok(value);
-        }
         let mut place = Place {
             queue: self,
             ticket: None,

@@ -367,33 +367,47 @@ impl Engine {
         (self.index, self.cluster.port(self.index).open_turn())
     }
 
-    /// Tries for a moment, before the calling coroutine takes its place in a queue, parks, and lets the core sleep. See
-    /// glance.rs.
+    /// Tries for a moment, before the calling coroutine takes its place in a queue, parks, and lets the core sleep: as
+    /// soon as it is `promising`, not before so many spins, and once more at the end. See glance.rs.
     #[inline]
-    pub(crate) fn glance<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    pub(crate) fn glance<T>(
+        &self,
+        first_after: usize,
+        promising: impl Fn() -> bool,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
         let glance = self.glance.get();
         let length_ns = glance.length_ns();
         if length_ns == 0 || self.has_other_work() {
             return None;
         }
-        let until_ns = monotonic_ns() + length_ns;
+        for _ in 0..first_after {
+            spin_loop();
+        }
+        let mut until_ns = None;
         loop {
             for _ in 0..LOOKS_PER_NEWS {
-                if let Some(value) = attempt() {
+                if promising()
+                    && let Some(value) = attempt()
+                {
                     self.glance.set(glance.found());
-                    // Whoever finds each time never parks: others, timers and the ring have their turn all the same.
-                    wait::give_way();
                     return Some(value);
                 }
                 spin_loop();
             }
-            if self.has_news() {
-                return None;
+            let now_ns = monotonic_ns();
+            // The first looks are not worth a look at the clock before them.
+            let is_over = now_ns >= *until_ns.get_or_insert(now_ns + length_ns);
+            if !is_over && !self.has_news() {
+                continue;
             }
-            if monotonic_ns() >= until_ns {
+            let value = attempt();
+            if value.is_some() {
+                self.glance.set(glance.found());
+            } else if is_over {
                 self.glance.set(glance.in_vain());
-                return None;
             }
+            return value;
         }
     }
 

@@ -45,8 +45,8 @@ mod threads {
         /// The calls that move many do what as many single ones would, in any mix with those.
         #[test]
         fn batches_are_as_many_single_moves(
-            capacity in 1usize..9,
-            moves in prop::collection::vec((any::<bool>(), 0usize..12), 0..200),
+            capacity in prop_oneof![1usize..9, 100usize..200],
+            moves in prop::collection::vec((any::<bool>(), 0usize..40), 0..200),
         ) {
             let ring = Ring::new(capacity);
             let mut model = VecDeque::new();
@@ -109,13 +109,18 @@ mod threads {
     }
 }
 
-/// Three messages through a ring of two slots, with a drop of the rest: no slot is touched by both sides at once
+/// Three messages through a ring of one block of two slots, and of two such blocks: no slot is touched by both sides at once
 /// (loom watches the cells), order holds, nothing comes twice.
 #[cfg(loom)]
 #[test]
 fn loom_each_message_once_and_in_order() {
-    loom::model(|| {
-        let ring = loom::sync::Arc::new(Ring::new(2));
+    [2, 3].into_iter().for_each(each_message_once_and_in_order);
+}
+
+#[cfg(loom)]
+fn each_message_once_and_in_order(capacity: usize) {
+    loom::model(move || {
+        let ring = loom::sync::Arc::new(Ring::new(capacity));
         let there = loom::sync::Arc::clone(&ring);
         let producer = loom::thread::spawn(move || {
             // SAFETY: the only producer.
@@ -142,8 +147,13 @@ fn loom_each_message_once_and_in_order() {
 #[cfg(loom)]
 #[test]
 fn loom_batches_once_and_in_order() {
-    loom::model(|| {
-        let ring = loom::sync::Arc::new(Ring::new(2));
+    [2, 3].into_iter().for_each(batches_once_and_in_order);
+}
+
+#[cfg(loom)]
+fn batches_once_and_in_order(capacity: usize) {
+    loom::model(move || {
+        let ring = loom::sync::Arc::new(Ring::new(capacity));
         let there = loom::sync::Arc::clone(&ring);
         let producer = loom::thread::spawn(move || {
             let mut messages = vec![0, 1, 2];
