@@ -397,3 +397,6 @@ impl Drop for AbortOnUnwind {
         ));
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -482,6 +482,8 @@ impl Driver for Engine {
     }
 
     fn poll(&self, scheduler: &Scheduler) {
+        #[cfg(all(test, not(loom)))]
+        super::fault::strike(self.index);
         self.open_turn().1.end();
         self.drain_inbox(scheduler);
         if scheduler.ready() == 0 {

@@ -15,6 +15,8 @@
 
 pub(crate) mod affinity;
 mod engine;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod fault;
 mod fixed;
 mod glance;
 mod idle;
