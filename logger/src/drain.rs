@@ -62,8 +62,6 @@ pub(crate) struct Control {
     pub(crate) bytes: AtomicU64,
     pub(crate) late: AtomicU64,
     pub(crate) lost_in_sinks: AtomicU64,
-    /// Lines lost in rings that no longer exist.
-    pub(crate) dropped_in_closed: [AtomicU64; 5],
 }
 
 /// A call site and the static it was read from.
@@ -359,9 +357,6 @@ impl Drain {
         };
         self.report_silent_losses();
         let source = self.sources.swap_remove(index);
-        for (total, lost) in self.control.dropped_in_closed.iter().zip(source.drops()) {
-            total.fetch_add(lost, Ordering::Relaxed);
-        }
         memory::remove(source.ring());
     }
 

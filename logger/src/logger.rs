@@ -433,16 +433,7 @@ impl Logger {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let control = &self.control;
-        let rings = memory::all();
-        let mut dropped = control
-            .dropped_in_closed
-            .each_ref()
-            .map(|count| count.load(Ordering::Relaxed));
-        for ring in &rings {
-            for (total, count) in dropped.iter_mut().zip(ring.shared().drops()) {
-                *total += count;
-            }
-        }
+        let (rings, dropped) = memory::all_and_drops();
         Stats {
             lines: control.lines.load(Ordering::Relaxed),
             bytes: control.bytes.load(Ordering::Relaxed),

@@ -135,7 +135,17 @@ impl Ring {
     }
 }
 
-static RINGS: Mutex<Vec<Arc<Ring>>> = Mutex::new(Vec::new());
+/// All rings, and the lines lost in those that are gone, by level.
+#[derive(Debug)]
+struct Registry {
+    rings: Vec<Arc<Ring>>,
+    dropped_before: [u64; 5],
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
+    rings: Vec::new(),
+    dropped_before: [0; 5],
+});
 static VERSION: AtomicU32 = AtomicU32::new(0);
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
@@ -152,7 +162,7 @@ pub(crate) fn create(capacity: usize, core: Option<u32>, limit: usize) -> io::Re
         core,
         thread,
     };
-    let mut rings = lock(&RINGS);
+    let rings = &mut lock(&REGISTRY).rings;
     if rings.len() >= limit {
         return Err(io::Error::other(format!(
             "{limit} threads log already: raise max_rings in the logger's builder"
@@ -175,16 +185,45 @@ pub(crate) fn version() -> u32 {
 
 /// All rings.
 pub(crate) fn all() -> Vec<Arc<Ring>> {
-    lock(&RINGS).clone()
+    lock(&REGISTRY).rings.clone()
+}
+
+/// All rings, and the lines that these and all before them have lost, by level.
+pub(crate) fn all_and_drops() -> (Vec<Arc<Ring>>, [u64; 5]) {
+    let registry = lock(&REGISTRY);
+    let mut dropped = registry.dropped_before;
+    for ring in &registry.rings {
+        add(&mut dropped, ring.shared().drops());
+    }
+    (registry.rings.clone(), dropped)
+}
+
+fn add(totals: &mut [u64; 5], counts: [u64; 5]) {
+    for (total, count) in totals.iter_mut().zip(counts) {
+        *total += count;
+    }
 }
 
 /// In a forked child: the parent's rings are not ours.
 pub(crate) fn forget_all() {
-    lock(&RINGS).clear();
+    *lock(&REGISTRY) = Registry {
+        rings: Vec::new(),
+        dropped_before: [0; 5],
+    };
 }
 
-/// Forgets a closed ring that the drain has emptied.
+/// Forgets a closed ring that the drain has emptied, but not what it lost.
 pub(crate) fn remove(ring: &Arc<Ring>) {
+    let registry = &mut *lock(&REGISTRY);
+    let Some(index) = registry
+        .rings
+        .iter()
+        .position(|listed| Arc::ptr_eq(listed, ring))
+    else {
+        return;
+    };
+    // Before its memory may be another ring's, and in one step with leaving the list: who adds up counts it once.
+    add(&mut registry.dropped_before, ring.shared().drops());
+    registry.rings.remove(index);
     crate::crash::give_back(ring);
-    lock(&RINGS).retain(|listed| !Arc::ptr_eq(listed, ring));
 }

@@ -72,7 +72,7 @@ impl Source {
         self.ring.is_closed() && self.reader.published(self.ring.shared()) == self.reader.position
     }
 
-    pub(super) fn drops(&self) -> [u64; 5] {
+    fn drops(&self) -> [u64; 5] {
         self.ring.shared().drops()
     }
 

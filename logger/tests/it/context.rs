@@ -415,6 +415,42 @@ fn a_line_too_long_for_its_ring_is_counted() {
     );
 }
 
+/// Goal: lines that were lost count for good, once each, also while the drain lets go of the ring that lost them, and after its logger has ended.
+/// Method: thread after thread loses a line and ends; another asks all the time, and the sum may only ever grow, by one for each thread.
+#[test]
+fn what_was_lost_counts_once_and_for_good() {
+    const THREADS: u64 = 300;
+    let _turn = exclusive();
+    let (builder, _lines) = Logger::builder().thread_ring_bytes(4096).memory();
+    let logger = builder.start().expect("starts");
+    let lost = |logger: &Logger| logger.stats().dropped.iter().sum::<u64>();
+    let before = lost(&logger);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen = before;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let now = lost(&logger);
+                assert!(now >= seen, "{now} lines lost, and {seen} before");
+                seen = now;
+            }
+        });
+        for _ in 0..THREADS {
+            std::thread::spawn(|| info!("{}", "x".repeat(3000)))
+                .join()
+                .expect("the thread ends well");
+            logger.flush().expect("flushes");
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        watcher.join().expect("the sum only grew");
+    });
+    assert_eq!(lost(&logger), before + THREADS);
+    logger.shutdown();
+    let logger = Logger::builder().memory().0.start().expect("starts");
+    assert_eq!(lost(&logger), before + THREADS, "since the process began");
+    logger.shutdown();
+}
+
 /// Goal: who waits for room in the ring writes its line as its own, whoever has logged meanwhile.
 /// Method: a full ring, and a pause in which another coroutine logs, once.
 #[test]

@@ -556,6 +556,7 @@ fn the_flight_recorder_keeps_the_latest_and_never_fills_a_ring() {
         .full(coring_logger::Full::Wait)
         .memory();
     let logger = builder.start().expect("starts");
+    let before = logger.stats().dropped; // It counts for the process.
     for number in 0..50_000 {
         log!(Level::Trace, "{}", number);
     }
@@ -565,7 +566,7 @@ fn the_flight_recorder_keeps_the_latest_and_never_fills_a_ring() {
     logger.shutdown();
     let text = lines.text();
     let shown: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
-    assert_eq!(dropped, [0; 5]);
+    assert_eq!(dropped, before);
     assert!(shown.len() > 500, "half of the ring: {}", shown.len());
     assert!(
         shown
