@@ -10,16 +10,15 @@
 //! then, with growing pauses, to see whether something has come to the first.
 #![expect(
     unsafe_code,
-    reason = "lends the path to the kernel while the operation runs; polls a descriptor"
+    reason = "lends the path to the kernel while the operation runs; asks about a descriptor"
 )]
 
 use crate::io::{Limit, perform_open, within};
 use coring_uring::op;
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
 /// How long a reader waits before it looks whether a writer has come and gone; each pause is twice the one before.
@@ -73,12 +72,12 @@ fn wait_for_a_writer(
     Ok(file.into())
 }
 
-/// A file has a position, which is asked for in half the time of its type.
-fn is_fifo(mut file: &File) -> bool {
-    file.stream_position().is_err()
-        && file
-            .metadata()
-            .is_ok_and(|metadata| metadata.file_type().is_fifo())
+/// Only pipes have a size of their buffer. The question is answered without a look at the file itself, whose type or
+/// position would take two to four times as long.
+fn is_fifo(file: &File) -> bool {
+    // SAFETY: asks for a number, touches no memory of ours.
+    let bytes = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETPIPE_SZ) };
+    bytes >= 0
 }
 
 /// Whether bytes are there, or a writer has been and gone.

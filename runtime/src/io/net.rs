@@ -8,7 +8,9 @@
     reason = "lends buffers and addresses to the kernel while the operation runs"
 )]
 
-use super::{Limit, perform_open, perform_within};
+use super::{Limit, may_wait, perform_open, perform_within};
+use crate::per_core;
+use coring_coro::wait;
 use coring_uring::op;
 use socket2::{SockAddr, SockAddrStorage};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -67,6 +69,45 @@ pub(crate) fn recv(
 /// all is accepted, or with the part that was when an error, a limit or a cancellation came between.
 #[inline]
 pub(crate) fn send(
+    fd: BorrowedFd<'_>,
+    buffer: &[u8],
+    flags: i32,
+    limit: Limit<'_>,
+) -> io::Result<usize> {
+    match send_alone(fd, buffer, flags)? {
+        None => send_by_ring(fd, buffer, flags, limit),
+        Some(sent) if sent == buffer.len() || flags & libc::MSG_WAITALL == 0 => Ok(sent),
+        // What was sent is told first; an error that stays is found by the next call.
+        Some(sent) => {
+            Ok(sent + send_by_ring(fd, &buffer[sent..], flags, limit).unwrap_or_default())
+        }
+    }
+}
+
+/// On a core that has nothing else to do: what the socket takes at once, by a plain call. In the ring this send would have an
+/// enter of its own, with a switch there and back. `None`: the ring is to do it.
+#[inline]
+fn send_alone(fd: BorrowedFd<'_>, buffer: &[u8], flags: i32) -> io::Result<Option<usize>> {
+    if per_core::current().is_none_or(|engine| engine.has_other_work()) {
+        return Ok(None);
+    }
+    may_wait()?;
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the buffer is borrowed for longer than the call, which only reads it.
+    let sent = unsafe { libc::send(fd.as_raw_fd(), buffer.as_ptr().cast(), buffer.len(), flags) };
+    if let Ok(sent) = usize::try_from(sent) {
+        wait::give_way();
+        return Ok(Some(sent));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EINTR) => Ok(None),
+        _ => Err(error),
+    }
+}
+
+#[inline]
+fn send_by_ring(
     fd: BorrowedFd<'_>,
     buffer: &[u8],
     flags: i32,

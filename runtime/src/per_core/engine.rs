@@ -412,7 +412,8 @@ impl Engine {
     }
 
     /// Whether a coroutine is ready, or an operation waits for the end of the turn.
-    fn has_other_work(&self) -> bool {
+    #[inline]
+    pub(crate) fn has_other_work(&self) -> bool {
         let Some(scheduler) = self.scheduler.get() else {
             return true;
         };
