@@ -24,6 +24,7 @@
 
 use crate::coroutine::{ControlBlock, Inspect, State};
 use crate::scheduler::{Scheduler, Shared, require_current};
+use crate::stack::slab::Walk;
 use crate::stack::usage::SiteUsage;
 use crate::suspend;
 use crate::wait;
@@ -34,7 +35,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-/// Coroutines looked at between two checkpoints.
+/// Stacks looked at between two checkpoints, whether there are coroutines on them or not.
 const PORTION: usize = 64;
 /// Backtraces taken in one go: unwinding costs tens of microseconds a stack.
 const TRACE_PORTION: usize = 4;
@@ -199,8 +200,7 @@ impl Scheduler {
 fn collect(mut with_backtraces: bool) -> Vec<CoroutineInfo> {
     let block = require_current("coro::dump");
     let shared = wait::scheduler_of(block);
-    let controls = shared.live_controls();
-    let mut infos = Vec::with_capacity(controls.len());
+    let mut infos = Vec::with_capacity(shared.live.get());
     // Those who are asked have to run to answer.
     with_backtraces &= !std::thread::panicking();
     let portion = if with_backtraces {
@@ -208,22 +208,26 @@ fn collect(mut with_backtraces: bool) -> Vec<CoroutineInfo> {
     } else {
         PORTION
     };
-    for portion in controls.chunks(portion) {
+    let (mut walk, mut controls) = (Walk::default(), Vec::with_capacity(portion));
+    let mut more = true;
+    while more {
+        controls.clear();
+        more = shared.walk_live(&mut walk, portion, &mut controls);
         if with_backtraces {
-            portion
+            controls
                 .iter()
                 .for_each(|control| ask_for_backtrace(*control));
             // One round as a rule; more when they are in another group, or when the order is shuffled.
-            while portion.iter().any(|control| is_asked(*control)) {
+            while controls.iter().any(|control| is_asked(*control)) {
                 // Cancelled, and `panic = "abort"`: nobody will run, neither for this portion nor for the next.
                 if !suspend::yield_block(block) {
-                    portion.iter().for_each(|control| withdraw(*control));
+                    controls.iter().for_each(|control| withdraw(*control));
                     with_backtraces = false;
                 }
             }
         }
         let mut traces = std::mem::take(&mut *shared.inspected.borrow_mut());
-        for control in portion {
+        for control in &controls {
             let Some(mut info) = describe(shared, *control) else {
                 continue;
             };

@@ -43,7 +43,7 @@ use crate::driver::Driver;
 use crate::prefetch::{self, AHEAD};
 use crate::scope::Family;
 use crate::spawn::SpawnError;
-use crate::stack::slab::{Slab, StackConfig};
+use crate::stack::slab::{Slab, StackConfig, Walk};
 use crate::timer::Wheel;
 use current::{Clock, Entered};
 use group::{GroupState, Groups};
@@ -521,14 +521,25 @@ impl Shared {
     /// The coroutines that have not ended.
     pub(crate) fn live_controls(&self) -> Vec<NonNull<ControlBlock>> {
         let mut live = Vec::with_capacity(self.live.get());
-        self.slab.borrow().for_each_control(|control| {
+        self.walk_live(&mut Walk::default(), usize::MAX, &mut live);
+        live
+    }
+
+    /// Goes on with a walk over all stacks, `portion` further: adds the coroutines on them that have not ended to `live`.
+    /// Whether there are more.
+    pub(crate) fn walk_live(
+        &self,
+        walk: &mut Walk,
+        portion: usize,
+        live: &mut Vec<NonNull<ControlBlock>>,
+    ) -> bool {
+        self.slab.borrow().walk(walk, portion, |control| {
             // SAFETY: every slot's block is mapped; only the state is looked at, and zeroes read as `Vacant`.
             let state = unsafe { &(*control.as_ptr()).state };
             if !matches!(state.get(), State::Vacant | State::Finished) {
                 live.push(control);
             }
-        });
-        live
+        })
     }
 
     pub(crate) fn add_group(&self, config: GroupConfig) -> Result<Group, SpawnError> {

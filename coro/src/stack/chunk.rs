@@ -87,12 +87,23 @@ impl Chunk {
         self.start() + head_bytes + position * stride
     }
 
-    /// The bits of the slots that are in use or have pages.
+    /// The bits of the slots.
     pub(super) fn busy(&mut self) -> &mut [u64] {
         let words = self.memory.as_mut_ptr().cast::<u64>();
         // SAFETY: the first page of the mapping, which nothing else uses, aligned and zeroed by the kernel; borrowed as the
         // chunk is.
         unsafe { std::slice::from_raw_parts_mut(words, CHUNK_SLOTS / 64) }
+    }
+
+    /// Whether a slot is in use or has pages.
+    pub(super) fn is_busy(&self, position: usize) -> bool {
+        assert!(position < CHUNK_SLOTS, "the chunk has this slot");
+        let words = self.memory.as_ptr().cast::<u64>();
+        // SAFETY: it lies in the first page of the mapping.
+        let word = unsafe { words.add(position / 64) };
+        // SAFETY: as above; aligned, zeroed by the kernel, and changed only by who borrows the chunk for that.
+        let word = unsafe { word.read() };
+        word & 1 << (position % 64) != 0
     }
 
     pub(super) fn set_busy(&mut self, position: usize) {
