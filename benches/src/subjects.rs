@@ -8,6 +8,7 @@ mod corosensei;
 mod epoll;
 mod fio;
 mod glommio;
+mod go;
 mod hyper;
 mod line;
 mod log;
@@ -59,6 +60,7 @@ const ALL: &[&dyn Subject] = &[
     &queues::KANAL,
     &queues::FLUME,
     &fio::Fio,
+    &go::Go,
 ];
 
 /// All runtimes and their limits.
