@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::exclusive;
 
-const PART: &str = "CORING_LOG_TEST_PART";
+pub(crate) const PART: &str = "CORING_LOG_TEST_PART";
 const DIRECTORY: &str = "CORING_LOG_TEST_DIRECTORY";
 
 /// A directory in memory that goes away.
@@ -21,7 +21,7 @@ pub(crate) fn scratch() -> tempfile::TempDir {
 }
 
 /// Runs this binary as a child that plays `part`.
-fn child(part: &str, directory: &Path) -> Child {
+pub(crate) fn child(part: &str, directory: &Path) -> Child {
     Command::new(std::env::current_exe().expect("our own path"))
         .args([
             "--exact",
@@ -53,8 +53,8 @@ fn play_a_part() {
         "signals" => signals(&directory),
         "hangup" => hangup(&directory),
         "early" => early(&directory),
-        "stuck after 10" => stuck(&directory, 10),
-        "stuck after 1000" => stuck(&directory, 1000),
+        "stuck after 10" => crate::held::stuck(&directory, 10),
+        "stuck after 1000" => crate::held::stuck(&directory, 1000),
         other => panic!("no part {other}"),
     }
 }
@@ -64,7 +64,7 @@ fn play_a_part() {
     unsafe_code,
     reason = "a shared mapping of one page that both processes use through an atomic"
 )]
-fn counter(directory: &Path) -> &'static AtomicU64 {
+pub(crate) fn counter(directory: &Path) -> &'static AtomicU64 {
     let file = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -107,62 +107,8 @@ fn flood(directory: &Path) {
     drop(logger);
 }
 
-/// A drain that is in the middle of its first write when it is killed.
-fn stuck(directory: &Path, lines: u64) {
-    struct Stuck(&'static AtomicU64);
-    impl Sink for Stuck {
-        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-            self.0.store(1, Ordering::SeqCst);
-            loop {
-                std::thread::park();
-            }
-        }
-    }
-    let (_logger, drain) = Logger::builder()
-        .pattern("{message}")
-        .crash_ring(directory.join("ring"))
-        .sink(Stuck(counter(directory)))
-        .build()
-        .expect("starts");
-    for number in 0..lines {
-        info!("line {}", number);
-    }
-    drain.run();
-}
-
-#[test]
-fn lines_stay_in_the_ring_until_the_sink_has_them() {
-    // Goal: the drain gives no byte of a ring back before the sink has taken its line. Method: the sink never returns from its first write, at the
-    // end of a pass or, with more than an eighth of the ring, in the middle of one; then kill -9; every line is in the crash ring.
-    if std::env::var_os(PART).is_some() {
-        return;
-    }
-    let _turn = exclusive();
-    for lines in [10, 1000] {
-        let directory = scratch();
-        let writes = counter(directory.path());
-        let mut child = child(&format!("stuck after {lines}"), directory.path());
-        while writes.load(Ordering::SeqCst) == 0 {
-            let ended = child.try_wait().expect("waits");
-            assert!(ended.is_none(), "the child ended by itself");
-            std::thread::yield_now();
-        }
-        child.kill().expect("kills");
-        child.wait().expect("waits");
-        let recovered = Recovered::open(&directory.path().join("ring")).expect("a crash ring");
-        let mut text = Vec::new();
-        recovered.format(&mut "{message}".parse::<Text>().expect("valid"), &mut text);
-        let text = String::from_utf8(text).expect("text");
-        assert!(
-            numbers(&text, "line ").into_iter().eq(0..lines),
-            "of {lines} there are {}",
-            recovered.len()
-        );
-    }
-}
-
 /// Numbers of the lines that begin with `word`.
-fn numbers(text: &str, word: &str) -> BTreeSet<u64> {
+pub(crate) fn numbers(text: &str, word: &str) -> BTreeSet<u64> {
     text.lines()
         .filter_map(|line| line.strip_prefix(word)?.parse().ok())
         .collect()

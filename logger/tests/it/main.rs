@@ -6,6 +6,7 @@ mod command;
 mod context;
 mod crash;
 mod exactness;
+mod held;
 mod json;
 mod sinks;
 #[expect(unreachable_pub, reason = "the behaviour tests have it in a library")]
