@@ -202,9 +202,11 @@ impl<T> JoinHandle<T> {
         let this = std::mem::ManuallyDrop::new(self);
         let shared = this.block().scheduler;
         if let Some(soon) = this.block().ends_soon.get() {
-            prefetch::line(soon.as_ptr());
+            let soon = soon.as_ptr().cast::<u8>();
+            prefetch::line(soon);
+            prefetch::line(soon.wrapping_add(64));
             // Where a small outcome lies.
-            prefetch::line(soon.as_ptr().cast::<u8>().wrapping_sub(1));
+            prefetch::line(soon.wrapping_sub(1));
         }
         // SAFETY: finished with a handle: the root has written the outcome, and nobody has read it.
         let outcome = unsafe { this.outcome.read() };

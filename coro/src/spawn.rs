@@ -21,6 +21,7 @@ use crate::cancel::Unwind;
 use crate::coroutine::{ControlBlock, State, Switch, Yielder};
 use crate::join::{JoinError, JoinHandle};
 use crate::local;
+use crate::prefetch;
 use crate::scheduler::{Group, Scheduler, Shared, scheduler};
 use crate::stack::Frames;
 use std::any::Any;
@@ -334,9 +335,11 @@ where
     let id = this.next_id();
     let place_in_group = (NonNull::from(queue), group);
     let block = ControlBlock::new(shared, place_in_group, lease, id, builder.name, site);
+    let top = packet.addr().get() & !15;
+    block.depth.set(prefetch::first_depth(control, top));
     // SAFETY: the slot's place for a control block: writable, aligned, unused while vacant.
     unsafe { control.write(block) };
-    let frames = Frames::new(packet.addr().get() & !15, slot.limit);
+    let frames = Frames::new(top, slot.limit);
     // SAFETY: the caller vouches for what the closure borrows; `start` captures only a pointer to its packet.
     let switch = unsafe { Switch::with_stack_unchecked(frames, start::<F, T>(control, packet)) };
     // SAFETY: just written.

@@ -22,6 +22,7 @@ use super::usage::{self, SiteUsage, Usage};
 use super::valgrind;
 use super::{Lease, Slot};
 use crate::coroutine::ControlBlock;
+use crate::prefetch::{self, AHEAD};
 use crate::spawn::SpawnError;
 use std::collections::VecDeque;
 use std::io;
@@ -149,11 +150,15 @@ impl Slab {
     pub(crate) fn acquire(&mut self, stack_bytes: Option<usize>) -> Result<Lease, SpawnError> {
         if stack_bytes.is_none()
             && self.in_use < self.config.max_coroutines
-            && let Some(control) = self
-                .classes
-                .first_mut()
-                .and_then(|class| class.warm.pop_back())
+            && let Some(class) = self.classes.first_mut()
+            && let Some(control) = class.warm.pop_back()
         {
+            if self.in_use >= prefetch::CROWD
+                && let Some(place) = class.warm.len().checked_sub(AHEAD / 2)
+                && let Some(soon) = class.warm.get(place)
+            {
+                prefetch::vacant(*soon);
+            }
             return Ok(self.hand_out(control, 0, false));
         }
         self.acquire_slow(stack_bytes)
