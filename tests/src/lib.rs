@@ -16,7 +16,7 @@
 //! | `CORING_TEST_GROUND=..` | all tests on other ground: any of `tiny-rings`, `two-buffers`, `sq-poll`, `napi`, `bundles`, `incremental`, with commas between |
 //! | `CORING_FEATURES=..` | all tests without some kernel features (see `coring::Builder::features`) |
 //! | `CORING_TEST_SEED=N` | the seed of the random tests; each prints the one it used |
-//! | `CORING_TEST_SECONDS=N` | what the watchdog allows a test; default 60 |
+//! | `CORING_TEST_SECONDS=N` | what the watchdog allows a test; default 60, in the long lanes 900 |
 //!
 //! # Inside
 //!

@@ -30,7 +30,7 @@ pub(crate) fn watch(name: &'static str, body: impl FnOnce()) {
     let limit = env::var("CORING_TEST_SECONDS")
         .ok()
         .and_then(|seconds| seconds.parse().ok())
-        .unwrap_or(60);
+        .unwrap_or(if crate::heavy() { 900 } else { 60 });
     let (done, ended) = mpsc::channel::<()>();
     let watchdog = thread::Builder::new()
         .name("watchdog".into())
