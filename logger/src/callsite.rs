@@ -81,6 +81,10 @@ impl Callsite {
     #[inline(always)]
     pub fn gate(&'static self) -> u32 {
         let gate = self.gate.load(Ordering::Relaxed);
+        if gate == OFF {
+            // Asked first: what is off has one branch.
+            return OFF;
+        }
         if gate == UNKNOWN {
             self.first_reached()
         } else {
