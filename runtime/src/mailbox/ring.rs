@@ -62,6 +62,24 @@ struct Block<T> {
     tail: AtomicUsize,
 }
 
+/// Blocks as they begin: nothing in the slots, and a tail of zero. Made where they stay, since a block of large messages has no
+/// room on a coroutine's stack; and the kernel gives zeroes page by page, when they are used.
+#[cfg(not(loom))]
+fn empty_blocks<T>(count: usize) -> Box<[Block<T>]> {
+    let zeroes = Box::new_zeroed_slice(count);
+    // SAFETY: a tail may be zero, and a slot may hold anything.
+    unsafe { zeroes.assume_init() }
+}
+
+#[cfg(loom)]
+fn empty_blocks<T>(count: usize) -> Box<[Block<T>]> {
+    let block = |_| Block {
+        slots: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
+        tail: AtomicUsize::new(0),
+    };
+    (0..count).map(block).collect()
+}
+
 /// One side's index, where that is, and what it last saw of the other's.
 #[derive(Debug)]
 struct Side {
@@ -125,14 +143,10 @@ impl<T> Ring<T> {
     /// Room for `capacity` messages, which is at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "a ring without room could pass nothing on");
-        let block = |_| Block {
-            slots: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
-            tail: AtomicUsize::new(0),
-        };
         Self {
             producer: Side::new(),
             consumer: Side::new(),
-            blocks: (0..capacity.div_ceil(BLOCK)).map(block).collect(),
+            blocks: empty_blocks(capacity.div_ceil(BLOCK)),
             capacity,
         }
     }
