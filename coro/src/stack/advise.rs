@@ -45,6 +45,17 @@ pub(super) unsafe fn advise(
     Ok(())
 }
 
+/// Drops the pages of free stacks; they read as zeroes when touched again.
+pub(super) fn give_back(ranges: &[libc::iovec]) {
+    // SAFETY: the usable parts of free slots of our own mapping, or its first page when it holds zeroes: nothing points into
+    // them, and the guards below are left alone.
+    let outcome = unsafe { advise(ranges, libc::MADV_DONTNEED) };
+    debug_assert!(
+        outcome.is_ok(),
+        "MADV_DONTNEED on our own mapping cannot fail"
+    );
+}
+
 /// One system call for all; how many ranges it has done. Zero on older kernels.
 ///
 /// # Safety

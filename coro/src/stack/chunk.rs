@@ -12,8 +12,7 @@
 //! no word before `cold_from` has one of them.
 #![expect(unsafe_code, reason = "pointer arithmetic inside our own mapping")]
 
-use super::advise::range;
-use super::slab::give_back;
+use super::advise::{give_back, range};
 use super::{COLOUR_BYTES, COLOURS};
 use crate::coroutine::ControlBlock;
 use memmap2::{MmapMut, MmapOptions};

@@ -15,7 +15,7 @@
     reason = "pointer arithmetic inside and advice on our own mappings"
 )]
 
-use super::advise::{advise, range};
+use super::advise::{advise, give_back, range};
 use super::chunk::{CHUNK_SLOTS, Chunk};
 use super::guard::{self, GuardKind};
 use super::usage::{self, SiteUsage, Usage};
@@ -504,17 +504,6 @@ fn clamp_stack_bytes(bytes: usize) -> usize {
 fn usable(control: NonNull<ControlBlock>, stack_bytes: usize, page_bytes: usize) -> libc::iovec {
     let top = (control.addr().get() | (page_bytes - 1)) + 1;
     range(top - stack_bytes, stack_bytes)
-}
-
-/// Drops the pages of free stacks; they read as zeroes when touched again.
-pub(super) fn give_back(ranges: &[libc::iovec]) {
-    // SAFETY: the usable parts of free slots of our own mapping, or its first page when it holds zeroes: nothing points into
-    // them, and the guards below are left alone.
-    let outcome = unsafe { advise(ranges, libc::MADV_DONTNEED) };
-    debug_assert!(
-        outcome.is_ok(),
-        "MADV_DONTNEED on our own mapping cannot fail"
-    );
 }
 
 #[cfg(test)]
