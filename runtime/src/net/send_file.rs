@@ -15,7 +15,6 @@ use super::socket::Socket;
 use crate::fs::File;
 use crate::io::net::poll;
 use crate::io::{Limit, offload, within};
-use socket2::SockRef;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -73,44 +72,6 @@ fn send_part(socket: RawFd, source: RawFd, offset: u64, length: u64) -> io::Resu
     // SAFETY: the offset is in this frame; the caller holds both descriptors.
     let sent = unsafe { libc::sendfile(socket, source, &raw mut offset, length) };
     u64::try_from(sent).map_err(|_| io::Error::last_os_error())
-}
-
-/// Whether a socket's descriptor blocks, which all its handles share. Sending files borrows that: the first one that begins
-/// sets `O_NONBLOCK`, the last one that ends puts back what the owner has chosen.
-#[derive(Debug, Default)]
-pub(super) struct Mode {
-    /// Calls that need the descriptor non-blocking now.
-    users: usize,
-    /// What it shall be when there is none.
-    chosen: bool,
-}
-
-impl Mode {
-    /// The owner's choice; while a file is being sent it comes into force afterwards.
-    pub(super) fn choose(&mut self, socket: SockRef<'_>, nonblocking: bool) -> io::Result<()> {
-        if self.users == 0 {
-            socket.set_nonblocking(nonblocking)?;
-        }
-        self.chosen = nonblocking;
-        Ok(())
-    }
-
-    fn enter(&mut self, socket: SockRef<'_>) -> io::Result<()> {
-        if self.users == 0 {
-            self.chosen = socket.nonblocking()?;
-            socket.set_nonblocking(true)?;
-        }
-        self.users += 1;
-        Ok(())
-    }
-
-    fn leave(&mut self, socket: SockRef<'_>) {
-        self.users -= 1;
-        if self.users == 0 {
-            // Cannot fail for a mode that it had before.
-            let _ = socket.set_nonblocking(self.chosen);
-        }
-    }
 }
 
 /// A use of the socket in non-blocking mode.

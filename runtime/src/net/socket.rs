@@ -4,7 +4,7 @@
 //! the socket: here for our own calls, there for whoever gets the descriptor. As in the kernel they belong to the
 //! socket and not to the handle: clones made by `try_clone` share them. A socket without limits pays one load.
 
-use super::send_file::Mode;
+use super::mode::Mode;
 use super::zero_copy::{LentBuffer, send_zero_copy};
 use crate::io::net as operations;
 use crate::io::{RecvBuffer, recv_pooled, within};
