@@ -232,9 +232,9 @@ pub(crate) fn fields(line: &Line<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a piece of which few lines have one, or which is none that is kept as text.
+/// Appends a piece that few lines have.
 #[inline(never)]
-fn number_or_list(piece: &Piece, line: &Line<'_>, out: &mut Vec<u8>) {
+fn append_rare(piece: &Piece, line: &Line<'_>, out: &mut Vec<u8>) {
     match piece {
         Piece::Unix => decimal(out, line.time_ns()),
         Piece::Line => decimal(out, line.line().into()),
@@ -244,7 +244,8 @@ fn number_or_list(piece: &Piece, line: &Line<'_>, out: &mut Vec<u8>) {
             }
         }
         Piece::Coroutine => coroutine(line, out),
-        _ => fields(line, out),
+        Piece::Fields => fields(line, out),
+        other => unreachable!("{other:?} is not rare"),
     }
 }
 
@@ -269,7 +270,9 @@ impl Format for Text {
                 Piece::File => append(out, line.file().as_bytes()),
                 Piece::Message => line.write_message(out),
                 Piece::Fields if !line.has_fields() => {}
-                other => number_or_list(other, line, out),
+                Piece::Unix | Piece::Core | Piece::Coroutine | Piece::Line | Piece::Fields => {
+                    append_rare(piece, line, out);
+                }
             }
             if self.colors && *piece != Piece::Level {
                 escape(out, start);
