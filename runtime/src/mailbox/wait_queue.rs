@@ -186,9 +186,8 @@ impl WaitQueue {
     }
 
     /// As [`wait`](Self::wait), for notifiers that may leave the fence out: `reach_all` comes between entering the
-    /// queue and the last look, and issues a barrier if one of them does (bias.rs).
-    /// A glance begins
-    /// after so many spins and tries only what is `promising`.
+    /// queue and the last look, and issues a barrier if one of them does (bias.rs). A glance
+    /// begins after so many spins and tries only what is `promising`.
     #[inline]
     pub(super) fn wait_for_biased<T>(
         &self,
