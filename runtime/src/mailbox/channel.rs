@@ -470,8 +470,7 @@ impl<T> Receiver<T> {
 
     fn recv_within(&mut self, limit: Option<Duration>) -> Result<T, RecvError> {
         let Self { shared, round } = self;
-        let pause = round.end_burst();
-        let taken = shared.wait_for_news("a message", limit, pause, || pop(shared, round));
+        let taken = shared.wait_for_news("a message", limit, 0, || pop(shared, round));
         taken?.ok_or(RecvError::Disconnected)
     }
 

@@ -69,7 +69,7 @@ pub(crate) struct Round {
     open: Vec<usize>,
     at: usize,
     taken: usize,
-    /// Messages since it last found none.
+    /// Messages taken many at a time since that found none.
     burst: usize,
 }
 
@@ -172,7 +172,6 @@ impl<T> Lanes<T> {
         // SAFETY: passed on to the caller.
         if let Some(message) = unsafe { lane.ring.pop() } {
             round.taken += 1;
-            round.burst = round.burst.saturating_add(1);
             lane.tell_of_room(here);
             return Some(message);
         }
@@ -222,7 +221,9 @@ impl<T> Lanes<T> {
                 break;
             }
         }
-        into.len() - before
+        let taken = into.len() - before;
+        round.burst = round.burst.saturating_add(taken);
+        taken
     }
 
     /// The lane whose turn it is. `None` if there is none.
@@ -261,7 +262,6 @@ impl<T> Lanes<T> {
             let lane = self.at(round)?;
             if let Some((what, taken)) = take(lane, ROUND - round.taken) {
                 round.taken += taken;
-                round.burst = round.burst.saturating_add(taken);
                 return Some(what);
             }
             round.next();
@@ -271,7 +271,7 @@ impl<T> Lanes<T> {
 }
 
 impl Round {
-    /// Ends a burst. For how many spins the receiver is to leave the lanes alone, before it looks again: after a burst there is
+    /// Ends a burst. For how many spins a receiver of many is to leave the lanes alone, before it looks again: after a burst there is
     /// likely to be another, and who looks all the while takes the lines away from who writes them.
     pub(super) fn end_burst(&mut self) -> usize {
         match std::mem::take(&mut self.burst) {
