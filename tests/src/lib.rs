@@ -85,6 +85,19 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// In a coroutine: calls until the error is of this kind. What a test has closed may be open a moment longer: the child of
+/// another test has it, too, between its fork and its exec.
+///
+/// # Panics
+///
+/// As [`until`].
+#[track_caller]
+pub fn until_fails<T>(kind: std::io::ErrorKind, mut call: impl FnMut() -> std::io::Result<T>) {
+    until(&format!("an error of kind {kind:?}"), || {
+        call().is_err_and(|error| error.kind() == kind)
+    });
+}
+
 /// In a thread: waits for something outside of this process.
 ///
 /// # Panics

@@ -3,7 +3,7 @@
 use super::{name, path_of, with_scratch};
 use coring::coro;
 use coring::net::{Shutdown, UnixDatagram, UnixListener, UnixSocketAddr, UnixStream};
-use coring_tests::{check, runtime, until_in_flight};
+use coring_tests::{check, runtime, until_fails, until_in_flight};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -38,8 +38,7 @@ fn a_connection_through_a_path() {
             client.read_to_string(&mut text).unwrap();
             assert_eq!(text, "HELLO");
             server.join().unwrap();
-            let refused = UnixStream::connect(&path).unwrap_err();
-            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+            until_fails(ErrorKind::ConnectionRefused, || UnixStream::connect(&path));
             let missing = UnixStream::connect(scratch.path().join("nothing")).unwrap_err();
             assert_eq!(missing.kind(), ErrorKind::NotFound);
         });
@@ -63,10 +62,9 @@ fn abstract_names() {
             let peer = client.peer_addr().unwrap();
             assert_eq!(peer.as_abstract_name(), Some(name.as_bytes()));
             drop((listener, client));
-            assert_eq!(
-                UnixStream::connect_addr(&address).unwrap_err().kind(),
-                ErrorKind::ConnectionRefused
-            );
+            until_fails(ErrorKind::ConnectionRefused, || {
+                UnixStream::connect_addr(&address)
+            });
             let receiver = UnixDatagram::bind_addr(&address).unwrap();
             let sender = UnixDatagram::unbound().unwrap();
             sender.send_to_addr(b"datagram", &address).unwrap();
