@@ -21,10 +21,10 @@
 //! notifies, a receiver pops before it does. In a stream both leave the fence out (bias.rs).
 #![expect(unsafe_code, reason = "the receiver has the right to receive")]
 
-use super::lanes::{self, Lanes, Round};
+use super::lanes::{self, Lane, Lanes, Round};
 use super::waiter::Stop;
 use super::{Cluster, WaitQueue};
-use crate::per_core;
+use crate::per_core::{self, Engine};
 use coring_coro::wait::{self, Refusal};
 use std::fmt;
 use std::sync::Arc;
@@ -242,7 +242,12 @@ impl<T> Sender<T> {
     /// The message comes back when there is no room or no receiver.
     #[inline]
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        self.shared.try_send(message)
+        let Some(lane) = self.shared.lane_with_room() else {
+            return self.shared.try_send_slowly(Some(message));
+        };
+        // SAFETY: it was asked just now.
+        unsafe { self.shared.put(lane, message) };
+        Ok(())
     }
 
     /// Sends, and waits for room.
@@ -260,14 +265,14 @@ impl<T> Sender<T> {
     /// [`SendError`].
     #[inline]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        let sent = match self.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Disconnected(message)) => Err(SendError::Disconnected(message)),
-            Err(TrySendError::Full(message)) => self.shared.send(message, None),
+        let Some(lane) = self.shared.lane_with_room() else {
+            return self.shared.send_slowly(Some(message), None);
         };
+        // SAFETY: it was asked just now.
+        unsafe { self.shared.put(lane, message) };
         // A sender that always finds room would never let its core have another turn.
         wait::give_way();
-        sent
+        Ok(())
     }
 
     /// As [`send`](Self::send), for at the most `limit`.
@@ -359,9 +364,33 @@ impl<T> Shared<T> {
         taken
     }
 
+    /// The caller's lane if it is that of its core and has room.
     #[inline(always)]
-    pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+    fn lane_with_room(&self) -> Option<(&Lane<T>, &'static Engine)> {
         // Pairs with the store in the receiver's drop. A message that slips in after it is dropped with the mailbox.
+        if self.closed.load(Ordering::Acquire) {
+            return None;
+        }
+        match self.lanes.own(self.cluster.as_ref()) {
+            (lane, lanes::Sender::Core(engine)) if lane.has_room(engine) => Some((lane, engine)),
+            _ => None,
+        }
+    }
+
+    /// Puts a message into a lane that was found by [`lane_with_room`](Self::lane_with_room).
+    ///
+    /// # Safety
+    ///
+    /// Nothing has run on this core since.
+    #[inline(always)]
+    unsafe fn put(&self, (lane, engine): (&Lane<T>, &'static Engine), message: T) {
+        // SAFETY: the caller's promise.
+        unsafe { lane.put(engine, message) };
+        lane.announce(lanes::Sender::Core(engine), &self.news);
+    }
+
+    pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        // As in `lane_with_room`.
         if self.closed.load(Ordering::Acquire) {
             return Err(TrySendError::Disconnected(message));
         }
@@ -371,9 +400,29 @@ impl<T> Shared<T> {
         Ok(())
     }
 
-    #[cold]
     pub(super) fn send(&self, message: T, limit: Option<Duration>) -> Result<(), SendError<T>> {
-        let mut message = Some(message);
+        self.send_slowly(Some(message), limit)
+    }
+
+    /// As [`try_send`](Self::try_send), from who has found no room.
+    ///
+    /// The message comes wrapped, so that this call has no part in where the caller keeps it: whose address nobody wants is made in
+    /// the slot. Otherwise it is written to the stack word by word and read from there in larger pieces, which a processor
+    /// can do only when those words have left its store buffer, behind the lines of the messages before.
+    #[cold]
+    #[inline(never)]
+    fn try_send_slowly(&self, message: Option<T>) -> Result<(), TrySendError<T>> {
+        message.map_or(Ok(()), |message| self.try_send(message))
+    }
+
+    /// As [`send`](Self::send); wrapped for the same reason as in [`try_send_slowly`](Self::try_send_slowly).
+    #[cold]
+    #[inline(never)]
+    fn send_slowly(
+        &self,
+        mut message: Option<T>,
+        limit: Option<Duration>,
+    ) -> Result<(), SendError<T>> {
         let (lane, _) = self.lanes.own(self.cluster.as_ref());
         let cluster = self.cluster.as_ref();
         let sent = lane.wait_for_room("room in a mailbox", limit, cluster, || {
@@ -389,6 +438,8 @@ impl<T> Shared<T> {
                 }
             }
         });
+        // As who finds room at once.
+        wait::give_way();
         match (sent, message) {
             (Ok(_), None) => Ok(()),
             (Ok(_), Some(back)) => Err(SendError::Disconnected(back)),
@@ -468,9 +519,13 @@ impl<T> Receiver<T> {
         self.recv_within(Some(limit))
     }
 
+    /// Apart from the way that is mostly taken: who reads both out of one place in memory copies a message byte by byte.
+    #[cold]
+    #[inline(never)]
     fn recv_within(&mut self, limit: Option<Duration>) -> Result<T, RecvError> {
         let Self { shared, round } = self;
-        let taken = shared.wait_for_news("a message", limit, 0, || pop(shared, round));
+        let pause = round.end_burst();
+        let taken = shared.wait_for_news("a message", limit, pause, || pop(shared, round));
         taken?.ok_or(RecvError::Disconnected)
     }
 

@@ -35,8 +35,8 @@ use std::time::Duration;
 
 /// Messages taken from one lane before the next one has its turn.
 const ROUND: usize = 32;
-/// Spins after a burst: some 300 ns.
-const LONGEST_PAUSE: usize = 16;
+/// Spins of who leaves the lines of a stream alone for a moment, at the most: about a microsecond.
+const LONGEST_PAUSE: usize = 64;
 
 /// The way of one sending core to the receiver.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(crate) struct Round {
     open: Vec<usize>,
     at: usize,
     taken: usize,
-    /// Messages taken many at a time since that found none.
+    /// Messages taken, before those of this lane's turn, since a look that found none.
     burst: usize,
 }
 
@@ -221,9 +221,7 @@ impl<T> Lanes<T> {
                 break;
             }
         }
-        let taken = into.len() - before;
-        round.burst = round.burst.saturating_add(taken);
-        taken
+        into.len() - before
     }
 
     /// The lane whose turn it is. `None` if there is none.
@@ -260,7 +258,12 @@ impl<T> Lanes<T> {
     ) -> Option<R> {
         for _ in 0..round.open.len().max(1) {
             let lane = self.at(round)?;
-            if let Some((what, taken)) = take(lane, ROUND - round.taken) {
+            // Who is alone holds nobody up.
+            let share = match round.open.len() {
+                1 => usize::MAX,
+                _ => ROUND - round.taken,
+            };
+            if let Some((what, taken)) = take(lane, share) {
                 round.taken += taken;
                 return Some(what);
             }
@@ -271,18 +274,19 @@ impl<T> Lanes<T> {
 }
 
 impl Round {
-    /// Ends a burst. For how many spins a receiver of many is to leave the lanes alone, before it looks again: after a burst there is
-    /// likely to be another, and who looks all the while takes the lines away from who writes them.
+    /// Ends a burst. For how many spins the receiver is to leave the lanes alone, before it looks again: after a burst there is
+    /// likely to be another, and who looks all the while takes the lines away from who writes them, and then has them one by one.
     pub(super) fn end_burst(&mut self) -> usize {
         match std::mem::take(&mut self.burst) {
             0 | 1 => 0,
-            burst => burst.min(LONGEST_PAUSE),
+            burst => burst.saturating_mul(2).min(LONGEST_PAUSE),
         }
     }
 
     /// On to the next lane.
     #[inline]
     fn next(&mut self) {
+        self.burst = self.burst.saturating_add(self.taken);
         self.taken = 0;
         self.at += 1;
         if self.at >= self.open.len() {
@@ -337,8 +341,8 @@ impl<T> Lane<T> {
             .notify_one_biased(&self.pops, here.map(Engine::open_turn))
     }
 
-    /// Waits until `attempt` gives something, which it may after each pop. A glance is for a quarter of the room: who sends
-    /// into each slot as it becomes free fetches the receiver's index for each message.
+    /// Waits until `attempt` gives something, which it may after each pop. A glance is for a quarter of the room, and begins when
+    /// some of it may be free: who sends into each slot as it becomes free fetches the receiver's index for each message.
     pub(crate) fn wait_for_room<R>(
         &self,
         what_for: &'static str,
@@ -348,8 +352,27 @@ impl<T> Lane<T> {
     ) -> Result<R, Stop> {
         let is_roomy = || self.ring.len() <= self.ring.capacity() / 4 * 3;
         let reach_receiver = || reach([&self.pops].into_iter(), cluster);
+        let pause = (self.ring.capacity() / 16).min(LONGEST_PAUSE);
         self.room
-            .wait_for_biased(what_for, limit, attempt, 0, is_roomy, reach_receiver)
+            .wait_for_biased(what_for, limit, attempt, pause, is_roomy, reach_receiver)
+    }
+
+    /// Whether the core that the lane belongs to, and the caller runs on, can put a message in.
+    #[inline(always)]
+    pub(crate) fn has_room(&self, _: &'static Engine) -> bool {
+        // SAFETY: as in `push`.
+        unsafe { self.ring.has_room() }
+    }
+
+    /// Puts a message in, from the core that the lane belongs to.
+    ///
+    /// # Safety
+    ///
+    /// [`has_room`](Self::has_room) said so, and nothing has run on the core since.
+    #[inline(always)]
+    pub(crate) unsafe fn put(&self, _: &'static Engine, message: T) {
+        // SAFETY: as in `push`, and the caller's promise.
+        unsafe { self.ring.put(message) }
     }
 
     /// Puts a message in. `sender` came with the lane from [`Lanes::own`], in the same turn of the same core.

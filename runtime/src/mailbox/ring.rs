@@ -182,9 +182,32 @@ impl<T> Ring<T> {
     #[inline(always)]
     pub(crate) unsafe fn push(&self, message: T) -> Result<(), T> {
         // SAFETY: the caller's promise.
-        if unsafe { self.room(1) } == 0 {
+        if !unsafe { self.has_room() } {
             return Err(message);
         }
+        // SAFETY: as above, and there is room.
+        unsafe { self.put(message) };
+        Ok(())
+    }
+
+    /// Whether there is room for a message.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push).
+    #[inline(always)]
+    pub(crate) unsafe fn has_room(&self) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.room(1) > 0 }
+    }
+
+    /// Puts a message in.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push); and [`has_room`](Self::has_room) said that there is room, with no message put in since.
+    #[inline(always)]
+    pub(crate) unsafe fn put(&self, message: T) {
         let side = &self.producer.0;
         let block = self.block(side);
         block.slots[side.slot.get()].with_mut(|slot| {
@@ -192,7 +215,6 @@ impl<T> Ring<T> {
             unsafe { slot.write(MaybeUninit::new(message)) }
         });
         self.show(block, 1);
-        Ok(())
     }
 
     /// Puts in as many as there is room for, from the front. How many.
@@ -275,6 +297,9 @@ impl<T> Ring<T> {
             here
         };
         let count = all.min(most);
+        if count > here {
+            self.fetch_following(side, count / BLOCK);
+        }
         // First: nothing between the first read and the store of `head` may fail.
         into.reserve(count);
         let mut left = count;
@@ -354,6 +379,23 @@ impl<T> Ring<T> {
         }
     }
 
+    /// Has so many blocks fetched that follow the one in which the consumer is, within bounds.
+    #[inline(always)]
+    fn fetch_following(&self, side: &Side, count: usize) {
+        let mut index = side.block.get();
+        for _ in 0..count.min(AHEAD_BYTES / size_of::<Block<T>>()) {
+            index = if index + 1 < self.blocks.len() {
+                index + 1
+            } else {
+                0
+            };
+            let block = &raw const self.blocks[index];
+            for line in 0..(size_of::<Block<T>>() / LINE).min(AHEAD_BYTES / LINE) {
+                prefetch::to_read(block.wrapping_byte_add(line * LINE));
+            }
+        }
+    }
+
     /// Has a block fetched that the producer will write soon: the consumer was the last to touch it. A store that waits for
     /// its line holds up all stores behind it.
     #[inline(always)]
@@ -386,6 +428,9 @@ fn forget_first<T>(messages: &mut Vec<T>, count: usize) {
     let left = messages.len() - count;
     // SAFETY: none is claimed.
     unsafe { messages.set_len(0) };
+    if left == 0 {
+        return;
+    }
     let base = messages.as_mut_ptr();
     // SAFETY: within the allocation.
     let rest = unsafe { base.add(count) };
