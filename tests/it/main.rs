@@ -29,6 +29,7 @@ mod limits;
 mod logging;
 mod mailbox;
 mod metrics;
+mod orphans;
 mod panics;
 mod process;
 mod programs;

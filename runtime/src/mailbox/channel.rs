@@ -11,9 +11,10 @@
 //! lane.
 //!
 //! The end. The last sender that goes wakes the receiver, which sees the count at zero and looks once more: what was
-//! sent before is still received. A receiver that goes marks the mailbox closed and wakes who waits for room; what was
-//! under way is dropped with the mailbox. A message is moved into its slot and out of it, once each, so it is delivered
-//! whole and once, or dropped.
+//! sent before is still received. A receiver that goes marks the mailbox closed, wakes who waits for room, and drops what was
+//! under way: it may hold the way of an answer. A sender that slips in behind that finds the mark after it has announced, by the
+//! same argument as waits are found (wait_queue.rs), and drops it itself. A message is moved into its slot and out of it,
+//! once each, so it is delivered whole and once, or dropped.
 //!
 //! Calls that need not wait give way once the time slice is spent, as if they had waited: a stream starves nobody.
 //!
@@ -21,14 +22,15 @@
 //! notifies, a receiver pops before it does. In a stream both leave the fence out (bias.rs).
 #![expect(unsafe_code, reason = "the receiver has the right to receive")]
 
+use super::channel_errors::{RecvError, SendError, TryRecvError, TrySendError};
 use super::lanes::{self, Lane, Lanes, Round};
 use super::waiter::Stop;
 use super::{Cluster, WaitQueue};
 use crate::per_core::{self, Engine};
-use coring_coro::wait::{self, Refusal};
+use coring_coro::wait;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A bounded channel: any number of senders on any cores and threads, one receiver.
@@ -65,6 +67,7 @@ pub fn mailbox<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         news: WaitQueue::default(),
         senders: AtomicUsize::new(1),
         closed: AtomicBool::new(false),
+        orphans: Mutex::new(()),
     });
     let sender = Sender {
         shared: Arc::clone(&shared),
@@ -82,127 +85,9 @@ pub(super) struct Shared<T> {
     news: WaitQueue,
     senders: AtomicUsize,
     closed: AtomicBool,
+    /// The right to receive, when there is no receiver.
+    orphans: Mutex<()>,
 }
-
-/// Why a message was not sent at once; it comes back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TrySendError<T> {
-    /// There is no room in the sender's lane.
-    Full(T),
-    /// The receiver has gone.
-    Disconnected(T),
-}
-
-/// Why a message was not sent; it comes back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SendError<T> {
-    /// The receiver has gone.
-    Disconnected(T),
-    /// The caller may not wait: it was cancelled, or is unwinding.
-    Refused(T, Refusal),
-    /// The time was over before there was room.
-    TimedOut(T),
-}
-
-impl<T> TrySendError<T> {
-    /// The message.
-    pub fn into_inner(self) -> T {
-        match self {
-            Self::Full(message) | Self::Disconnected(message) => message,
-        }
-    }
-}
-
-impl<T> SendError<T> {
-    /// The message.
-    pub fn into_inner(self) -> T {
-        match self {
-            Self::Disconnected(message) | Self::Refused(message, _) | Self::TimedOut(message) => {
-                message
-            }
-        }
-    }
-}
-
-impl<T> fmt::Display for TrySendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full(_) => "the mailbox is full",
-            Self::Disconnected(_) => "the mailbox has no receiver any more",
-        })
-    }
-}
-
-impl<T> fmt::Display for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disconnected(_) => f.write_str("the mailbox has no receiver any more"),
-            Self::Refused(_, refusal) => write!(f, "cannot wait for room in a mailbox: {refusal}"),
-            Self::TimedOut(_) => f.write_str("there was no room in the mailbox in time"),
-        }
-    }
-}
-
-impl<T> fmt::Debug for TrySendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl<T> fmt::Debug for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl<T> std::error::Error for TrySendError<T> {}
-impl<T> std::error::Error for SendError<T> {}
-
-/// Why there is no message now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TryRecvError {
-    /// None waits.
-    Empty,
-    /// None waits and all senders have gone.
-    Disconnected,
-}
-
-/// Why there is no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RecvError {
-    /// None waits and all senders have gone.
-    Disconnected,
-    /// The caller may not wait: it was cancelled, or is unwinding.
-    Refused(Refusal),
-    /// The time was over before one came.
-    TimedOut,
-}
-
-impl fmt::Display for TryRecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "the mailbox is empty",
-            Self::Disconnected => "the mailbox is empty and has no sender any more",
-        })
-    }
-}
-
-impl fmt::Display for RecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disconnected => f.write_str("the mailbox is empty and has no sender any more"),
-            Self::Refused(refusal) => write!(f, "cannot wait for a message: {refusal}"),
-            Self::TimedOut => f.write_str("no message came in time"),
-        }
-    }
-}
-
-impl std::error::Error for TryRecvError {}
-impl std::error::Error for RecvError {}
 
 /// Sends into a mailbox, from any core or thread. Clone it for more senders.
 pub struct Sender<T> {
@@ -318,7 +203,7 @@ impl<T> Sender<T> {
                 return Some(Err(SendError::Disconnected(())));
             }
             if lane.push_many(sender, messages) > 0 {
-                lane.announce(sender, &self.shared.news);
+                self.shared.announce(lane, sender);
             }
             messages.is_empty().then_some(Ok(()))
         });
@@ -367,7 +252,7 @@ impl<T> Shared<T> {
     /// The caller's lane if it is that of its core and has room.
     #[inline(always)]
     fn lane_with_room(&self) -> Option<(&Lane<T>, &'static Engine)> {
-        // Pairs with the store in the receiver's drop. A message that slips in after it is dropped with the mailbox.
+        // Pairs with the store in the receiver's drop. Who slips in after it finds out once it has announced.
         if self.closed.load(Ordering::Acquire) {
             return None;
         }
@@ -386,7 +271,7 @@ impl<T> Shared<T> {
     unsafe fn put(&self, (lane, engine): (&Lane<T>, &'static Engine), message: T) {
         // SAFETY: the caller's promise.
         unsafe { lane.put(engine, message) };
-        lane.announce(lanes::Sender::Core(engine), &self.news);
+        self.announce(lane, lanes::Sender::Core(engine));
     }
 
     pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
@@ -396,8 +281,35 @@ impl<T> Shared<T> {
         }
         let (lane, sender) = self.lanes.own(self.cluster.as_ref());
         lane.push(sender, message).map_err(TrySendError::Full)?;
-        lane.announce(sender, &self.news);
+        self.announce(lane, sender);
         Ok(())
+    }
+
+    /// Tells the receiver. Who slipped in behind its last look drops what nobody will receive.
+    #[inline(always)]
+    fn announce(&self, lane: &Lane<T>, sender: lanes::Sender) {
+        lane.announce(sender, &self.news);
+        // Pairs with the store in the receiver's drop, as the look for waiters does with their flag.
+        if self.closed.load(Ordering::Acquire) {
+            self.drop_orphans();
+        }
+    }
+
+    /// Drops what nobody will receive any more: it may hold the way of an answer that somebody waits for.
+    #[cold]
+    fn drop_orphans(&self) {
+        let mut orphans = Vec::new();
+        let right = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut round = Round::default();
+        // SAFETY: the receiver has gone, and its right is with who holds the lock.
+        while unsafe {
+            self.lanes
+                .pop_many(&mut round, None, usize::MAX, &mut orphans)
+        } > 0
+        {}
+        drop(right);
+        // Out of the lock: destructors are any code.
+        drop(orphans);
     }
 
     pub(super) fn send(&self, message: T, limit: Option<Duration>) -> Result<(), SendError<T>> {
@@ -466,9 +378,15 @@ impl<T> fmt::Debug for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        // Pairs with the load in `try_send`.
+        // Pairs with the loads before and after a push.
         self.shared.closed.store(true, Ordering::Release);
         self.shared.lanes.wake_senders();
+        // As who enters a queue: each sender either finds the mailbox closed, or its message is found here.
+        fence(Ordering::SeqCst);
+        self.shared
+            .lanes
+            .reach_senders(self.shared.cluster.as_ref());
+        self.shared.drop_orphans();
     }
 }
 

@@ -204,6 +204,9 @@ impl<T> Lanes<T> {
         most: usize,
         into: &mut Vec<T>,
     ) -> usize {
+        self.see_lanes(round);
+        // No more than can have waited: senders that refill their lanes all the while do not make it longer.
+        let most = most.min(self.capacity.saturating_mul(round.open.len()));
         let before = into.len();
         while into.len() - before < most {
             let left = most - (into.len() - before);
@@ -227,9 +230,7 @@ impl<T> Lanes<T> {
     /// The lane whose turn it is. `None` if there is none.
     #[inline(always)]
     fn at(&self, round: &mut Round) -> Option<&Lane<T>> {
-        if round.open.len() != self.open.load(Ordering::Acquire) {
-            self.look_for_lanes(round);
-        }
+        self.see_lanes(round);
         if round.taken >= ROUND {
             round.next();
         }
@@ -237,6 +238,14 @@ impl<T> Lanes<T> {
             .get(*round.open.get(round.at)?)?
             .get()
             .map(|lane| &**lane)
+    }
+
+    /// Makes the round one of all lanes that are open now.
+    #[inline(always)]
+    fn see_lanes(&self, round: &mut Round) {
+        if round.open.len() != self.open.load(Ordering::Acquire) {
+            self.look_for_lanes(round);
+        }
     }
 
     #[cold]
@@ -256,7 +265,9 @@ impl<T> Lanes<T> {
         round: &mut Round,
         mut take: impl FnMut(&Lane<T>, usize) -> Option<(R, usize)>,
     ) -> Option<R> {
-        for _ in 0..round.open.len().max(1) {
+        // Before they are counted: a lane that has opened is among those that are visited. This look may be the last before a park.
+        self.see_lanes(round);
+        for _ in 0..round.open.len() {
             let lane = self.at(round)?;
             // Who is alone holds nobody up.
             let share = match round.open.len() {
@@ -403,6 +414,28 @@ impl<T> Lane<T> {
         match sender {
             Sender::Core(_) => None,
             Sender::Thread => Some(self.threads.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Lanes, Round};
+
+    /// Goal: what lies in a lane that has opened since the last look is found by the very next look: it may be the last before a
+    /// park, or before "all senders have gone".
+    #[test]
+    fn a_lane_that_has_opened_is_looked_into_at_once() {
+        for (old, new) in [(0, 1), (0, 2), (1, 2)] {
+            let lanes = Lanes::new(2, 4);
+            let (mut round, mut got) = (Round::default(), Vec::new());
+            lanes.lane(old).push_locked(1).unwrap();
+            // SAFETY: one thread.
+            assert_eq!(unsafe { lanes.pop_many(&mut round, None, 8, &mut got) }, 1);
+            lanes.lane(new).push_locked(2).unwrap();
+            // SAFETY: as above.
+            let taken = unsafe { lanes.pop_many(&mut round, None, 8, &mut got) };
+            assert_eq!(taken, 1, "lane {new} after lane {old}");
         }
     }
 }

@@ -3,7 +3,8 @@
 //! [`mesh`] makes the mailboxes, which cost nothing but their places; each core takes its [`Node`] with one call. A lane is
 //! allocated when one core first sends to another, so a mesh over many cores that do not talk stays small.
 
-use super::channel::{Receiver, RecvError, SendError, Sender, TrySendError, mailbox};
+use super::channel::{Receiver, Sender, mailbox};
+use super::channel_errors::{RecvError, SendError, TrySendError};
 use crate::per_core;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -19,13 +19,14 @@
 //! What waits for another core waits in a wait_queue.rs. Built on it: the result of remote work (packet.rs), the
 //! mailboxes (channel.rs), and everything in `sync`.
 //!
-//! Inside, imports go one way: `call` -> `remote`; `mesh`, `topic` -> `channel`; -> `packet`, `lanes` -> `wait_queue` -> `waiter` -> `port`, `wake_list`,
+//! Inside, imports go one way: `call` -> `remote`; `mesh`, `topic` -> `channel` -> `channel_errors`; -> `packet`, `lanes` -> `wait_queue` -> `waiter` -> `port`, `wake_list`,
 //! `ring`, `bias` -> `atomics`, `prefetch`.
 
 mod atomics;
 mod bias;
 mod call;
 mod channel;
+mod channel_errors;
 mod lanes;
 mod mesh;
 mod packet;
@@ -39,9 +40,8 @@ mod waiter;
 mod wake_list;
 
 pub use call::{call, call_all, map_reduce};
-pub use channel::{
-    Iter, Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError, mailbox,
-};
+pub use channel::{Iter, Receiver, Sender, mailbox};
+pub use channel_errors::{RecvError, SendError, TryRecvError, TrySendError};
 pub use mesh::{Mesh, Node, mesh};
 pub use packet::{RemoteError, RemoteHandle};
 pub use remote::{TrySpawnOnError, spawn_on, spawn_on_each, try_spawn_on};

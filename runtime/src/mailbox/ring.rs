@@ -417,7 +417,7 @@ impl<T> Ring<T> {
     pub(crate) fn len(&self) -> usize {
         // Pairs with the store in `pass`: the tail is not older.
         let head = self.consumer.0.own.load(Ordering::Acquire);
-        // Pairs with the store in `show`: who has counted a message finds it.
+        // Pairs with the store in `show`, which comes a moment before the block's: who has counted a message will find it, soon.
         let tail = self.producer.0.own.load(Ordering::Acquire);
         tail.wrapping_sub(head).min(self.capacity)
     }
@@ -442,10 +442,11 @@ fn forget_first<T>(messages: &mut Vec<T>, count: usize) {
 
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
+        let mut left = Vec::new();
         // SAFETY: nobody else is left.
-        while let Some(message) = unsafe { self.pop() } {
-            drop(message);
-        }
+        while unsafe { self.pop_many(self.capacity, &mut left) } > 0 {}
+        // All of them, also behind one whose destructor panics.
+        drop(left);
     }
 }
 

@@ -6,7 +6,8 @@
 //! The list of subscribers is copied on change, so publishing takes a lock only to fetch it and holds none while it
 //! sends or waits.
 
-use super::channel::{Receiver, RecvError, Sender, TrySendError, mailbox};
+use super::channel::{Receiver, Sender, mailbox};
+use super::channel_errors::{RecvError, TrySendError};
 use coring_coro::wait::Refusal;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
