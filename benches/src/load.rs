@@ -154,8 +154,7 @@ impl Load {
         let cpu = CpuClock::of_this_thread();
         let (cpu_begin, begin_ns) = (cpu.read()?, self.now_ns());
         let end_ns = begin_ns + nanoseconds(time);
-        let mut latency = Histogram::new_with_bounds(1, LONGEST_NS, 3)
-            .expect("three digits from 1 ns to a minute are valid bounds");
+        let mut latency = latencies();
         let mut idle_ns = 0;
         let mut turns = 0_u64;
         let mut now_ns = begin_ns;
@@ -179,6 +178,21 @@ impl Load {
             starved: (self.connections.iter()).any(|it| it.busy && it.due_ns < begin_ns),
             running: (cpu.read()? - cpu_begin).as_secs_f64() / elapsed.as_secs_f64(),
         })
+    }
+
+    /// Keeps the load up for `time` and adds the latencies to those that are there, without a pause in between.
+    pub(crate) fn run_on(
+        &mut self,
+        time: Duration,
+        latency: &mut Histogram<u64>,
+    ) -> io::Result<()> {
+        let end_ns = self.now_ns() + nanoseconds(time);
+        let mut now_ns = self.now_ns();
+        while now_ns < end_ns {
+            self.turn(now_ns, latency)?;
+            now_ns = self.now_ns();
+        }
+        Ok(())
     }
 
     /// One turn; whether there was anything to do.
@@ -301,6 +315,12 @@ impl Schedule {
         self.slot += 1;
         usize::try_from(connection).ok()
     }
+}
+
+/// Nothing yet, in nanoseconds.
+pub(crate) fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_NS, 3)
+        .expect("three digits from 1 ns to a minute are valid bounds")
 }
 
 fn nanoseconds(time: Duration) -> u64 {

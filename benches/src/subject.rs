@@ -68,7 +68,10 @@ pub(crate) enum Work {
     /// Log lines; see [`crate::lines`].
     Log(Lines),
     /// [`Work::Echo`], with a log line for each request.
-    EchoLogged,
+    EchoLogged {
+        /// Only in the slices that [`crate::effect`] says.
+        sliced: bool,
+    },
     /// Read 4 KiB blocks at random from [`large_file`](crate::files::large_file), with so many reads under way.
     Read {
         /// How many tasks read, each one block at a time.
@@ -179,7 +182,7 @@ impl Job {
             }
             Work::Read { .. } | Work::OpenRead { .. } | Work::WriteSync => "files",
             Work::Log(_) => "log",
-            Work::EchoLogged => "server",
+            Work::EchoLogged { .. } => "server",
         };
         Err(Skip(format!("offers no {what}")))
     }

@@ -102,6 +102,6 @@ pub use stack::slab::StackConfig;
 pub use stack::usage::SiteUsage;
 pub use structure::{join_all, join2, race, race_all};
 pub use suspend::{
-    Coroutine, checkpoint, current, current_id, park, park_timeout, sleep, sleep_until,
-    try_current, yield_now,
+    Coroutine, checkpoint, current, current_id, current_id_word, park, park_timeout, sleep,
+    sleep_until, try_current, yield_now,
 };

@@ -17,6 +17,8 @@
 
 #![expect(unsafe_code, reason = "writes raw bytes into reserved ring memory")]
 
+mod text;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::num::NonZero;
@@ -74,6 +76,22 @@ pub trait Arg: Copy + sealed::Sealed {
     /// `at` must be valid for writes of [`Arg::size`] bytes. Returns the address just behind them.
     #[doc(hidden)]
     unsafe fn put(self, at: *mut u8) -> *mut u8;
+    /// Whether [`Arg::put_brief`] may be called.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn is_brief(self) -> bool {
+        true
+    }
+    /// [`Arg::put`] in a few instructions that are worth repeating at each call site, without a call.
+    ///
+    /// # Safety
+    /// As [`Arg::put`], and [`Arg::is_brief`].
+    #[doc(hidden)]
+    #[inline(always)]
+    unsafe fn put_brief(self, at: *mut u8) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe { self.put(at) }
+    }
 }
 
 /// A type whose values go into the log as raw bytes, to be formatted later by the drain.
@@ -262,6 +280,10 @@ macro_rules! either_args {
                     $kind::$second(inner) => unsafe { inner.put(at) },
                 }
             }
+            #[inline(always)]
+            fn is_brief(self) -> bool {
+                false
+            }
         }
         impl Loggable for $kind {
             type View<'a> = $kind;
@@ -272,94 +294,6 @@ macro_rules! either_args {
     )*};
 }
 either_args!(IpAddr: V4 | V6, SocketAddr: V4 | V6);
-
-/// A counted run of bytes: `tag`, length as u16, bytes.
-///
-/// # Safety
-/// `at` must be valid for `3 + bytes.len()` bytes.
-#[inline]
-unsafe fn put_counted(at: *mut u8, tag: u8, bytes: &[u8]) -> *mut u8 {
-    let length = u16::try_from(bytes.len()).expect("cut to MAX_TEXT_BYTES before");
-    let [low, high] = length.to_le_bytes();
-    // SAFETY: the caller gives 3 + n bytes.
-    let at = unsafe { put_bytes(at, &[tag, low, high]) };
-    // SAFETY: as above.
-    unsafe { put_bytes(at, bytes) }
-}
-
-/// The part of a text that is kept.
-#[inline(always)]
-fn kept(text: &str) -> &str {
-    if text.len() <= MAX_TEXT_BYTES {
-        text
-    } else {
-        &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
-    }
-}
-
-impl sealed::Sealed for &str {}
-impl Arg for &str {
-    #[inline(always)]
-    fn size(self) -> usize {
-        if self.len() < 128 {
-            1 + self.len()
-        } else {
-            3 + kept(self).len()
-        }
-    }
-    #[inline(always)]
-    unsafe fn put(self, at: *mut u8) -> *mut u8 {
-        if self.len() < 128 {
-            #[expect(clippy::cast_possible_truncation, reason = "less than 128")]
-            let first = tag::SHORT_TEXT | self.len() as u8;
-            // SAFETY: the caller gives 1 + n bytes.
-            let at = unsafe { put_bytes(at, &[first]) };
-            // SAFETY: as above.
-            unsafe { put_bytes(at, self.as_bytes()) }
-        } else {
-            let text = kept(self);
-            let tag = if text.len() == self.len() {
-                tag::TEXT
-            } else {
-                tag::TEXT_CUT
-            };
-            // SAFETY: the caller gives 3 + n bytes.
-            unsafe { put_counted(at, tag, text.as_bytes()) }
-        }
-    }
-}
-
-impl sealed::Sealed for Name<'_> {}
-impl Arg for Name<'_> {
-    #[inline(always)]
-    fn size(self) -> usize {
-        3 + kept(self.0).len()
-    }
-    #[inline(always)]
-    unsafe fn put(self, at: *mut u8) -> *mut u8 {
-        // SAFETY: the caller gives 3 + n bytes.
-        unsafe { put_counted(at, tag::NAME, kept(self.0).as_bytes()) }
-    }
-}
-
-impl sealed::Sealed for &[u8] {}
-impl Arg for &[u8] {
-    #[inline(always)]
-    fn size(self) -> usize {
-        3 + self.len().min(MAX_TEXT_BYTES)
-    }
-    #[inline(always)]
-    unsafe fn put(self, at: *mut u8) -> *mut u8 {
-        let bytes = &self[..self.len().min(MAX_TEXT_BYTES)];
-        let tag = if bytes.len() == self.len() {
-            tag::BYTES
-        } else {
-            tag::BYTES_CUT
-        };
-        // SAFETY: the caller gives 3 + n bytes.
-        unsafe { put_counted(at, tag, bytes) }
-    }
-}
 
 impl<A: Arg> sealed::Sealed for Option<A> {}
 impl<A: Arg> Arg for Option<A> {
@@ -378,6 +312,10 @@ impl<A: Arg> Arg for Option<A> {
             Some(inner) => unsafe { inner.put(at) },
             None => at,
         }
+    }
+    #[inline(always)]
+    fn is_brief(self) -> bool {
+        false
     }
 }
 impl<T: Loggable> Loggable for Option<T> {
@@ -477,6 +415,10 @@ macro_rules! tuples {
                 )+
                 at
             }
+            #[inline(always)]
+            fn is_brief(self) -> bool {
+                false
+            }
         }
         impl<$($name: Loggable),+> Loggable for ($($name,)+) {
             type View<'a> = ($($name::View<'a>,)+) where Self: 'a;
@@ -502,6 +444,11 @@ pub trait Args: Copy {
     /// # Safety
     /// As [`Arg::put`].
     unsafe fn put(self, at: *mut u8) -> *mut u8;
+    /// As [`Arg::is_brief`].
+    fn is_brief(self) -> bool;
+    /// # Safety
+    /// As [`Arg::put_brief`].
+    unsafe fn put_brief(self, at: *mut u8) -> *mut u8;
 }
 
 /// One link of the list `(first, (second, (third, ())))` that the macros build.
@@ -518,6 +465,17 @@ impl<A: Arg, Rest: Args> Args for (A, Rest) {
         // SAFETY: and here begin those of the rest.
         unsafe { self.1.put(at) }
     }
+    #[inline(always)]
+    fn is_brief(self) -> bool {
+        self.0.is_brief() & self.1.is_brief()
+    }
+    #[inline(always)]
+    unsafe fn put_brief(self, at: *mut u8) -> *mut u8 {
+        // SAFETY: as in `put`; both are brief if the list is.
+        let at = unsafe { self.0.put_brief(at) };
+        // SAFETY: as above.
+        unsafe { self.1.put_brief(at) }
+    }
 }
 impl Args for () {
     const DEFERRED: bool = true;
@@ -527,6 +485,14 @@ impl Args for () {
     }
     #[inline(always)]
     unsafe fn put(self, at: *mut u8) -> *mut u8 {
+        at
+    }
+    #[inline(always)]
+    fn is_brief(self) -> bool {
+        true
+    }
+    #[inline(always)]
+    unsafe fn put_brief(self, at: *mut u8) -> *mut u8 {
         at
     }
 }
@@ -542,6 +508,13 @@ impl Args for Encoded<'_> {
     unsafe fn put(self, at: *mut u8) -> *mut u8 {
         // SAFETY: the caller gives `size()` bytes.
         unsafe { put_bytes(at, self.0) }
+    }
+    fn is_brief(self) -> bool {
+        false
+    }
+    unsafe fn put_brief(self, at: *mut u8) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe { self.put(at) }
     }
 }
 

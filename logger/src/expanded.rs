@@ -72,6 +72,17 @@ impl<A: Args, B: Args> Args for Chain<A, B> {
         // SAFETY: the second list's bytes begin where the first ends.
         unsafe { self.1.put(at) }
     }
+    #[inline(always)]
+    fn is_brief(self) -> bool {
+        self.0.is_brief() & self.1.is_brief()
+    }
+    #[inline(always)]
+    unsafe fn put_brief(self, at: *mut u8) -> *mut u8 {
+        // SAFETY: as in `put`; both are brief if the chain is.
+        let at = unsafe { self.0.put_brief(at) };
+        // SAFETY: as above.
+        unsafe { self.1.put_brief(at) }
+    }
 }
 
 /// Writes a line that is formatted here and now. The text is finished before any room is reserved, so a `Display` that panics,

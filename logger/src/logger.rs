@@ -336,7 +336,9 @@ impl Builder {
         if self.reopen_on_hangup {
             hangup::install();
         }
-        state::begin(self.settings).map_err(|_| already_running())?;
+        if !state::begin(self.settings) {
+            return Err(already_running());
+        }
         Ok((
             Logger {
                 control,
@@ -486,10 +488,7 @@ const TURN: Duration = Duration::from_millis(200);
 /// finds the lines of it in the log.
 fn others_publish() {
     let (now, begun) = (clock::ticks(), Instant::now());
-    let is_behind = |ring: &Arc<Ring>| {
-        let since = ring.shared().unpublished_since();
-        since != 0 && since <= now && !producer::is_current(ring)
-    };
+    let is_behind = |ring: &Arc<Ring>| ring.owes_lines(now) && !producer::is_current(ring);
     while memory::all().iter().any(is_behind) && begun.elapsed() < TURN {
         if !(state::hooks().pause)(NAP) {
             std::thread::sleep(NAP);

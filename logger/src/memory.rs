@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use crate::record::{self, lap};
 use crate::ring::Shared;
 
 /// The shared header has pages of its own: in a crash file it can be found without knowing this program.
@@ -117,6 +118,28 @@ impl Ring {
         let start = unsafe { self.data().add(offset) };
         // SAFETY: inside the mapping; published and not released, so the writer leaves it alone (caller).
         unsafe { std::slice::from_raw_parts(start.as_ptr(), length) }
+    }
+
+    /// Whether it holds lines from before `now` that its writer has not published. A writer that has begun a turn, and logged nothing in it,
+    /// has announced itself all the same; so the memory is asked, as after a crash: a first word of this lap where the next record goes.
+    pub(crate) fn owes_lines(&self, now: u64) -> bool {
+        let since = self.shared().unpublished_since();
+        if since == 0 || since > now {
+            return false;
+        }
+        let (position, capacity) = (self.shared().end(), self.capacity as u64);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "an offset in a ring that is mapped"
+        )]
+        let offset = (position % capacity) as usize;
+        // SAFETY: inside the ring.
+        let at = unsafe { self.data().add(offset) };
+        // SAFETY: mapped and 8-aligned. A writer that has gone round meanwhile may be writing it: then what is read says nothing, and is not relied on.
+        let first = unsafe { AtomicU64::from_ptr(at.as_ptr().cast()) };
+        // Acquire: who was told of a line by another core finds it here.
+        let first = u64::from_le(first.load(Ordering::Acquire));
+        record::is_of_lap(first, lap(position, capacity))
     }
 
     pub(crate) fn close(&self) {
@@ -226,4 +249,30 @@ pub(crate) fn remove(ring: &Arc<Ring>) {
     add(&mut registry.dropped_before, ring.shared().drops());
     registry.rings.remove(index);
     crate::crash::give_back(ring);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::clock::ticks;
+    use crate::producer::emit_dynamic;
+    use crate::{Level, register_core};
+
+    /// Goal: a flush waits for a core that has logged in a turn that has not ended, and for no other: not for one that sleeps inside its
+    /// turn, with a turn's time or with lines expected of it.
+    #[test]
+    fn only_who_has_logged_owes_lines() {
+        let core = register_core(0).expect("a ring");
+        let ring = core.ring();
+        let _here = core.enter();
+        for with_time in [false, true, false] {
+            core.set_turn_ticks(if with_time { ticks() } else { 0 });
+            assert!(!ring.owes_lines(ticks()), "nothing was logged");
+            emit_dynamic(Level::Info, 0, &[]);
+            assert!(ring.owes_lines(ticks()), "it was not published");
+            core.turn();
+            assert!(!ring.owes_lines(ticks()), "published, and a turn has begun");
+            core.turn();
+            assert!(!ring.owes_lines(ticks()), "an empty turn later");
+        }
+    }
 }

@@ -3,13 +3,17 @@
 //! ```text
 //!   emit(site, args)
 //!     -> CURRENT                one thread-local pointer: the ring of this core, or of this thread
-//!     -> context unchanged?     one call through a pointer, one compare
+//!     -> arguments brief?       decided at compile time, but for texts (encode.rs)
+//!     -> context unchanged?     two loads, one compare (context.rs)
 //!     -> fits below the limit?  one compare (ring.rs)
-//!     -> counter, arguments, then the first word; publish
+//!     -> counter, arguments, then the first word
 //! ```
 //!
+//! This much stands at each call site, a hundred instructions without a call, and touches one line of the producer. Whatever needs more, a
+//! longer text, another coroutine than that of the last line, the first line of a batch, goes to `write_slowly` (producer/slow.rs) with all it has.
+//!
 //! All arguments are snapshots by now (encode.rs), so between the reservation and the first word no user code runs: nothing can
-//! panic, log, or switch the coroutine in there. What can come in between is a signal handler that logs; it finds `busy` set
+//! panic, log, or switch the coroutine in there. What can come in between is a signal handler that logs; it finds the writer busy
 //! and its line is refused and counted.
 //!
 //! A core publishes once a turn and every [`PUBLISH_BYTES`]: the line that holds `head` travels between two cores at each
@@ -21,6 +25,7 @@
 )]
 
 mod core_ring;
+mod slow;
 
 pub use core_ring::{CoreRing, Entered, dropped_here, register_core};
 
@@ -32,131 +37,141 @@ use std::sync::{Arc, Mutex};
 use log::Level;
 
 use crate::clock;
-use crate::context;
+use crate::context::{self, ContextId, ContextWord};
 use crate::encode::{Args, Encoded};
 use crate::memory::{self, Ring, lock};
-use crate::record::{self, HEADER_BYTES, MAX_RECORD_BYTES, first_word, id, lap, level_index};
-use crate::ring::{Room, Writer, longest_record};
-use crate::state::{self, Full};
+use crate::record::{self, HEADER_BYTES, first_word, lap};
+use crate::ring::Writer;
+use crate::state;
 
 /// A core shows its records to the drain at the end of a turn, and within a long turn after so many bytes.
 pub(crate) const PUBLISH_BYTES: u64 = 1024;
 
-/// So far ahead of a record the ring is fetched for writing. With it a line costs the same in bursts (10.9 ns, the gate and the loop included), and less
-/// when it comes after a pause: 9 ns off the 90th and 11 off the 99th percentile of 20 lines every 2 ms (104 and 136 ns), 10 off the median (112)
-/// when the caches were emptied before. AMD EPYC, 2 CPUs, the drain on the other one; samples with and without in turn.
-const PREFETCH_BYTES: u64 = 512;
+/// After a turn that logged, so many more are expected to: a coroutine that logs when it is woken often has a turn or two without lines behind it.
+const EXPECTING_TURNS: u32 = 16;
 
 /// No coroutine has this id: forces a context record before the next line.
 pub(crate) const UNKNOWN_CONTEXT: u64 = u64::MAX;
 
-/// Ticks of the first loss and a counter per level, each a tag and eight bytes.
-const LOSS_BYTES: u64 = (HEADER_BYTES as u64 + 6 * 9).next_multiple_of(8);
-
 /// The writing end of one ring. Used by one thread at a time; signal handlers on that thread may come in between, so all fields are cells.
+///
+/// What a line touches stands first, in one cache line: up to the position and the limits of `writer`.
+#[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct Producer {
+    /// Where position 0 of this lap would be: a record's address is this and its position.
+    lap_base: Cell<*mut u8>,
+    /// Where the running coroutine's id is: a [`ContextWord`] in two parts.
+    context_word: *const *const u8,
+    context_offset: u32,
+    lap: Cell<u8>,
+    /// Each record is published by itself, and no batch of them.
+    publishes_each: bool,
+    /// The id that lines in the ring belong to by now.
+    context: Cell<u64>,
+    /// Time of this turn, or 0 to read the counter for each line.
+    turn_ticks: Cell<u64>,
     writer: Writer,
     data: *mut u8,
     mask: u64,
-    busy: Cell<bool>,
     /// The process that made it: in a forked child the ring's memory may still be its parent's.
     process: u32,
     /// Calls that wait for room.
     waiting: Cell<u32>,
-    /// Time of this turn, or 0 to read the counter for each line.
-    turn_ticks: Cell<u64>,
+    /// In so many turns lines are expected.
+    expects: Cell<u32>,
     /// Each turn sets `turn_ticks`.
     turn_time: bool,
-    publish_bytes: u64,
-    context_id: fn() -> u64,
-    context: Cell<u64>,
+    context_id: ContextId,
     /// Ticks of the first line lost since the last that got through; 0 if none was.
     lost_since: Cell<u64>,
     ring: Arc<Ring>,
 }
 
-/// Ends the use of a producer, also when a hook of the user's panics.
-struct Free<'a>(&'a Cell<bool>);
+const _: () = assert!(std::mem::offset_of!(Producer, writer) + Writer::HOT_BYTES == 64);
 
-impl Drop for Free<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        compiler_fence(Ordering::SeqCst);
-        self.0.set(false);
-    }
-}
-
-/// A call that waits for room, and leaves the producer to others meanwhile.
-struct Waiting<'a>(&'a Producer);
-
-impl<'a> Waiting<'a> {
-    fn begin(producer: &'a Producer) -> Self {
-        producer.waiting.set(producer.waiting.get() + 1);
-        producer.busy.set(false);
-        Self(producer)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.busy.set(true);
-        self.0.waiting.set(self.0.waiting.get() - 1);
-    }
-}
-
-// SAFETY: `data` points into the ring, which the `Arc` keeps mapped; nothing in here belongs to a thread.
+// SAFETY: `data` points into the ring, which the `Arc` keeps mapped. The word of a context may belong to a thread: then the producer is used by that
+// thread alone, which its owners, a thread-local and a `CoreRing` that is not `Send`, see to; `COMMON`'s belongs to none.
 unsafe impl Send for Producer {}
 
 impl Producer {
-    fn new(ring: Arc<Ring>, publish_bytes: u64) -> Self {
+    /// A producer that publishes batches of so many bytes, 0 for each record by itself. `word` belongs to the thread that will use it.
+    fn new(ring: Arc<Ring>, publish_bytes: u64, word: ContextWord) -> Self {
         let capacity = ring.capacity() as u64;
-        Self {
-            writer: Writer::new(capacity, ring.shared().end()),
-            data: ring.data().as_ptr(),
-            mask: capacity - 1,
-            busy: Cell::new(false),
-            process: state::process(),
-            waiting: Cell::new(0),
-            turn_ticks: Cell::new(0),
-            turn_time: state::turn_time(),
-            publish_bytes,
-            context_id: state::hooks().context_id,
+        let batch = if publish_bytes == 0 {
+            capacity
+        } else {
+            publish_bytes
+        };
+        let producer = Self {
+            lap_base: Cell::new(ptr::null_mut()),
+            context_word: word.word,
+            context_offset: word.offset,
+            lap: Cell::new(0),
+            publishes_each: publish_bytes == 0,
             // A ring starts outside any coroutine, so 0 needs no record; fields of this thread do.
             context: Cell::new(if context::has_fields() {
                 UNKNOWN_CONTEXT
             } else {
                 0
             }),
+            turn_ticks: Cell::new(0),
+            writer: Writer::new(capacity, ring.shared().end(), batch),
+            data: ring.data().as_ptr(),
+            mask: capacity - 1,
+            process: state::process(),
+            waiting: Cell::new(0),
+            expects: Cell::new(0),
+            turn_time: state::turn_time(),
+            context_id: state::hooks().context_id,
             lost_since: Cell::new(0),
             ring,
-        }
+        };
+        producer.begin_lap();
+        producer
+    }
+
+    /// Finds the addresses of the lap that the writer is in.
+    fn begin_lap(&self) {
+        let position = self.writer.position();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "pointers are as wide as positions here, and what is cut off cancels out when a position is added"
+        )]
+        let before = (position & !self.mask) as usize;
+        self.lap_base.set(self.data.wrapping_sub(before));
+        self.lap.set(lap(position, self.mask + 1));
+    }
+
+    /// Where a position of this lap is in memory.
+    #[inline(always)]
+    fn address(&self, position: u64) -> *mut u8 {
+        #[expect(clippy::cast_possible_truncation, reason = "see `begin_lap`")]
+        self.lap_base.get().wrapping_add(position as usize)
     }
 
     /// Writes one line, or counts it as lost.
     #[inline(always)]
     fn write<M: Args>(&self, site: u32, flags: u8, level: Level, args: M) {
-        if self.busy.replace(true) {
-            return state::count_refused();
+        let word = ContextWord::new(self.context_word, self.context_offset);
+        let size = record_size(args);
+        if !args.is_brief() || word.read() != self.context.get() {
+            return self.write_slowly(site, flags, level, args);
         }
-        let _free = Free(&self.busy);
-        compiler_fence(Ordering::SeqCst); // A handler that runs from here on sees `busy`; so does a hook that logs.
-        let context = (self.context_id)();
-        let size = (HEADER_BYTES + args.size()).next_multiple_of(8) as u64;
-        let urgent = level <= Level::Warn;
-        if (context == self.context.get() && self.writer.fits(size, urgent))
-            || self.make_ready(context, size, urgent)
-        {
-            let ticks = self.time();
-            self.announce(ticks);
-            // SAFETY: `fits` and `make_room` reserve `size` contiguous bytes at the writer's position, and `size` counts the
-            // header and what the arguments will write.
-            unsafe { self.put(size, flags, site, ticks, args) };
-            if self.writer.unpublished() >= self.publish_bytes {
-                self.publish();
-            }
-        } else {
-            self.lose(level);
+        let Some(position) = self.writer.begin(size, level <= Level::Warn) else {
+            return self.write_slowly(site, flags, level, args);
+        };
+        compiler_fence(Ordering::SeqCst); // A handler that runs from here on finds the writer busy.
+        let put = |at| {
+            // SAFETY: the caller of the closure gives the bytes that `size` counts, and the arguments are brief.
+            unsafe { args.put_brief(at) }
+        };
+        // SAFETY: `begin` reserves `size` contiguous bytes, and `size` counts the header and what the arguments write.
+        unsafe { self.put(position, size, flags, site, self.time(), put) };
+        compiler_fence(Ordering::SeqCst);
+        self.writer.finish(position + size);
+        if self.publishes_each {
+            self.writer.publish(self.ring.shared(), 0);
         }
     }
 
@@ -169,28 +184,21 @@ impl Producer {
         }
     }
 
-    /// Before the first record of those that stay unpublished for a while: how old it is.
-    #[inline(always)]
-    fn announce(&self, ticks: u64) {
-        if self.publish_bytes > 0 && self.writer.unpublished() == 0 {
-            self.writer.announce(self.ring.shared(), ticks);
-        }
-    }
-
-    /// Writes a record at the writer's position and steps over it.
+    /// Writes a record of this lap, of which `values` writes what follows the header.
     ///
     /// # Safety
-    /// `size` bytes are reserved there, contiguous, and are enough for the header and `args`.
+    /// `size` bytes are reserved at `position`, contiguous, and are enough for the header and what `values` writes.
     #[inline(always)]
-    unsafe fn put<M: Args>(&self, size: u64, flags: u8, site: u32, ticks: u64, args: M) {
-        let position = self.writer.position();
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "an offset in a ring that is mapped"
-        )]
-        let offset = (position & self.mask) as usize;
-        // SAFETY: the offset is inside the ring.
-        let at = unsafe { self.data.add(offset) };
+    unsafe fn put(
+        &self,
+        position: u64,
+        size: u64,
+        flags: u8,
+        site: u32,
+        ticks: u64,
+        values: impl FnOnce(*mut u8) -> *mut u8,
+    ) {
+        let at = self.address(position);
         #[expect(clippy::cast_possible_truncation, reason = "a record's size")]
         let last = (size - 8) as usize;
         // SAFETY: the last word of the record: padding must be zero, which is no tag. What follows may write over it.
@@ -202,172 +210,26 @@ impl Producer {
         // SAFETY: reserved; records are 8-aligned because positions and sizes are multiples of 8.
         unsafe { second.cast::<u64>().write(ticks.to_le()) };
         // SAFETY: the values start behind the header, reserved.
-        let values = unsafe { at.add(HEADER_BYTES) };
-        // SAFETY: `size` covers `args.size()` more bytes.
-        unsafe { args.put(values) };
-        let word = first_word(size, lap(position, self.mask + 1), flags, site).to_le();
+        values(unsafe { at.add(HEADER_BYTES) });
+        let word = first_word(size, self.lap.get(), flags, site).to_le();
         // SAFETY: reserved and 8-aligned; only a crash reader looks at it before it is published, with a load of the same width.
         let first = unsafe { AtomicU64::from_ptr(at.cast()) };
         // Release: a complete first word means a complete record, also for a crash reader (see record.rs).
         first.store(word, Ordering::Release);
-        self.prefetch(position + size + PREFETCH_BYTES);
-        self.writer.advance(size);
     }
 
-    /// Fetches the line at a position for writing: the drain, on another core, was the last to touch it. What is free ahead is written for certain
-    /// soon; what is not, is some line of this ring, and fetching it harms nobody but its reader's cache.
-    #[inline(always)]
-    fn prefetch(&self, position: u64) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "an offset in a ring that is mapped"
-        )]
-        let offset = (position & self.mask) as usize;
-        // SAFETY: the offset is inside the ring.
-        let at = unsafe { self.data.add(offset) };
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a hint, which changes neither memory nor flags and never faults. Processors without it take it for a no-op.
-        unsafe {
-            std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
-        }
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: as above.
-        unsafe {
-            std::arch::asm!("prfm pstl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
-        }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        let _ = at;
-    }
-
-    /// Sees to it that the ring is in this context and has room. Whoever waits for room may find that another coroutine
-    /// of the core has logged meanwhile, and looks again.
-    #[cold]
-    #[inline(never)]
-    fn make_ready(&self, context: u64, size: u64, urgent: bool) -> bool {
-        loop {
-            if context != self.context.get() && !self.change_context(context, urgent) {
-                return false;
-            }
-            if !self.writer.fits(size, urgent) && !self.make_room(size, urgent) {
-                return false;
-            }
-            if context == self.context.get() {
-                return true;
-            }
-        }
-    }
-
-    /// Makes room for a record, if need be by waiting. After losses it also needs room for the record that tells of them.
-    #[cold]
-    #[inline(never)]
-    fn make_room(&self, size: u64, urgent: bool) -> bool {
-        let shared = self.ring.shared();
-        if size > MAX_RECORD_BYTES.min(longest_record(self.mask + 1)) - LOSS_BYTES {
-            return false;
-        }
-        let mut patience = 10_000_u32; // naps of 100 us
-        loop {
-            let losses = self.lost_since.get() != 0;
-            let needed = if losses { size + LOSS_BYTES } else { size };
-            match self.writer.refill(shared, needed, urgent) {
-                Room::Ready if losses => self.write_loss(),
-                Room::Ready => {
-                    if self.writer.used(shared) > self.ring.capacity() as u64 / 4 {
-                        self.publish();
-                        state::wake_drain();
-                    }
-                    return true;
-                }
-                Room::Wrap(skip) => self.write_skip(skip),
-                Room::Full => {
-                    self.publish();
-                    state::wake_drain();
-                    let waited =
-                        patience > 0 && state::full_policy() == Full::Wait && self.wait_for_drain();
-                    patience = patience.saturating_sub(1);
-                    if !waited {
-                        return false;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Meanwhile another coroutine of this core may log.
-    fn wait_for_drain(&self) -> bool {
-        let _waiting = Waiting::begin(self);
-        state::wait_for_drain()
-    }
-
-    /// Counts a line as lost.
-    #[cold]
-    #[inline(never)]
-    fn lose(&self, level: Level) {
-        self.ring.shared().count_drop(level_index(level));
-        if self.lost_since.get() == 0 {
-            self.lost_since.set(clock::ticks().max(1));
-        }
-        self.writer.close_limits(); // The next line, however short, asks for room and reports the loss first.
-    }
-
-    fn write_loss(&self) {
-        let drops = self.ring.shared().drops();
-        let values = [
-            self.lost_since.replace(0),
-            drops[0],
-            drops[1],
-            drops[2],
-            drops[3],
-            drops[4],
-        ];
-        let [a, b, c, d, e, f] = values;
-        let list = (a, (b, (c, (d, (e, (f, ()))))));
-        // SAFETY: called when `refill` has found room for LOSS_BYTES and more.
-        unsafe { self.put(LOSS_BYTES, 0, id::LOSS, clock::ticks(), list) };
-    }
-
-    /// Covers the end of the ring; there may be no room for a second word.
-    fn write_skip(&self, size: u64) {
-        let position = self.writer.position();
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "an offset in a ring that is mapped"
-        )]
-        let offset = (position & self.mask) as usize;
-        // SAFETY: inside the ring.
-        let at = unsafe { self.data.add(offset) };
-        // SAFETY: 8-aligned, and free, as `refill` says.
-        let first = unsafe { AtomicU64::from_ptr(at.cast()) };
-        let word = first_word(size, lap(position, self.mask + 1), 0, id::SKIP).to_le();
-        first.store(word, Ordering::Release);
-        self.writer.advance(size);
-        self.context.set(UNKNOWN_CONTEXT); // Once a lap, so that what is left after a crash says whose lines it holds.
-    }
-
-    /// Writes to whom the following lines belong. Without room the line is lost rather than shown as another coroutine's.
-    #[cold]
-    #[inline(never)]
-    fn change_context(&self, context: u64, urgent: bool) -> bool {
-        let mut values = Vec::with_capacity(128);
-        context::encode(context, &mut values);
-        let args = Encoded(&values);
-        let size = (HEADER_BYTES + args.size()).next_multiple_of(8) as u64;
-        if !self.writer.fits(size, urgent) && !self.make_room(size, urgent) {
-            return false;
-        }
-        let ticks = self.time();
-        self.announce(ticks);
-        // SAFETY: `size` bytes are reserved and `args` needs no more.
-        unsafe { self.put(size, 0, id::CONTEXT, ticks, args) };
-        self.context.set(context);
-        true
-    }
-
-    /// Takes the time of a turn that begins, where that is wanted.
+    /// Begins a turn. Where that is wanted it takes its time; and where lines are to be expected it begins their batch, so that the first of them
+    /// finds everything open: the code and the memory that this takes are cold by then, and a line would wait for them.
     #[inline]
     fn begin_turn(&self) {
         if self.turn_time {
             self.set_turn_ticks(clock::ticks());
+        } else if self.expects.get() > 0 && self.is_ours() {
+            self.writer.announce(self.ring.shared(), clock::ticks());
+            self.writer.open();
+        }
+        if self.expects.get() > 0 {
+            self.prefetch(self.writer.position());
         }
     }
 
@@ -376,15 +238,25 @@ impl Producer {
         self.turn_ticks.set(ticks);
         if self.is_ours() {
             self.writer.announce(self.ring.shared(), ticks);
+            if ticks != 0 {
+                self.writer.open();
+            }
         }
     }
 
     /// Shows what was logged in the turn that ends.
     #[inline]
     fn end_turn(&self) {
-        let has_time = self.turn_ticks.get() != 0;
-        if (has_time || self.writer.unpublished() > 0) && self.is_ours() {
-            self.writer.publish(self.ring.shared(), 0);
+        let has_lines = self.writer.unpublished() > 0;
+        let expected = self.expects.get();
+        if !(has_lines || expected > 0 || self.turn_ticks.get() != 0) || !self.is_ours() {
+            return;
+        }
+        self.show(0);
+        if has_lines {
+            self.expects.set(EXPECTING_TURNS);
+        } else {
+            self.expects.set(expected.saturating_sub(1));
         }
     }
 
@@ -396,21 +268,35 @@ impl Producer {
     /// Shows what was logged so far, in the middle of a turn: lines of it that follow are as old as it, if it has a time.
     #[inline(always)]
     fn publish(&self) {
-        self.writer
-            .publish(self.ring.shared(), self.turn_ticks.get());
+        self.show(self.turn_ticks.get());
+    }
+
+    /// Publishes. `since` as for [`Writer::announce`]; the next record begins a batch, and announces itself.
+    #[inline(always)]
+    fn show(&self, since: u64) {
+        self.writer.publish(self.ring.shared(), since);
+        if !self.publishes_each {
+            self.writer.close();
+        }
     }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
         if self.is_ours() {
-            self.writer.publish(self.ring.shared(), 0);
+            self.show(0);
             self.ring.close();
             if !state::is_running() && self.writer.used(self.ring.shared()) == 0 {
                 memory::remove(&self.ring); // No drain will come to do it.
             }
         }
     }
+}
+
+/// How long a record with these values is.
+#[inline(always)]
+fn record_size<M: Args>(args: M) -> u64 {
+    ((HEADER_BYTES + args.size() + 7) & !7) as u64
 }
 
 /// Values of [`CURRENT`] that are not a producer.
@@ -469,7 +355,7 @@ fn emit_slowly<M: Args>(site: u32, flags: u8, level: Level, args: M) {
     if common.is_none() {
         *common = memory::create(state::ring_bytes(false), None, usize::MAX)
             .ok()
-            .map(|ring| Producer::new(ring, 0));
+            .map(|ring| Producer::new(ring, 0, ContextWord::ASK));
     }
     match &*common {
         Some(producer) => producer.write(site, flags, level, args),
@@ -487,7 +373,10 @@ pub(crate) fn attach() -> bool {
     let owned = match owned {
         Some(owned) => owned,
         None => match memory::create(state::ring_bytes(false), None, state::max_rings()) {
-            Ok(ring) => Box::new(Owned(Producer::new(ring, 0))),
+            Ok(ring) => {
+                let word = state::hooks().context_id.word();
+                Box::new(Owned(Producer::new(ring, 0, word)))
+            }
             Err(_) => return false,
         },
     };

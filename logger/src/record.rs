@@ -66,6 +66,11 @@ pub(crate) fn lap(position: u64, capacity: u64) -> u8 {
     (position / capacity) as u8 ^ 0x5a
 }
 
+/// Whether a first word begins a record of this lap.
+pub(crate) fn is_of_lap(first: u64, lap: u8) -> bool {
+    first & 0xffff != 0 && first.to_le_bytes()[2] == lap
+}
+
 impl Head {
     /// Reads the head of the record at the start of `bytes`.
     #[inline]

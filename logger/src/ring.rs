@@ -10,12 +10,23 @@
 //! Positions are byte counts that only grow; the offset in the ring is `position % capacity`. A record is never split
 //! at the end of the ring: what is left there is covered by a skip record and the record starts at offset 0.
 //!
-//! **The fast path is one compare.** The writer keeps, in its own cache line, up to where it may write (`limits`):
-//! the least of *free space*, *end of this lap* and *a quarter of the ring further on*, or the length of the longest record, if
+//! **The fast path is one compare** ([`Writer::begin`]): does the record end below `limits`? Whatever else a record may have to wait for closes the
+//! limits or lies beyond them, and is looked at only then:
+//!
+//! ```text
+//!   position     limits               room                    tail + capacity
+//!      | ---------> | ---------------> | ---------------------> |
+//!          go on        publish first      look at the reader's line
+//! ```
+//!
+//! *room* is the least of *free space*, *end of this lap* and *a quarter of the ring further on*, or the length of the longest record, if
 //! that is less: what fits there is a record. Only when a record does not fit
-//! below that does it look at the reader's line ([`Writer::refill`]); the quarter makes it come by now and then, so that a
-//! sleeping drain can be woken early. There are two limits: ordinary records stop an eighth of the ring before it is
-//! full, urgent ones (warnings and errors) may use that eighth too.
+//! below that does the writer look at the reader's line ([`Writer::refill`]); the quarter makes it come by now and then, so that a
+//! sleeping drain can be woken early. *limits* end with the batch: so many bytes after what is published. Of both there are two: ordinary
+//! records stop an eighth of the ring before it is full, urgent ones (warnings and errors) may use that eighth too.
+//!
+//! While a record is being written `position` has its highest bit set, so that nothing fits: a signal handler that logs, or a hook that does, is
+//! found by the same compare.
 //!
 //! **Memory order.** Two edges, and nothing else crosses between the threads:
 //!
@@ -125,15 +136,24 @@ pub(crate) enum Room {
     Full,
 }
 
-/// The writer's private half.
+/// Set in `position` while a record is being written.
+const BUSY: u64 = 1 << 63;
+
+/// The writer's private half. What a record needs comes first, so that an owner can put it into one cache line with its own.
+#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Writer {
+    /// Where the next record goes, and [`BUSY`].
     position: Cell<u64>,
-    /// Where ordinary (0) and urgent (1) records must end at the latest.
+    /// Where ordinary (0) and urgent (1) records of this batch must end at the latest.
     limits: [Cell<u64>; 2],
+    /// The same of all records, until the reader's line is looked at again.
+    room: [Cell<u64>; 2],
     published: Cell<u64>,
     capacity: u64,
     reserve: u64,
+    /// Bytes that may stay unpublished.
+    batch: u64,
 }
 
 /// The longest record that a ring takes, in any position: three eighths for it, less than that skipped before it, one for the reserve.
@@ -142,8 +162,11 @@ pub(crate) fn longest_record(capacity: u64) -> u64 {
 }
 
 impl Writer {
-    /// A writer that goes on at `position` in a ring of `capacity` bytes (a power of two).
-    pub(crate) fn new(capacity: u64, position: u64) -> Self {
+    /// The bytes at its beginning that [`Writer::begin`] and [`Writer::finish`] touch.
+    pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(Self, room);
+
+    /// A writer that goes on at `position` in a ring of `capacity` bytes (a power of two), and keeps up to `batch` bytes of records to itself.
+    pub(crate) fn new(capacity: u64, position: u64, batch: u64) -> Self {
         assert!(
             capacity.is_power_of_two() && capacity >= 16,
             "ring capacity"
@@ -151,28 +174,65 @@ impl Writer {
         Self {
             position: Cell::new(position),
             limits: [Cell::new(position), Cell::new(position)],
+            room: [Cell::new(position), Cell::new(position)],
             published: Cell::new(position),
             capacity,
             reserve: capacity / 8,
+            batch,
         }
     }
 
     /// Where the next record goes.
     #[inline(always)]
     pub(crate) fn position(&self) -> u64 {
-        self.position.get()
+        self.position.get() & !BUSY
+    }
+
+    /// The fast path: begins a record of `size` bytes and returns its position, if nothing stands in its way. [`Writer::finish`] ends it.
+    #[inline(always)]
+    pub(crate) fn begin(&self, size: u64, urgent: bool) -> Option<u64> {
+        let position = self.position.get(); // With BUSY it is beyond every limit.
+        let fits = position + size <= self.limits[usize::from(urgent)].get();
+        fits.then(|| {
+            self.position.set(position | BUSY);
+            position
+        })
+    }
+
+    /// Steps over a record that has been written: it ended at `end`.
+    #[inline(always)]
+    pub(crate) fn finish(&self, end: u64) {
+        self.position.set(end);
+    }
+
+    /// Whether a record is being written.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.position.get() & BUSY != 0
+    }
+
+    pub(crate) fn set_busy(&self, busy: bool) {
+        let busy = if busy { BUSY } else { 0 };
+        self.position.set(self.position() | busy);
     }
 
     /// Whether a record of `size` bytes may be written at `position` without asking the reader.
     #[inline(always)]
     pub(crate) fn fits(&self, size: u64, urgent: bool) -> bool {
-        self.position.get() + size <= self.limits[usize::from(urgent)].get()
+        self.position() + size <= self.room[usize::from(urgent)].get()
+    }
+
+    /// Lets records of this batch begin by [`Writer::begin`].
+    pub(crate) fn open(&self) {
+        let batch = self.published.get() + self.batch;
+        for (limit, room) in self.limits.iter().zip(&self.room) {
+            limit.set(room.get().min(batch));
+        }
     }
 
     /// Looks at the reader's line and sets the limits anew.
     #[cold]
     pub(crate) fn refill(&self, shared: &Shared, size: u64, urgent: bool) -> Room {
-        let position = self.position.get();
+        let position = self.position();
         // Acquire: pairs with the Release in `Reader::release`; the reader is done with what we are about to overwrite.
         let tail = shared.tail.0.load(Ordering::Acquire);
         let lap_left = self.capacity - (position & (self.capacity - 1));
@@ -185,13 +245,13 @@ impl Writer {
             return Room::Wrap(skip);
         }
         let visit = position + size.max((self.capacity / 4).min(MAX_RECORD_BYTES));
-        for (limit, end) in self.limits.iter().zip(ends) {
-            limit.set(end.min(position + lap_left).min(visit));
+        for (room, end) in self.room.iter().zip(ends) {
+            room.set(end.min(position + lap_left).min(visit));
         }
         Room::Ready
     }
 
-    /// Steps over a record that has been written.
+    /// Steps over a record that has been written, and stays busy if it is.
     #[inline(always)]
     pub(crate) fn advance(&self, size: u64) {
         self.position.set(self.position.get() + size);
@@ -200,7 +260,7 @@ impl Writer {
     /// Bytes written and not yet published.
     #[inline(always)]
     pub(crate) fn unpublished(&self) -> u64 {
-        self.position.get() - self.published.get()
+        self.position() - self.published.get()
     }
 
     /// Says how old the records are that follow: none is older than `since`. 0: none follow.
@@ -213,23 +273,28 @@ impl Writer {
     /// Shows the reader everything written so far. `since` as for [`Writer::announce`].
     #[inline(always)]
     pub(crate) fn publish(&self, shared: &Shared, since: u64) {
-        let position = self.position.get();
+        let position = self.position();
         self.published.set(position);
         // Release: pairs with the Acquire in `Reader::published`.
         shared.head.0.position.store(position, Ordering::Release);
         self.announce(shared, since);
     }
 
+    /// Keeps the next record, whatever its size, from beginning by [`Writer::begin`].
+    #[inline(always)]
+    pub(crate) fn close(&self) {
+        self.limits.iter().for_each(|limit| limit.set(0));
+    }
+
     /// Makes the next record ask the reader, whatever its size.
-    pub(crate) fn close_limits(&self) {
-        self.limits
-            .iter()
-            .for_each(|limit| limit.set(self.position.get()));
+    pub(crate) fn close_room(&self) {
+        self.close();
+        self.room.iter().for_each(|room| room.set(0));
     }
 
     /// Bytes not yet released by the reader, as far as the writer can know.
     pub(crate) fn used(&self, shared: &Shared) -> u64 {
-        self.position.get() - shared.tail.0.load(Ordering::Relaxed)
+        self.position() - shared.tail.0.load(Ordering::Relaxed)
     }
 }
 

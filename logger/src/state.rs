@@ -81,11 +81,11 @@ fn read<T>(get: impl FnOnce(Option<&Settings>) -> T) -> T {
         .as_ref())
 }
 
-/// Puts settings into force. Fails if a logger runs already.
-pub(crate) fn begin(settings: Settings) -> Result<(), Settings> {
+/// Puts settings into force. False if a logger runs already.
+pub(crate) fn begin(settings: Settings) -> bool {
     let mut slot = SETTINGS.write().unwrap_or_else(PoisonError::into_inner);
     if slot.is_some() && phase() == Phase::Running {
-        return Err(settings);
+        return false;
     }
     if phase() == Phase::Forked {
         crash::forget_after_fork();
@@ -105,7 +105,7 @@ pub(crate) fn begin(settings: Settings) -> Result<(), Settings> {
     *slot = Some(settings);
     FLUSH_DONE.store(FLUSH_WANTED.load(Ordering::SeqCst), Ordering::SeqCst);
     PHASE.store(Phase::Running as u8, Ordering::Release);
-    Ok(())
+    true
 }
 
 /// Closes all gates; lines are ignored from here on.
@@ -300,7 +300,7 @@ pub(crate) fn wait_for_drain() -> bool {
     if (hooks.pause)(NAP) {
         return true;
     }
-    let on_core = (hooks.context_id)() != 0 || producer::on_core();
+    let on_core = hooks.context_id.ask() != 0 || producer::on_core();
     if !on_core {
         std::thread::sleep(NAP);
     }

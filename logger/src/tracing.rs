@@ -66,7 +66,7 @@ thread_local! {
 
 /// The calling coroutine's stack of spans.
 fn with_stack<T>(body: impl FnOnce(&mut Vec<Id>) -> T) -> Option<T> {
-    let coroutine = (state::hooks().context_id)();
+    let coroutine = state::hooks().context_id.ask();
     ENTERED
         .try_with(|entered| {
             let mut entered = entered.borrow_mut();

@@ -11,7 +11,7 @@
 //! ```
 
 use coring_coro as coro;
-use coring_logger::{Builder, Hooks, Logger, Sink};
+use coring_logger::{Builder, ContextId, ContextWord, Hooks, Logger, Sink};
 use coring_uring::{Ring, SetupOptions, Token, Wait, op};
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -47,10 +47,20 @@ pub fn builder() -> Builder {
 #[must_use]
 pub fn hooks() -> Hooks {
     Hooks {
-        context_id,
+        context_id: CONTEXT_ID,
         context_name,
         pause,
     }
+}
+
+/// Read from where the scheduler keeps it: a log line makes no call for it.
+#[expect(unsafe_code, reason = "vouches for what coro says of its word")]
+// SAFETY: `current_id_word` gives a word of the calling thread that may be read until the thread ends, and is what `current_id` reads.
+const CONTEXT_ID: ContextId = unsafe { ContextId::in_memory(context_id, context_word) };
+
+fn context_word() -> ContextWord {
+    let (word, offset) = coro::current_id_word();
+    ContextWord::new(word, u32::try_from(offset).expect("a block is small"))
 }
 
 fn context_id() -> u64 {

@@ -12,6 +12,7 @@ mod flexi_logger;
 mod ftlog;
 mod quicklog;
 mod raw;
+mod raw_read;
 mod slog;
 mod spdlog;
 mod ticklog;
@@ -25,6 +26,7 @@ pub(crate) const ALL: &[&dyn Subject] = &[
     &raw::FIRST,
     &raw::AGAIN,
     &raw::COPY,
+    &raw_read::SUBJECT,
     &ticklog::SUBJECT,
     &quicklog::SUBJECT,
     &tracing::SUBJECT,
@@ -74,7 +76,7 @@ impl<L: Logger> Subject for Of<L> {
     fn run(&self, job: &Job) -> Result<(), Skip> {
         match job.work {
             Work::Log(what) => lines::measure::<L>(job, what),
-            Work::EchoLogged => (self.serve)(job),
+            Work::EchoLogged { .. } => (self.serve)(job),
             _ => job.not_offered(),
         }
     }

@@ -7,8 +7,11 @@
 //! - `file`: up to 4,000,000 lines, until all are in the file; nothing is to be lost.
 //! - `echo_logged`: the open loop of suite `net` at half of what the server can do, one line a request. The limit there is the same
 //!   server without the line.
+//! - `echo_effect`: a load of 80,000 requests a second on one server that logs in some slices of the run and not in others (`effect.rs`): what the line does to the
+//!   p99 and the p50, with the interval in which 95 % of the draws lie, and the same of two parts that are equal (`a/a`). A round is
+//!   twelve times as long as those of other benches.
 //!
-//! All but the last are measured by the subject itself (`lines.rs`).
+//! All but the last two are measured by the subject itself (`lines.rs`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,11 +19,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::child::{Child, Failure};
+use crate::effect::{Part, Slices};
 use crate::lines::{self, FILE_LINES, Lines};
+use crate::load::Load;
 use crate::subject::{Subject, Work};
 use crate::subjects;
 use crate::suite::{Bench, Better, Metric, Sample, Suite, Timing};
-use crate::suites::net::Net;
+use crate::suites::net::{self, Net};
 
 /// The suite.
 #[derive(Debug)]
@@ -62,6 +67,21 @@ const ECHO: &[Metric] = &[
     metric("server_busy", "%", false),
     metric("generator_idle", "%", false),
     metric("generator_queue", "%", false),
+];
+
+/// In percent of what the quiet slices have, above it.
+const EFFECT: &[Metric] = &[
+    metric("p99", "%", true),
+    metric("p99_low", "%", false),
+    metric("p99_high", "%", false),
+    metric("a/a_p99", "%", true),
+    metric("a/a_low", "%", false),
+    metric("a/a_high", "%", false),
+    metric("p50", "%", false),
+    metric("a/a_p50", "%", false),
+    metric("quiet_p99", "us", false),
+    metric("quiet_p50", "us", false),
+    metric("undisturbed", "%", false),
 ];
 
 const fn metric(name: &'static str, unit: &'static str, headline: bool) -> Metric {
@@ -115,7 +135,18 @@ impl Suite for Log {
                 FILE,
                 Work::Log(Lines::File),
             ),
-            bench("echo_logged", &echo, ECHO, Work::EchoLogged),
+            bench(
+                "echo_logged",
+                &echo,
+                ECHO,
+                Work::EchoLogged { sliced: false },
+            ),
+            bench(
+                "echo_effect",
+                &[("bytes", 64), ("connections", 64), ("rate", 80_000)],
+                EFFECT,
+                Work::EchoLogged { sliced: true },
+            ),
         ]
     }
 
@@ -131,8 +162,10 @@ impl Suite for Log {
     }
 
     fn sample(&self, bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure> {
-        if matches!(bench.work, Work::EchoLogged) {
-            return echo(bench, child, timing);
+        match bench.work {
+            Work::EchoLogged { sliced: true } => return echo_by_slices(bench, child, timing),
+            Work::EchoLogged { sliced: false } => return echo(bench, child, timing),
+            _ => {}
         }
         let values = child.values()?;
         let lost = values.last().is_some_and(|lost| *lost > 0.0);
@@ -142,6 +175,55 @@ impl Suite for Log {
         })
     }
 }
+
+/// What the line does to the latency of one server.
+fn echo_by_slices(bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure> {
+    let log = lines::scratch_path(child.id());
+    let slices = (|| {
+        let mut load = Load::connect(child.address()?, net::plan(bench))?;
+        load.start()?;
+        load.run(timing.warm_up)?;
+        Ok::<_, Failure>(Slices::watch(&mut load, timing.measure * SLICED_TIMES)?)
+    })();
+    // What the drain still has is the end of the last slice.
+    thread::sleep(Duration::from_millis(200));
+    let text = fs::read(&log).unwrap_or_default();
+    let _ = fs::remove_file(&log);
+    let slices = slices?;
+    let whole = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    let lines = lines::Content::of(&text[..whole]).lines;
+    if !text.is_empty() && lines < slices.logged() {
+        return Err(Failure::Broken("lines of requests are missing".to_owned()));
+    }
+    if slices.kept() == 0.0 {
+        return Err(Failure::Broken(
+            "the machine disturbed every block".to_owned(),
+        ));
+    }
+    let above = |ratio: f64| (ratio - 1.0) * 100.0;
+    let ratio = |part, quantile| slices.ratio(part, Part::Quiet, quantile);
+    let (effect, same) = (ratio(Part::Logs, 0.99), ratio(Part::QuietAgain, 0.99));
+    let quiet = |quantile| slices.value(Part::Quiet, quantile) / 1e3;
+    Ok(Sample {
+        values: vec![
+            above(effect.value),
+            above(effect.low),
+            above(effect.high),
+            above(same.value),
+            above(same.low),
+            above(same.high),
+            above(ratio(Part::Logs, 0.5).value),
+            above(ratio(Part::QuietAgain, 0.5).value),
+            quiet(0.99),
+            quiet(0.5),
+            slices.kept() * 100.0,
+        ],
+        doubt: None,
+    })
+}
+
+/// How much longer than other samples one by slices is.
+const SLICED_TIMES: u32 = 12;
 
 /// The lines must be there: as many as there were requests, if the server logs at all.
 fn echo(bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure> {

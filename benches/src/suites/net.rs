@@ -133,7 +133,7 @@ fn bench(
 }
 
 /// The load that a bench asks for by its parameters.
-fn plan(bench: &Bench) -> Plan {
+pub(super) fn plan(bench: &Bench) -> Plan {
     let size = |name, default| match bench.param(name) {
         None => default,
         Some(value) => usize::try_from(value).expect("parameters of this suite are small"),

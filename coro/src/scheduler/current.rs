@@ -106,6 +106,16 @@ pub(crate) fn current() -> Option<&'static ControlBlock> {
     Some(unsafe { control.as_ref() })
 }
 
+/// The word of this thread that is null or leads to the running coroutine's block, and how far into the block its id is.
+pub(crate) fn word() -> (*const *const u8, usize) {
+    // A `Cell<Option<NonNull<_>>>` is a pointer that may be null.
+    let word = CURRENT.with(|current| current.coroutine.as_ptr());
+    (
+        word.cast_const().cast(),
+        std::mem::offset_of!(ControlBlock, id),
+    )
+}
+
 /// The running coroutine, for a caller that has no error to return.
 ///
 /// # Panics

@@ -32,6 +32,7 @@ mod timers;
 pub use group::{Group, GroupConfig, GroupStats};
 pub use measure::SchedulerStats;
 
+pub(crate) use current::word as current_word;
 pub(crate) use current::{
     current, current_in_signal, now, require_current, scheduler, turn_started_ns,
 };

@@ -46,7 +46,11 @@ pub struct CoreRing {
 /// ```
 pub fn register_core(index: u32) -> io::Result<CoreRing> {
     let ring = memory::create(state::ring_bytes(true), Some(index), usize::MAX)?;
-    let producer = Box::new(Producer::new(ring, PUBLISH_BYTES));
+    let producer = Box::new(Producer::new(
+        ring,
+        PUBLISH_BYTES,
+        state::hooks().context_id.word(),
+    ));
     CORES.with(|cores| cores.borrow_mut().push(&raw const *producer));
     Ok(CoreRing {
         producer: Some(producer),
@@ -57,6 +61,11 @@ pub fn register_core(index: u32) -> io::Result<CoreRing> {
 impl CoreRing {
     fn producer(&self) -> &Producer {
         self.producer.as_ref().expect("there until it is dropped")
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn ring(&self) -> &crate::memory::Ring {
+        &self.producer().ring
     }
 
     /// Sends what the calling thread logs into this ring, until the returned value is dropped.
@@ -138,7 +147,7 @@ impl Drop for CoreRing {
         if CURRENT.get() == address {
             CURRENT.set(NOT_YET); // Its guard was forgotten.
         }
-        if producer.busy.get() || producer.waiting.get() > 0 {
+        if producer.writer.is_busy() || producer.waiting.get() > 0 {
             // A hook, or a coroutine that waits for room, is inside this very producer: it must stay. What it holds ends with the process.
             Box::leak(producer);
         }

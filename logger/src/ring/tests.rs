@@ -13,19 +13,27 @@ mod model {
         #[test]
         fn records_are_contiguous_and_never_overlap(
             start in 0u64..1000,
-            steps in prop::collection::vec((1u64..=8, any::<bool>(), 0usize..4), 1..300),
+            batch in 0u64..=32,
+            steps in prop::collection::vec((1u64..=8, any::<bool>(), any::<bool>(), 0usize..4), 1..300),
         ) {
             let capacity = 256;
-            let start = start * 8;
+            let (start, batch) = (start * 8, batch * 8);
             let shared = Shared::new();
             shared.head.0.position.store(start, Ordering::Relaxed);
             shared.tail.0.store(start, Ordering::Relaxed);
-            let writer = Writer::new(capacity, start);
+            let writer = Writer::new(capacity, start, batch);
             let mut reader = Reader::new(&shared);
             let mut live: VecDeque<(u64, u64)> = VecDeque::new();
-            for (words, urgent, consume) in steps {
+            for (words, urgent, publish, consume) in steps {
                 let size = words * 8;
-                while !writer.fits(size, urgent) {
+                let mut at = writer.begin(size, urgent);
+                if let Some(at) = at {
+                    prop_assert!(at + size - reader.published(&shared) <= batch, "beyond its batch");
+                    prop_assert!(writer.is_busy());
+                    prop_assert!(writer.begin(8, true).is_none(), "in the middle of another");
+                    writer.finish(at + size);
+                }
+                while at.is_none() && !writer.fits(size, urgent) {
                     match writer.refill(&shared, size, urgent) {
                         Room::Ready => prop_assert!(writer.fits(size, urgent)),
                         Room::Wrap(skip) => {
@@ -36,20 +44,32 @@ mod model {
                         Room::Full => break,
                     }
                 }
-                if writer.fits(size, urgent) {
-                    let at = writer.position();
+                if at.is_none() && writer.fits(size, urgent) {
+                    at = Some(writer.position());
+                    writer.advance(size);
+                    writer.publish(&shared, 0);
+                    writer.open();
+                }
+                if let Some(at) = at {
                     prop_assert!(at % capacity + size <= capacity, "split at the end");
                     let room = if urgent { capacity } else { capacity - capacity / 8 };
                     prop_assert!(at + size - reader.released() <= room, "overwrites unread bytes");
                     live.push_back((at, size));
-                    writer.advance(size);
-                    writer.publish(&shared, 0);
                 } else {
                     // A full ring must really be full: with everything read, any record fits.
                     prop_assert!(!live.is_empty(), "refused by an empty ring");
                 }
+                if publish {
+                    writer.publish(&shared, 0);
+                    writer.close();
+                    prop_assert!(writer.begin(8, true).is_none(), "closed");
+                }
                 for _ in 0..consume {
-                    let Some((at, size)) = live.pop_front() else { break };
+                    let Some(&(at, size)) = live.front() else { break };
+                    if at + size > reader.published(&shared) {
+                        break;
+                    }
+                    live.pop_front();
                     prop_assert_eq!(at, reader.position);
                     reader.position += size;
                     reader.release(&shared, at + size);
@@ -61,7 +81,7 @@ mod model {
     #[test]
     fn ordinary_records_leave_an_eighth_to_urgent_ones() {
         let shared = Shared::new();
-        let writer = Writer::new(256, 0);
+        let writer = Writer::new(256, 0, 256);
         let mut ordinary = 0;
         while writer.fits(8, false) || writer.refill(&shared, 8, false) == Room::Ready {
             writer.advance(8);
@@ -98,7 +118,7 @@ mod loom_model {
 
             let (theirs, their_cells) = (shared.clone(), cells.clone());
             let producer = loom::thread::spawn(move || {
-                let writer = Writer::new(capacity, 0);
+                let writer = Writer::new(capacity, 0, capacity);
                 let (mut sent, mut dropped) = (0, 0);
                 for (value, &size) in (1u64..).zip(sizes) {
                     loop {

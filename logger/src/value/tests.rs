@@ -4,10 +4,20 @@ use super::*;
 use crate::encode::{Arg, Loggable, MAX_TEXT_BYTES, Name, push};
 use proptest::prelude::*;
 
+#[expect(unsafe_code, reason = "writes as a call site does")]
 fn encoded(arg: impl Arg) -> Vec<u8> {
     let mut bytes = Vec::new();
     push(&mut bytes, arg);
     assert_eq!(bytes.len(), arg.size());
+    if arg.is_brief() {
+        // The same bytes, and not one more.
+        let mut brief = vec![0xee; bytes.len() + 16];
+        // SAFETY: room for what it says it needs.
+        let end = unsafe { arg.put_brief(brief.as_mut_ptr()) };
+        assert_eq!(end.addr() - brief.as_ptr().addr(), bytes.len());
+        assert_eq!(brief[..bytes.len()], bytes);
+        assert_eq!(brief[bytes.len()..], [0xee; 16]);
+    }
     bytes
 }
 
@@ -49,6 +59,11 @@ proptest! {
         let (Value::F32(x), Value::F64(y)) = (round_trip(&single), round_trip(&double))
         else { panic!("floats decode to floats") };
         prop_assert_eq!((x.to_bits(), y.to_bits()), (a, b));
+    }
+
+    #[test]
+    fn short_texts(text in "[a-z]{0,20}") {
+        decodes!(text.as_str(), Value::Text(&text, false));
     }
 
     #[test]

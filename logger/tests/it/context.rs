@@ -1,8 +1,10 @@
 //! Goal: fields and spans follow the coroutine, not the thread, and the logger works at the edges of a thread's and a program's life.
 //! Coroutines are played by a variable that says which one runs.
+#![expect(unsafe_code, reason = "says where the variable is")]
 
 use coring_logger::{
-    Full, Hooks, Logger, NameTaker, error, info, register_core, warn, with_context,
+    ContextId, ContextWord, Full, Hooks, Logger, NameTaker, error, info, register_core, warn,
+    with_context,
 };
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -11,8 +13,34 @@ use crate::exclusive;
 
 thread_local! {
     static RUNNING: Cell<u64> = const { Cell::new(0) };
+    /// Leads to it, unless no coroutine runs.
+    static WORD: Cell<*const u8> = const { Cell::new(std::ptr::null()) };
     static PAUSES: Cell<u64> = const { Cell::new(0) };
 }
+
+/// Lets this coroutine run; 0: none.
+fn run(id: u64) {
+    RUNNING.set(id);
+    let begin = RUNNING.with(|running| {
+        std::ptr::from_ref(running)
+            .cast::<u8>()
+            .wrapping_sub(OFFSET as usize)
+    });
+    WORD.set(if id == 0 { std::ptr::null() } else { begin });
+}
+
+const OFFSET: u32 = 24;
+
+fn word() -> ContextWord {
+    ContextWord::new(WORD.with(|word| word.as_ptr().cast_const()), OFFSET)
+}
+
+/// Both ways to tell which coroutine runs.
+const WAYS: [ContextId; 2] = [
+    ContextId::by_call(|| RUNNING.get()),
+    // SAFETY: `run` keeps the word so, for its thread.
+    unsafe { ContextId::in_memory(|| RUNNING.get(), word) },
+];
 
 fn name(id: u64, take: NameTaker<'_>) {
     if id == 7 {
@@ -22,7 +50,7 @@ fn name(id: u64, take: NameTaker<'_>) {
 
 fn hooks() -> Hooks {
     Hooks {
-        context_id: || RUNNING.get(),
+        context_id: WAYS[1],
         context_name: name,
         pause: |duration| {
             PAUSES.set(PAUSES.get() + 1);
@@ -35,8 +63,17 @@ fn hooks() -> Hooks {
 #[test]
 fn lines_say_core_and_coroutine() {
     let _turn = exclusive();
+    for context_id in WAYS {
+        lines_say_core_and_coroutine_by(context_id);
+    }
+}
+
+fn lines_say_core_and_coroutine_by(context_id: ContextId) {
     let (builder, lines) = Logger::builder()
-        .hooks(hooks())
+        .hooks(Hooks {
+            context_id,
+            ..hooks()
+        })
         .pattern("[{origin}] {message}{fields}")
         .memory();
     let logger = builder.start().expect("starts");
@@ -44,20 +81,20 @@ fn lines_say_core_and_coroutine() {
     {
         let _here = ring.enter();
         info!("no coroutine");
-        RUNNING.set(7);
+        run(7);
         info!("a");
         info!("b");
         with_context("user", "ann", || {
             info!("c");
-            RUNNING.set(8); // another coroutine runs while 7 is inside
+            run(8); // another coroutine runs while 7 is inside
             info!("d");
             with_context("job", 1, || info!("e"));
-            RUNNING.set(7);
+            run(7);
             with_context("try", 2, || info!("f"));
             info!("g");
         });
         info!("h");
-        RUNNING.set(0);
+        run(0);
         info!("i");
     }
     logger.shutdown();
@@ -116,7 +153,7 @@ fn a_full_ring_does_not_hold_up_an_unwinding() {
     let (logger, mut drain) = builder.build().expect("starts");
     let before = logger.stats().dropped[2];
     let pauses = std::thread::spawn(|| {
-        RUNNING.set(7);
+        run(7);
         let result = std::panic::catch_unwind(|| {
             let _guard = Floods;
             std::panic::resume_unwind(Box::new("unwinds"));
@@ -218,7 +255,7 @@ fn flush_parks_inside_a_coroutine() {
         .pattern("{message}")
         .memory();
     let (logger, mut drain) = builder.build().expect("starts");
-    RUNNING.set(9);
+    run(9);
     let before = PAUSES.get();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -230,7 +267,7 @@ fn flush_parks_inside_a_coroutine() {
         logger.flush().expect("flushes");
         assert_eq!(lines.text(), "line\n");
     });
-    RUNNING.set(0);
+    run(0);
     assert!(PAUSES.get() > before, "flush asked the runtime to park");
     logger.shutdown();
 }
@@ -303,21 +340,21 @@ fn spans_follow_coroutines_across_switches() {
     let logger = builder.start().expect("starts");
     let subscriber = tracing_subscriber::registry().with(TracingLayer::new());
     tracing::subscriber::with_default(subscriber, || {
-        RUNNING.set(7);
+        run(7);
         let first = tracing::info_span!("first", a = 1).entered();
         tracing::info!("in first");
-        RUNNING.set(8);
+        run(8);
         let second = tracing::info_span!("second", b = "two").entered();
         tracing::info!(x = 1.5, "in second");
-        RUNNING.set(7);
+        run(7);
         tracing::info!("still only first");
         drop(first);
         tracing::info!("none");
-        RUNNING.set(8);
+        run(8);
         tracing::info!("second stays");
         drop(second);
         tracing::debug!("filtered");
-        RUNNING.set(0);
+        run(0);
     });
     logger.shutdown();
     assert_eq!(
@@ -390,67 +427,6 @@ fn two_drains_at_once_are_refused() {
     Logger::builder().start().expect("starts").shutdown();
 }
 
-#[test]
-fn a_line_too_long_for_its_ring_is_counted() {
-    let _turn = exclusive();
-    let (builder, lines) = Logger::builder()
-        .thread_ring_bytes(4096)
-        .pattern("{message}")
-        .memory();
-    let logger = builder.start().expect("starts");
-    let before = logger.stats().dropped[2]; // It counts for the process.
-    std::thread::spawn(|| {
-        info!("{}", "x".repeat(3000));
-        info!("next");
-    })
-    .join()
-    .expect("the thread ends well");
-    logger.flush().expect("flushes");
-    assert_eq!(logger.stats().dropped[2], before + 1);
-    logger.shutdown();
-    let text = lines.text();
-    assert!(
-        text.starts_with("1 lines of thread ring ") && text.ends_with("(1 info)\nnext\n"),
-        "{text}"
-    );
-}
-
-/// Goal: lines that were lost count for good, once each, also while the drain lets go of the ring that lost them, and after its logger has ended.
-/// Method: thread after thread loses a line and ends; another asks all the time, and the sum may only ever grow, by one for each thread.
-#[test]
-fn what_was_lost_counts_once_and_for_good() {
-    const THREADS: u64 = 300;
-    let _turn = exclusive();
-    let (builder, _lines) = Logger::builder().thread_ring_bytes(4096).memory();
-    let logger = builder.start().expect("starts");
-    let lost = |logger: &Logger| logger.stats().dropped.iter().sum::<u64>();
-    let before = lost(&logger);
-    let over = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
-            let mut seen = before;
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                let now = lost(&logger);
-                assert!(now >= seen, "{now} lines lost, and {seen} before");
-                seen = now;
-            }
-        });
-        for _ in 0..THREADS {
-            std::thread::spawn(|| info!("{}", "x".repeat(3000)))
-                .join()
-                .expect("the thread ends well");
-            logger.flush().expect("flushes");
-        }
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
-        watcher.join().expect("the sum only grew");
-    });
-    assert_eq!(lost(&logger), before + THREADS);
-    logger.shutdown();
-    let logger = Logger::builder().memory().0.start().expect("starts");
-    assert_eq!(lost(&logger), before + THREADS, "since the process began");
-    logger.shutdown();
-}
-
 /// Goal: who waits for room in the ring writes its line as its own, whoever has logged meanwhile.
 /// Method: a full ring, and a pause in which another coroutine logs, once.
 #[test]
@@ -461,9 +437,9 @@ fn a_line_that_waited_is_still_its_coroutines() {
             pause: |duration| {
                 std::thread::sleep(duration);
                 if PAUSES.replace(1) == 0 {
-                    RUNNING.set(9);
+                    run(9);
                     warn!("of nine"); // there is room kept for warnings
-                    RUNNING.set(7);
+                    run(7);
                 }
                 true
             },
@@ -480,11 +456,11 @@ fn a_line_that_waited_is_still_its_coroutines() {
     PAUSES.set(0);
     {
         let _here = ring.enter();
-        RUNNING.set(7);
+        run(7);
         for line in 0..200 {
             info!("of seven {} {}", line, text);
         }
-        RUNNING.set(0);
+        run(0);
     }
     assert_eq!(logger.stats().dropped, before);
     logger.shutdown();
@@ -500,10 +476,10 @@ fn a_hook_that_panics_costs_its_line_only() {
     let _turn = exclusive();
     let (builder, lines) = Logger::builder()
         .hooks(Hooks {
-            context_id: || match RUNNING.get() {
+            context_id: ContextId::by_call(|| match RUNNING.get() {
                 1 => panic!("no id"),
                 id => id,
-            },
+            }),
             context_name: |id, _| assert!(id != 2, "no name"),
             pause: |_| false,
         })
@@ -512,9 +488,9 @@ fn a_hook_that_panics_costs_its_line_only() {
     let logger = builder.start().expect("starts");
     let log = || {
         for id in [1, 2] {
-            RUNNING.set(id);
+            run(id);
             let line = std::panic::catch_unwind(|| info!("lost {}", id));
-            RUNNING.set(0);
+            run(0);
             assert!(line.is_err(), "the hook panics");
             info!("after {}", id);
         }
@@ -532,45 +508,4 @@ fn a_hook_that_panics_costs_its_line_only() {
     assert_eq!(text.matches("after 1\n").count(), 2, "{text}");
     assert_eq!(text.matches("after 2\n").count(), 2, "{text}");
     assert!(!text.contains("lost"), "{text}");
-}
-
-/// Goal: a line that is longer than any record may be is counted as lost, also where the ring has room for it; its neighbours are whole.
-/// Method: a ring of 8 MiB, and fields that are longer than a record's size can say.
-#[test]
-fn a_line_too_long_for_a_record_is_counted() {
-    let _turn = exclusive();
-    let (builder, lines) = Logger::builder()
-        .thread_ring_bytes(8 << 20)
-        .pattern("{message}")
-        .memory();
-    let logger = builder.start().expect("starts");
-    let dropped = || logger.stats().dropped.iter().sum::<u64>();
-    let before = dropped(); // by rings of other tests' threads
-    std::thread::spawn(|| {
-        let t = "x".repeat(16_000);
-        let four = (&*t, &*t, &*t, &*t);
-        info!("before");
-        info!(
-            a = four,
-            b = four,
-            c = four,
-            d = four,
-            e = four,
-            f = four,
-            g = four,
-            h = four,
-            i = four,
-            "long"
-        );
-        info!("after");
-    })
-    .join()
-    .expect("it logs");
-    assert_eq!(dropped(), before + 1);
-    logger.shutdown();
-    let text = lines.text();
-    assert!(
-        text.starts_with("before\n") && text.ends_with("after\n"),
-        "{text}"
-    );
 }

@@ -437,6 +437,11 @@ fn hangup(directory: &Path) {
     asked.recv().expect("the drain is asked");
     info!("second");
     logger.shutdown();
+    // The handler wakes the drain first, and passes the signal on after that, perhaps on another thread.
+    let begin = std::time::Instant::now();
+    while PASSED_ON.load(Ordering::Relaxed) == 0 && begin.elapsed() < Duration::from_secs(10) {
+        std::thread::yield_now();
+    }
     assert_eq!(PASSED_ON.load(Ordering::Relaxed), 1);
 }
 

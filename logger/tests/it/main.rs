@@ -8,6 +8,7 @@ mod crash;
 mod exactness;
 mod held;
 mod json;
+mod loss;
 mod sinks;
 #[expect(unreachable_pub, reason = "the behaviour tests have it in a library")]
 #[path = "../../../tests/src/skips.rs"]

@@ -6,6 +6,8 @@
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use coring::coro;
@@ -13,9 +15,10 @@ use coring::logger::{Binary, Full, LogReader, info, trace};
 use coring::net::{TcpListener, TcpStream};
 
 use super::Of;
+use crate::effect::{self, Part};
 use crate::lines::{self, Logger, Values};
 use crate::machine;
-use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip};
+use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Work};
 use crate::sys;
 
 const fn subject<const TURN: bool, const BINARY: bool>(
@@ -99,10 +102,40 @@ fn serve<const TURN: bool, const BINARY: bool>(job: &Job) -> Result<(), Skip> {
     }
     sys::pin(&[job.peer])?;
     let logger = Coring::<TURN, BINARY>::start(&lines::scratch_path(std::process::id()), false)?;
+    let unlogged: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(0)));
+    let sliced = matches!(job.work, Work::EchoLogged { sliced: true });
+    if sliced {
+        thread::spawn(|| log_what_others_do_not(unlogged));
+    }
     sys::pin(&[job.cpu])?;
-    let result = listen(job, |id| logger.line(id, lines::price(id), lines::SYMBOL));
+    let result = listen(job, |id| {
+        if sliced && effect::part_now() != Part::Logs {
+            // The only one that stores.
+            unlogged.store(unlogged.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        } else {
+            logger.line(id, lines::price(id), lines::SYMBOL);
+        }
+    });
     logger.end();
     result
+}
+
+/// Gives the drain the lines that the server does not.
+fn log_what_others_do_not(unlogged: &AtomicU64) {
+    let mut logged = 0;
+    loop {
+        thread::sleep(Duration::from_millis(1));
+        let all = unlogged.load(Ordering::Relaxed);
+        for id in logged..all {
+            info!(
+                "beside id={} price={} sym={}",
+                id,
+                lines::price(id),
+                lines::SYMBOL
+            );
+        }
+        logged = all;
+    }
 }
 
 /// The same server without the line.

@@ -1,0 +1,258 @@
+//! What logging does to a server's latency, by slices of one run: the measuring part of bench `echo_effect`.
+//!
+//! ```text
+//!   wall clock   | block 7                    | block 8                    |
+//!                | quiet    logs     quiet'   | logs     quiet'   quiet    |
+//!                  12 ms each, in an order that is drawn for each block
+//! ```
+//!
+//! Two runs of a server differ by more than a line costs: what the host does in between decides. So one server, under one open loop, turns its
+//! lines on and off in slices that are shorter than anything the machine does to it, and thousands of them are compared. Server and generator know
+//! the slice by the clock, without a word between them. The beginning of a slice does not count: it has the end of the one before in it.
+//!
+//! There are two quiet slices in each block, which differ in nothing: their ratio shows how well the method can tell.
+//!
+//! **What the machine does is left out.** A host that takes a CPU away for milliseconds makes the p99 of everything, and says nothing of a line. A block
+//! in which a request took longer than [`STALL`] is not counted, with all its parts; how many blocks are left is reported.
+//!
+//! **The drain must not be what is measured.** With two CPUs it takes its time from the generator, which then sees every answer late.
+//! So it has the same to do in all slices: what the server does not log a thread beside it does.
+//!
+//! Blocks are drawn with replacement, [`DRAWS`] times, and the ratios of the quantiles taken each time (bootstrap): 95 % of these ratios lie in
+//! the interval that is reported.
+
+use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+
+use crate::load::{Load, latencies};
+
+const SLICE: Duration = Duration::from_millis(12);
+/// So much of a slice's beginning does not count.
+const SETTLING: Duration = Duration::from_millis(3);
+/// Longer than a server at half its load takes for anything.
+const STALL: Duration = Duration::from_millis(1);
+/// How often blocks are drawn.
+const DRAWS: usize = 400;
+
+/// What the server does in a slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Quiet,
+    Logs,
+    QuietAgain,
+}
+
+const PARTS: [Part; 3] = [Part::Quiet, Part::Logs, Part::QuietAgain];
+const ORDERS: [[usize; 3]; 6] = [
+    [0, 1, 2],
+    [0, 2, 1],
+    [1, 0, 2],
+    [1, 2, 0],
+    [2, 0, 1],
+    [2, 1, 0],
+];
+
+/// A number made of another as if by chance (splitmix64, as its author gives it).
+fn draw(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The time, the same in every process.
+fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("this is after 1970")
+}
+
+/// The number of the slice that is on.
+fn slice(now: Duration) -> u64 {
+    u64::try_from(now.as_nanos() / SLICE.as_nanos()).expect("the number of a slice")
+}
+
+fn part(slice: u64) -> Part {
+    let order = ORDERS[(draw(slice / 3) % 6) as usize];
+    PARTS[order[(slice % 3) as usize]]
+}
+
+/// What the server is to do now.
+pub(crate) fn part_now() -> Part {
+    part(slice(now()))
+}
+
+/// Latencies of a slice: bins, and how many fell into each.
+type Bins = Vec<(usize, u32)>;
+
+/// Bins of an octave: each is 0.27 % wide.
+const BINS: f64 = 256.0;
+/// 36 octaves: a minute.
+const ALL_BINS: usize = 36 * 256;
+
+fn bins(latency: &Histogram<u64>) -> Bins {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounds down, and a u64 has 64 octaves"
+    )]
+    let bin = |ns: u64| ((ns.max(1) as f64).log2() * BINS) as usize;
+    let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    (latency.iter_recorded())
+        .map(|it| (bin(it.value_iterated_to()), count(it.count_at_value())))
+        .collect()
+}
+
+/// The slices of a run, by block and part.
+#[derive(Debug, Default)]
+pub(crate) struct Slices {
+    blocks: Vec<[Bins; 3]>,
+    /// Blocks that were left out.
+    stalled: usize,
+    /// Requests in all slices in which the server logs.
+    logged: u64,
+}
+
+/// A ratio of the same quantile of two parts, and its interval, as parts of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ratio {
+    pub(crate) value: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Slices {
+    /// Keeps up the load for `time` and sorts what comes.
+    pub(crate) fn watch(load: &mut Load, time: Duration) -> io::Result<Slices> {
+        let mut slices = Slices::default();
+        let (mut counts, mut passes) = (latencies(), latencies());
+        let (mut block, mut stalled): ([Bins; 3], bool) = Default::default();
+        let until = now() + time;
+        // To the beginning of a block.
+        let mut next = (slice(now()) / 3 + 1) * 3;
+        while now() < until {
+            let begin = SLICE * u32::try_from(next % 1_000_000).expect("small")
+                + SLICE * 1_000_000 * u32::try_from(next / 1_000_000).expect("small");
+            load.run_on((begin + SETTLING).saturating_sub(now()), &mut passes)?;
+            load.run_on((begin + SLICE).saturating_sub(now()), &mut counts)?;
+            stalled |= Duration::from_nanos(counts.max().max(passes.max())) > STALL;
+            block[part(next) as usize] = bins(&counts);
+            if part(next) == Part::Logs {
+                slices.logged += counts.len();
+            }
+            counts.reset();
+            passes.reset();
+            next += 1;
+            if next.is_multiple_of(3) {
+                let whole = std::mem::take(&mut block);
+                if std::mem::take(&mut stalled) {
+                    slices.stalled += 1;
+                } else {
+                    slices.blocks.push(whole);
+                }
+            }
+        }
+        Ok(slices)
+    }
+
+    /// Requests of the slices in which the server logs, but for those at their beginnings.
+    pub(crate) fn logged(&self) -> u64 {
+        self.logged
+    }
+
+    /// The share of the blocks that nothing disturbed, 0 to 1.
+    pub(crate) fn kept(&self) -> f64 {
+        self.blocks.len() as f64 / (self.blocks.len() + self.stalled).max(1) as f64
+    }
+
+    /// A quantile of a part, in nanoseconds, over the blocks drawn.
+    fn quantile(&self, part: Part, quantile: f64, blocks: &[usize]) -> f64 {
+        let mut sums = vec![0_u64; ALL_BINS];
+        for block in blocks {
+            for (bin, count) in &self.blocks[*block][part as usize] {
+                sums[*bin] += u64::from(*count);
+            }
+        }
+        let rank = sums.iter().sum::<u64>() as f64 * quantile;
+        let mut below = 0;
+        for (bin, count) in sums.iter().enumerate() {
+            below += count;
+            if below as f64 >= rank && *count > 0 {
+                // Within the bin as if they lay evenly.
+                let share = (rank - (below - count) as f64) / *count as f64;
+                return ((bin as f64 + share) / BINS).exp2();
+            }
+        }
+        f64::NAN
+    }
+
+    /// A quantile of a part over all blocks, in nanoseconds.
+    pub(crate) fn value(&self, part: Part, quantile: f64) -> f64 {
+        let all: Vec<usize> = (0..self.blocks.len()).collect();
+        self.quantile(part, quantile, &all)
+    }
+
+    /// The quantile of one part over that of another.
+    pub(crate) fn ratio(&self, part: Part, to: Part, quantile: f64) -> Ratio {
+        let blocks = self.blocks.len() as u64;
+        let mut state = 0;
+        let mut ratios: Vec<f64> = (0..DRAWS)
+            .map(|_| {
+                let mut any = || {
+                    state += 1;
+                    usize::try_from(draw(state) % blocks).expect("the index of a block")
+                };
+                let drawn: Vec<usize> = (0..blocks).map(|_| any()).collect();
+                self.quantile(part, quantile, &drawn) / self.quantile(to, quantile, &drawn)
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        Ratio {
+            value: self.value(part, quantile) / self.value(to, quantile),
+            low: ratios[DRAWS / 40],
+            high: ratios[DRAWS - 1 - DRAWS / 40],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: each block has each part once, and no order is the rule.
+    #[test]
+    fn blocks_are_whole_and_mixed() {
+        let mut firsts = [0; 3];
+        for block in 0..600 {
+            let parts: Vec<Part> = (block * 3..block * 3 + 3).map(part).collect();
+            assert!(PARTS.iter().all(|it| parts.contains(it)), "{parts:?}");
+            firsts[parts[0] as usize] += 1;
+        }
+        assert!(firsts.iter().all(|count| *count > 150), "{firsts:?}");
+    }
+
+    /// Goal: a part that is slower by a known share is found to be, and two equal ones to be equal.
+    #[test]
+    fn a_known_effect_is_found() {
+        let mut slices = Slices::default();
+        for block in 0..300 {
+            slices.blocks.push(PARTS.map(|part| {
+                let mut latency = latencies();
+                for request in 0..500 {
+                    let chance = draw(block * 1_000_000 + part as u64 * 1000 + request) % 10_000;
+                    let percent = if part == Part::Logs { 105 } else { 100 };
+                    latency.saturating_record((20_000 + chance) * percent / 100);
+                }
+                bins(&latency)
+            }));
+        }
+        let effect = slices.ratio(Part::Logs, Part::Quiet, 0.99);
+        assert!(
+            effect.low < 1.05 && effect.high > 1.05 && (effect.value - 1.05).abs() < 0.004,
+            "{effect:?}"
+        );
+        let none = slices.ratio(Part::QuietAgain, Part::Quiet, 0.99);
+        assert!(none.low < 1.0 && none.high > 1.0, "{none:?}");
+    }
+}

@@ -1,0 +1,128 @@
+//! The limit of `cold`: `raw-log` with somebody who reads what was written, as any logger must have.
+//!
+//! A thread on the other CPU looks every millisecond and reads all of it, no more. So the ring's lines are in that CPU's cache when the ring
+//! comes round to them, and to write them again takes them from there: what that costs no logger with a ring can avoid, and `raw-log`
+//! alone does not pay.
+//!
+//! What is written becomes known to the reader at the end of a burst.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::{Of, coring};
+use crate::lines::Logger;
+use crate::machine;
+use crate::subject::{Role, Skip};
+
+pub(super) static SUBJECT: Of<RawRead> = Of {
+    name: "raw-log-read",
+    role: Role::Limit,
+    version: |_| machine::kernel(),
+    serve: coring::serve_silently,
+    logger: PhantomData,
+};
+
+/// A record of ours has so many words.
+const RECORD: usize = 6;
+/// As much as a core's ring; a whole number of records.
+const RING: usize = (1 << 17) / RECORD * RECORD;
+
+struct Shared {
+    ring: Box<[AtomicU64]>,
+    /// Words written so far.
+    written: AtomicU64,
+    over: AtomicBool,
+}
+
+pub(super) struct RawRead {
+    shared: Arc<Shared>,
+    /// Where the next record goes, and words written.
+    at: Cell<usize>,
+    written: Cell<u64>,
+}
+
+impl Logger for RawRead {
+    const ALWAYS_WRITES: bool = false;
+    const HAS_OFF: bool = false;
+
+    fn start(_: &Path, lossless: bool) -> Result<Self, Skip> {
+        if lossless {
+            return Err(Skip::because("writes no file"));
+        }
+        let shared = Arc::new(Shared {
+            ring: (0..RING as u64).map(AtomicU64::new).collect(),
+            written: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        });
+        let theirs = Arc::clone(&shared);
+        thread::spawn(move || read(&theirs));
+        Ok(RawRead {
+            shared,
+            at: Cell::new(0),
+            written: Cell::new(0),
+        })
+    }
+
+    #[inline(never)]
+    fn line(&self, id: u64, price: f64, symbol: &'static str) {
+        let mut record = [0; RECORD * 8];
+        record[8..16].copy_from_slice(&::coring::logger::ticks().to_le_bytes());
+        record[17..25].copy_from_slice(&id.to_le_bytes());
+        record[26..34].copy_from_slice(&price.to_le_bytes());
+        let symbol: &[u8; 12] = symbol.as_bytes().try_into().expect("twelve bytes");
+        record[35..47].copy_from_slice(symbol);
+        let at = self.at.get();
+        let words = record.as_chunks::<8>().0;
+        for (place, word) in self.shared.ring[at..at + RECORD].iter().zip(words) {
+            place.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+        }
+        self.at.set((at + RECORD) % RING);
+        self.written.set(self.written.get() + RECORD as u64);
+    }
+
+    fn off(&self, _: u64, _: f64, _: &'static str) {}
+
+    fn settle(&self) -> bool {
+        self.show();
+        thread::sleep(Duration::from_millis(2));
+        true
+    }
+
+    fn pause(&self, time: Duration) {
+        self.show();
+        thread::sleep(time);
+    }
+
+    fn end(self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl RawRead {
+    fn show(&self) {
+        self.shared
+            .written
+            .store(self.written.get(), Ordering::Release);
+    }
+}
+
+fn read(shared: &Shared) {
+    let mut done = 0;
+    while !shared.over.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(1));
+        let written = shared.written.load(Ordering::Acquire);
+        let index = |word: u64| usize::try_from(word % RING as u64).expect("an index");
+        let words = (done..written).map(index);
+        let sum = words.fold(0, |sum: u64, word| {
+            sum.wrapping_add(shared.ring[word].load(Ordering::Relaxed))
+        });
+        black_box(sum);
+        done = written;
+    }
+}
