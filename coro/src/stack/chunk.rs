@@ -15,7 +15,7 @@
 use super::advise::{give_back, range};
 use super::{COLOUR_BYTES, COLOURS};
 use crate::coroutine::ControlBlock;
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{MmapOptions, MmapRaw};
 use std::io;
 use std::ptr::NonNull;
 
@@ -27,8 +27,9 @@ const HEAD_BYTES: usize = 4096;
 /// One mapping.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// A page of bits, one for each slot that is in use or has pages, and the slots.
-    memory: MmapMut,
+    /// A page of bits, one for each slot that is in use or has pages, and the slots. Raw: coroutines live in it, so there is never
+    /// a reference to the whole.
+    memory: MmapRaw,
     /// Number of its first slot in the class: of its colour.
     first: u32,
     /// How many slots there is room for.
@@ -61,9 +62,9 @@ impl Chunk {
         let map = |room: usize| {
             let bytes = page_bytes + room * stride;
             let mapped = MmapOptions::new().len(bytes).no_reserve_swap().map_anon();
-            mapped.map(|memory| (memory, room))
+            mapped.map(|memory| (MmapRaw::from(memory), room))
         };
-        let (mut memory, room) = map(rooms.0).or_else(|_| map(rooms.1))?;
+        let (memory, room) = map(rooms.0).or_else(|_| map(rooms.1))?;
         avoid_huge_pages(memory.as_mut_ptr(), memory.len());
         Ok(Self {
             memory,
@@ -147,7 +148,7 @@ impl Chunk {
         let end = self.low(position + 1, stride) - self.start();
         let offset = (end - below) & !(align_of::<ControlBlock>() - 1);
         // SAFETY: position < slots, so the offset lies inside the mapping.
-        let control = unsafe { self.memory.as_ptr().cast_mut().add(offset) };
+        let control = unsafe { self.memory.as_mut_ptr().add(offset) };
         NonNull::new(control.cast()).expect("a mapping is never at address zero")
     }
 }
