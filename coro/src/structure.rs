@@ -121,7 +121,9 @@ pub fn race<T>(a: impl FnOnce() -> T, b: impl FnOnce() -> T) -> T {
 ///
 /// # Cancellation
 ///
-/// All are cancelled; a result that one of them has all the same is returned, else the caller is unwound.
+/// All are cancelled; a result that one of them has all the same is returned: an error is one, such as that of a call which was
+/// refused. Else the caller is unwound, as when it was cancelled before: then no branch begins, as no coroutine does that is
+/// cancelled before its first run.
 ///
 /// # Panics
 ///

@@ -264,3 +264,58 @@ fn join_helpers_keep_the_order() {
         assert_eq!(pair, (1, "b"));
     });
 }
+
+/// Goal: an error is a result like any other: a race hands it out, also to a caller that is cancelled. Method: a branch that is
+/// refused returns its error while the other has none; one that had its error before the caller was cancelled.
+#[test]
+fn race_hands_an_error_to_its_cancelled_caller() {
+    every_order(|| {
+        let (_sender, receiver) = coro::channel::oneshot::<u8>();
+        let refused = coro::spawn(move || {
+            coro::race(
+                || receiver.recv().map_err(|_| "refused"),
+                || {
+                    coro::sleep(LONG);
+                    Ok(1)
+                },
+            )
+        });
+        coro::sleep(SHORT);
+        refused.cancel();
+        assert_eq!(refused.join().unwrap(), Err("refused"));
+
+        let before = coro::spawn(|| {
+            coro::race(
+                || Err("before"),
+                || {
+                    // The loser takes its time.
+                    coro::shield(|| coro::sleep(SHORT));
+                    Ok(1)
+                },
+            )
+        });
+        coro::sleep(SHORT / 2);
+        before.cancel();
+        assert_eq!(before.join().unwrap(), Err("before"));
+    });
+}
+
+/// Goal: the branches of a caller that is cancelled already do not begin, as no coroutine does, so there is no result.
+#[test]
+fn race_of_a_cancelled_caller_begins_nothing() {
+    every_order(|| {
+        let begun = Rc::new(Cell::new(0));
+        let handle = coro::spawn({
+            let begun = begun.clone();
+            move || {
+                coro::shield(|| coro::sleep(SHORT));
+                let count = || begun.set(begun.get() + 1);
+                coro::race(count, count)
+            }
+        });
+        coro::sleep(SHORT / 2);
+        handle.cancel();
+        assert!(matches!(handle.join(), Err(coro::JoinError::Cancelled)));
+        assert_eq!(begun.get(), 0);
+    });
+}
