@@ -20,7 +20,7 @@
 //! clean-up code. With `panic = "abort"` there is no unwinding: calls with a `Result` go on returning errors, and
 //! calls without one return at once.
 
-use crate::coroutine::{ControlBlock, Pending, State};
+use crate::coroutine::{ControlBlock, Marks, Pending, State};
 use crate::deadline::{self, Deadline};
 use crate::scheduler::require_current;
 use crate::wait::{self, Interrupt};
@@ -56,7 +56,7 @@ pub(crate) fn request(control: NonNull<ControlBlock>) {
     if matches!(block.state.get(), State::Finished | State::Vacant) {
         return;
     }
-    block.cancelled.set(true);
+    block.mark(Marks::CANCELLED);
     refresh(block);
     if block.state.get() == State::Parked && is_interrupted(block) {
         // SAFETY: a scheduler outlives the coroutines that have not ended on it.
@@ -67,7 +67,7 @@ pub(crate) fn request(control: NonNull<ControlBlock>) {
 /// Computes anew what the coroutine's blocking calls are refused for. Called whenever a part of it changes, so that
 /// the hot path reads one byte.
 pub(crate) fn refresh(block: &ControlBlock) {
-    let pending = if block.cancelled.get() && block.shields.get() == 0 {
+    let pending = if block.is(Marks::CANCELLED) && block.shields.get() == 0 {
         Pending::Cancelled
     } else if deadline::visible_expired(block).next().is_some() {
         Pending::Elapsed
@@ -185,7 +185,7 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
 /// For loops that compute: blocking calls see it by themselves.
 #[must_use]
 pub fn is_cancelled() -> bool {
-    crate::scheduler::current().is_some_and(|block| block.cancelled.get())
+    crate::scheduler::current().is_some_and(|block| block.is(Marks::CANCELLED))
 }
 
 /// Whether a payload caught by [`std::panic::catch_unwind`] is a cancellation passing through.

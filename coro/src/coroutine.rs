@@ -15,7 +15,7 @@
 //! Invariants:
 //! - A block is only touched by the thread of its scheduler. There are no atomics here.
 //! - The memory of a block is mapped until the scheduler's slab is dropped. Whether it still is *the same*
-//!   coroutine is told by `id`, which is never used twice.
+//!   coroutine is told by `id`, which is never used twice, in every state but `Vacant`.
 //! - Blocks that may be vacant are read field by field through a pointer: zeroed memory is no valid block.
 //! - `switch` is initialised in every state but `Vacant` and `Finished`.
 #![expect(
@@ -27,7 +27,7 @@ use crate::deadline::Deadline;
 use crate::local::Locals;
 use crate::scheduler::{ReadyQueue, Shared};
 use crate::scope::Family;
-use crate::stack::{Frames, Lease, Slot};
+use crate::stack::{Frames, Slot};
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
@@ -70,67 +70,105 @@ pub(crate) enum Inspect {
     Refused,
 }
 
-/// The control block, by what touches it: with thousands of coroutines each cache line is a miss of its own.
+/// What is true of a coroutine and of most others is not: bits, so that one test finds that there is nothing to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    pub(crate) const NONE: Self = Self(0);
+    /// Cancellation was asked for. Level-triggered: it stays.
+    pub(crate) const CANCELLED: Self = Self(1);
+    /// No `JoinHandle` exists: neither the result nor the stack wait for one.
+    pub(crate) const DETACHED: Self = Self(1 << 1);
+    /// Its stack was clean at the start: how deep it went is measured at the end (stack/usage.rs).
+    pub(crate) const SAMPLED: Self = Self(1 << 2);
+    /// `name` is initialised.
+    pub(crate) const NAMED: Self = Self(1 << 3);
+    /// It has made coroutine-locals, perhaps dropped since.
+    pub(crate) const LOCALS: Self = Self(1 << 4);
+    /// The coroutine-locals are being dropped: no new ones may come.
+    pub(crate) const LOCALS_CLOSED: Self = Self(1 << 5);
+    /// It is a child of a scope (scope.rs).
+    pub(crate) const CHILD: Self = Self(1 << 6);
+    /// A coroutine is parked in `join` on this one.
+    pub(crate) const JOINED: Self = Self(1 << 7);
+
+    /// What the root has to look at when the closure has ended.
+    pub(crate) const AT_THE_END: Self = Self(Self::DETACHED.0 | Self::LOCALS.0);
+    /// What the run loop has to look at when the root has ended.
+    pub(crate) const AFTER_THE_END: Self =
+        Self(Self::DETACHED.0 | Self::SAMPLED.0 | Self::CHILD.0 | Self::JOINED.0);
+
+    /// As far as it is not common.
+    pub(crate) const UNUSUAL: Self = Self(Self::DETACHED.0 | Self::SAMPLED.0 | Self::CHILD.0);
+
+    #[inline(always)]
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline(always)]
+    fn when(self, condition: bool) -> Self {
+        if condition { self } else { Self::NONE }
+    }
+}
+
+/// The control block, by what touches it: with thousands of coroutines each cache line is a miss of its own. A switch, a first
+/// run, an end and a join of a coroutine that has ended need the first line; a spawn writes the first two.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct ControlBlock {
     pub(crate) switch: UnsafeCell<MaybeUninit<Switch>>,
-    pub(crate) yielder: Cell<*const Yielder>,
+    /// Where it suspends; once it has ended, who probably ended [`AHEAD`](crate::prefetch::AHEAD) coroutines later: a hint for
+    /// `join`, and nothing else.
+    yielder: Cell<*const Yielder>,
     pub(crate) state: Cell<State>,
     /// A wake came while the coroutine was running: its next park returns at once.
     pub(crate) notified: Cell<bool>,
-    /// What blocking calls are refused for now. Derived from `cancelled`, `deadlines` and `shields`.
+    /// What blocking calls are refused for now. Derived from `CANCELLED`, `deadlines` and `shields`.
     pub(crate) pending: Cell<Pending>,
     /// `unpark` came before `park`.
     pub(crate) permit: Cell<bool>,
-    /// How far below this block its innermost frame lies while it does not run: a hint for the prefetch, and nothing else.
-    pub(crate) depth: Cell<u32>,
-    /// The ready queue of its scheduling group.
-    pub(crate) queue: NonNull<ReadyQueue>,
-    // ---- second line: start, end and join
+    /// Whether somebody wants a backtrace: the next resume captures it (dump.rs).
+    pub(crate) inspect: Cell<Inspect>,
+    marks: Cell<Marks>,
+    /// How far below this block its innermost frame lies while it does not run, in cache lines: a hint for the prefetch, and
+    /// nothing else.
+    pub(crate) depth: Cell<u16>,
     pub(crate) scheduler: NonNull<Shared>,
-    pub(crate) id: Cell<u64>,
-    /// The coroutine parked in `join` on this one.
-    pub(crate) joiner: Cell<Option<NonNull<ControlBlock>>>,
-    /// The scope it is a child of (scope.rs).
-    pub(crate) scope: Cell<Option<NonNull<Family>>>,
-    /// The innermost `timeout` or `deadline` around the running code (deadline.rs).
-    pub(crate) deadlines: Cell<Option<NonNull<Deadline>>>,
-    /// Values of `coro::local!` keys (local.rs).
-    pub(crate) locals: Locals,
-    /// Cancellation was asked for. Level-triggered: it stays.
-    pub(crate) cancelled: Cell<bool>,
-    /// A `JoinHandle` exists: the result and the stack wait for it.
-    pub(crate) handle: Cell<bool>,
-    /// The coroutine-locals are being dropped: no new ones may come.
-    pub(crate) locals_closed: Cell<bool>,
+    /// Depth of `shield` calls.
+    pub(crate) shields: Cell<u32>,
     /// How many blocking calls have been refused for the pending reason.
     pub(crate) refusals: Cell<u8>,
-    /// Its stack was clean at the start: how deep it went is measured at the end (stack/usage.rs).
-    pub(crate) sampled: bool,
     /// Index of the scheduling group.
     pub(crate) group: u8,
     /// Index of the stack's size class in the slab.
     pub(crate) class: u8,
-    /// `name` is initialised.
-    pub(crate) named: bool,
-    /// Who probably ended [`AHEAD`](crate::prefetch::AHEAD) coroutines later: a hint for `join`, and nothing else.
-    pub(crate) ends_soon: Cell<Option<NonNull<ControlBlock>>>,
-    // ---- third line: waits
-    /// What the coroutine waits for, for the dump, and since when (the time of the turn).
-    pub(crate) waiting_for: Cell<&'static str>,
-    pub(crate) waiting_since: Cell<u64>,
-    pub(crate) slot: Slot,
+    // ---- second line
+    /// The ready queue of its scheduling group.
+    queue: NonNull<ReadyQueue>,
     pub(crate) site: &'static Location<'static>,
-    /// Whether somebody wants a backtrace: the next resume captures it (dump.rs).
-    pub(crate) inspect: Cell<Inspect>,
-    /// Depth of `shield` calls.
-    pub(crate) shields: Cell<u32>,
-    // ---- fourth line: untouched by most coroutines, hence not even initialised
+    pub(crate) id: Cell<u64>,
+    /// When its last wait began (the time of the turn), or [`NEVER`].
+    waiting_since: Cell<u64>,
+    /// The coroutine parked in `join` on this one, while it is marked `JOINED`.
+    joiner: Cell<Option<NonNull<ControlBlock>>>,
+    /// The scope it is a child of, while it is marked so.
+    scope: Cell<Option<NonNull<Family>>>,
+    /// The innermost `timeout` or `deadline` around the running code (deadline.rs).
+    pub(crate) deadlines: Cell<Option<NonNull<Deadline>>>,
+    /// Values of `coro::local!` keys (local.rs).
+    pub(crate) locals: Locals,
+    // ---- third line: not even initialised by a spawn
+    /// What the coroutine waits for, for the dump; initialised by its first wait.
+    waiting_for: Cell<MaybeUninit<&'static str>>,
     name: MaybeUninit<Cow<'static, str>>,
     /// Neighbours among the unfinished children of `scope`; initialised while that is `Some`.
     siblings: Cell<MaybeUninit<Siblings>>,
 }
+
+/// It has not waited yet.
+const NEVER: u64 = u64::MAX;
 
 /// A child's place on its family's list.
 #[derive(Clone, Copy, Debug)]
@@ -139,67 +177,167 @@ pub(crate) struct Siblings {
     pub(crate) younger: Option<NonNull<ControlBlock>>,
 }
 
-const _: () = assert!(
-    size_of::<ControlBlock>() == 256,
-    "four cache lines, of which a switch touches one"
-);
+#[cfg(not(feature = "sanitizer"))]
+const _: () = {
+    assert!(
+        size_of::<ControlBlock>() == 192,
+        "three cache lines, of which a spawn writes two and a switch touches one"
+    );
+    assert!(
+        std::mem::offset_of!(ControlBlock, queue) == 64,
+        "all that a switch touches is in the first line"
+    );
+};
+
+/// What a spawn decides.
+pub(crate) struct Made {
+    pub(crate) switch: Switch,
+    pub(crate) scheduler: NonNull<Shared>,
+    pub(crate) queue: NonNull<ReadyQueue>,
+    pub(crate) group: u8,
+    pub(crate) class: u8,
+    pub(crate) sampled: bool,
+    pub(crate) id: u64,
+    pub(crate) depth: u16,
+    pub(crate) name: Option<Cow<'static, str>>,
+    pub(crate) site: &'static Location<'static>,
+}
 
 impl ControlBlock {
-    /// A coroutine that has not run. Its `switch` is still to be written.
+    /// A coroutine that has not run.
     #[inline(always)]
-    pub(crate) fn new(
-        scheduler: NonNull<Shared>,
-        (queue, group): (NonNull<ReadyQueue>, u8),
-        lease: Lease,
-        id: u64,
-        name: Option<Cow<'static, str>>,
-        site: &'static Location<'static>,
-    ) -> Self {
+    pub(crate) fn new(made: Made) -> Self {
+        let sampled = Marks::SAMPLED.when(made.sampled);
+        let named = Marks::NAMED.when(made.name.is_some());
         Self {
-            switch: UnsafeCell::new(MaybeUninit::uninit()),
+            switch: UnsafeCell::new(MaybeUninit::new(made.switch)),
             yielder: Cell::new(std::ptr::null()),
             state: Cell::new(State::Ready),
             notified: Cell::new(false),
             pending: Cell::new(Pending::Nothing),
             permit: Cell::new(false),
-            depth: Cell::new(0),
-            queue,
-            scheduler,
-            id: Cell::new(id),
+            inspect: Cell::new(Inspect::No),
+            marks: Cell::new(sampled.or(named)),
+            depth: Cell::new(made.depth),
+            queue: made.queue,
+            shields: Cell::new(0),
+            refusals: Cell::new(0),
+            group: made.group,
+            class: made.class,
+            scheduler: made.scheduler,
+            site: made.site,
+            id: Cell::new(made.id),
+            waiting_since: Cell::new(NEVER),
             joiner: Cell::new(None),
             scope: Cell::new(None),
             deadlines: Cell::new(None),
             locals: Locals::new(),
-            cancelled: Cell::new(false),
-            handle: Cell::new(true),
-            locals_closed: Cell::new(false),
-            refusals: Cell::new(0),
-            sampled: lease.sampled,
-            group,
-            class: lease.class,
-            named: name.is_some(),
-            ends_soon: Cell::new(None),
-            waiting_for: Cell::new("its first turn"),
-            waiting_since: Cell::new(0),
-            slot: lease.slot,
-            site,
-            inspect: Cell::new(Inspect::No),
-            shields: Cell::new(0),
-            name: name.map_or(MaybeUninit::uninit(), MaybeUninit::new),
+            waiting_for: Cell::new(MaybeUninit::uninit()),
+            name: made.name.map_or(MaybeUninit::uninit(), MaybeUninit::new),
             siblings: Cell::new(MaybeUninit::uninit()),
         }
     }
 
+    /// Whether it has any of these marks.
+    #[inline(always)]
+    pub(crate) fn is(&self, marks: Marks) -> bool {
+        self.marks.get().0 & marks.0 != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn mark(&self, marks: Marks) {
+        self.marks.set(self.marks.get().or(marks));
+    }
+
+    #[inline(always)]
+    fn unmark(&self, marks: Marks) {
+        self.marks.set(Marks(self.marks.get().0 & !marks.0));
+    }
+
+    /// Where the running coroutine suspends.
+    #[inline(always)]
+    pub(crate) fn yielder(&self) -> *const Yielder {
+        self.yielder.get()
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_yielder(&self, yielder: *const Yielder) {
+        self.yielder.set(yielder);
+    }
+
+    /// Of a coroutine that has ended: who probably ended a little later.
+    #[inline(always)]
+    pub(crate) fn ends_soon(&self) -> *const u8 {
+        self.yielder.get().cast()
+    }
+
+    /// It has ended, and suspends no more.
+    #[inline(always)]
+    pub(crate) fn set_ends_soon(&self, soon: Option<NonNull<ControlBlock>>) {
+        let soon = soon.map_or(std::ptr::null(), |soon| soon.as_ptr().cast_const());
+        self.yielder.set(soon.cast());
+    }
+
+    /// The coroutine parked in `join` on this one.
+    #[inline(always)]
+    pub(crate) fn joiner(&self) -> Option<NonNull<ControlBlock>> {
+        self.joiner.get()
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_joiner(&self, joiner: Option<NonNull<ControlBlock>>) {
+        self.joiner.set(joiner);
+        match joiner {
+            Some(_) => self.mark(Marks::JOINED),
+            None => self.unmark(Marks::JOINED),
+        }
+    }
+
+    /// The scope it is a child of.
+    #[inline(always)]
+    pub(crate) fn scope(&self) -> Option<NonNull<Family>> {
+        self.scope.get()
+    }
+
+    /// It becomes a child, after its siblings are set.
+    pub(crate) fn set_scope(&self, family: NonNull<Family>) {
+        self.scope.set(Some(family));
+        self.mark(Marks::CHILD);
+    }
+
+    /// A wait begins.
+    #[inline(always)]
+    pub(crate) fn set_waiting(&self, what_for: &'static str, since_ns: u64) {
+        self.waiting_for.set(MaybeUninit::new(what_for));
+        self.waiting_since.set(since_ns);
+    }
+
+    /// What it waits for, or waited for last, and since when.
+    pub(crate) fn waiting(&self) -> (&'static str, u64) {
+        match self.waiting_since.get() {
+            NEVER => ("its first turn", 0),
+            // SAFETY: only `set_waiting` sets another time, and this before.
+            since_ns => (unsafe { self.waiting_for.get().assume_init() }, since_ns),
+        }
+    }
+
+    /// Where its stack is.
+    pub(crate) fn slot(&self) -> Slot {
+        // SAFETY: a scheduler outlives its coroutines.
+        let shared = unsafe { self.scheduler.as_ref() };
+        shared.slab.slot(NonNull::from(self), self.class)
+    }
+
     /// The name given to it.
     pub(crate) fn name(&self) -> Option<&str> {
-        // SAFETY: `named` says so; it is fixed at spawn.
-        self.named
+        // SAFETY: the mark says so; it is fixed at spawn.
+        self.is(Marks::NAMED)
             .then(|| &**unsafe { self.name.assume_init_ref() })
     }
 
     pub(crate) fn name_cow(&self) -> Option<Cow<'static, str>> {
         // SAFETY: as in `name`.
-        self.named
+        self.is(Marks::NAMED)
             .then(|| unsafe { self.name.assume_init_ref() }.clone())
     }
 
@@ -213,9 +351,8 @@ impl ControlBlock {
         // SAFETY: the caller says that the block is initialised and ours alone.
         let block = unsafe { &mut *this.as_ptr() };
         block.state.set(State::Vacant);
-        block.id.set(0);
-        if block.named {
-            // SAFETY: `named` says that it is initialised, and the id says that nobody looks at it again.
+        if block.is(Marks::NAMED) {
+            // SAFETY: the mark says that it is initialised, and the state that nobody looks at it again.
             unsafe { block.name.assume_init_drop() };
         }
     }
@@ -233,6 +370,11 @@ impl ControlBlock {
 
     #[inline(always)]
     pub(crate) fn queue(&self) -> &ReadyQueue {
+        if self.group == 0 {
+            // Found without the second line.
+            // SAFETY: a scheduler outlives its coroutines.
+            return &unsafe { self.scheduler.as_ref() }.groups.default.ready;
+        }
         // SAFETY: groups live as long as their scheduler, which outlives its coroutines.
         unsafe { self.queue.as_ref() }
     }

@@ -22,7 +22,7 @@
     reason = "looks at control blocks of coroutines that may have ended"
 )]
 
-use crate::coroutine::{ControlBlock, Inspect, State};
+use crate::coroutine::{ControlBlock, Inspect, Marks, State};
 use crate::scheduler::{Scheduler, Shared, require_current};
 use crate::stack::slab::Walk;
 use crate::stack::usage::SiteUsage;
@@ -176,7 +176,7 @@ pub fn dump_with_backtraces() -> Vec<CoroutineInfo> {
 #[must_use]
 pub fn stack_usage() -> Vec<SiteUsage> {
     let block = require_current("coro::stack_usage");
-    wait::scheduler_of(block).slab.borrow().usage()
+    wait::scheduler_of(block).slab.usage()
 }
 
 impl Scheduler {
@@ -193,7 +193,7 @@ impl Scheduler {
     /// As [`stack_usage`], from outside a turn.
     #[must_use]
     pub fn stack_usage(&self) -> Vec<SiteUsage> {
-        self.shared().slab.borrow().usage()
+        self.shared().slab.usage()
     }
 }
 
@@ -279,7 +279,7 @@ fn inspect<'a>(control: NonNull<ControlBlock>) -> &'a Cell<Inspect> {
 pub(crate) fn capture(block: &ControlBlock) {
     // The address of a local is where the stack ends, to within this frame.
     let here = 0u8;
-    let left = (&raw const here).addr().saturating_sub(block.slot.limit);
+    let left = (&raw const here).addr().saturating_sub(block.slot().limit);
     if left < CAPTURE_BYTES {
         return block.inspect.set(Inspect::Refused);
     }
@@ -299,14 +299,14 @@ fn describe(shared: &Shared, control: NonNull<ControlBlock>) -> Option<Coroutine
     let state = unsafe { &(*control.as_ptr()).state }.get();
     let activity = |block: &ControlBlock| match state {
         State::Running => Activity::Running,
-        State::Parked => Activity::Waiting {
-            what_for: block.waiting_for.get(),
-            since: Duration::from_nanos(
-                shared
-                    .turn_started_ns()
-                    .saturating_sub(block.waiting_since.get()),
-            ),
-        },
+        State::Parked => {
+            let (what_for, since_ns) = block.waiting();
+            let since_ns = shared.turn_started_ns().saturating_sub(since_ns);
+            Activity::Waiting {
+                what_for,
+                since: Duration::from_nanos(since_ns),
+            }
+        }
         State::Ready | State::Finished | State::Vacant => Activity::Ready,
     };
     if matches!(state, State::Vacant | State::Finished) {
@@ -314,15 +314,16 @@ fn describe(shared: &Shared, control: NonNull<ControlBlock>) -> Option<Coroutine
     }
     // SAFETY: neither vacant nor finished, hence initialised.
     let block = unsafe { control.as_ref() };
+    let slot = block.slot();
     Some(CoroutineInfo {
         id: block.id.get(),
         name: block.name().map(str::to_owned),
         spawn_site: block.site,
         activity: activity(block),
         group: usize::from(block.group),
-        cancelled: block.cancelled.get(),
-        stack_bytes: block.slot.top - block.slot.limit,
-        stack_resident_bytes: shared.slab.borrow().resident_bytes(block.slot),
+        cancelled: block.is(Marks::CANCELLED),
+        stack_bytes: slot.top - slot.limit,
+        stack_resident_bytes: shared.slab.resident_bytes(slot),
         backtrace: None,
         stack_too_full_to_trace: false,
     })

@@ -1,6 +1,6 @@
 //! Join handles: the claim on a coroutine's result.
 //!
-//! The result waits in the coroutine's own stack (spawn.rs), so a handle is two words and needs no count: the
+//! The result waits in the coroutine's own stack (spawn.rs), so a handle is one word and needs no count: the
 //! stack is given back when the coroutine has ended *and* the handle is gone. A handle may outlive its scheduler;
 //! the last one then frees the memory.
 #![expect(
@@ -9,14 +9,15 @@
 )]
 
 use crate::cancel;
-use crate::coroutine::{ControlBlock, State};
+use crate::coroutine::{ControlBlock, Marks, State};
 use crate::payload::PanicPayload;
 use crate::prefetch;
 use crate::scheduler::Shared;
-use crate::spawn::Outcome;
+use crate::spawn::{Outcome, below};
 use crate::wait::{self, Alarm, Refusal};
 use std::fmt;
-use std::ptr::NonNull;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 /// Why there is no result.
@@ -72,16 +73,19 @@ impl std::error::Error for JoinError {}
 /// A coroutine that has ended keeps its stack until its handle is joined or dropped.
 pub struct JoinHandle<T> {
     control: NonNull<ControlBlock>,
-    outcome: NonNull<Outcome<T>>,
+    outcome: PhantomData<Outcome<T>>,
 }
 
 impl<T> JoinHandle<T> {
-    #[inline]
-    pub(crate) fn new(control: NonNull<ControlBlock>, outcome: NonNull<Outcome<T>>) -> Self {
-        Self { control, outcome }
+    #[inline(always)]
+    pub(crate) fn new(control: NonNull<ControlBlock>) -> Self {
+        Self {
+            control,
+            outcome: PhantomData,
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn block(&self) -> &ControlBlock {
         // SAFETY: `handle` is true as long as we exist, and keeps the block from being released.
         unsafe { self.control.as_ref() }
@@ -105,9 +109,13 @@ impl<T> JoinHandle<T> {
     /// # Panics
     ///
     /// When a coroutine joins itself.
+    // Inlined, down to the switch: a return from below a switch is mispredicted, which costs as much as the switch.
+    #[inline(always)]
     pub fn join(self) -> Result<T, JoinError> {
-        if !self.is_finished() {
-            self.wait(None).map_err(JoinError::Refused)?;
+        if !self.is_finished()
+            && let Err(refusal) = self.wait(None)
+        {
+            return Err(JoinError::Refused(refusal));
         }
         self.take()
     }
@@ -146,25 +154,25 @@ impl<T> JoinHandle<T> {
     }
 
     /// Parks until the coroutine has ended, or the alarm rang.
+    #[inline(always)]
     fn wait(&self, alarm: Option<&Alarm<'_>>) -> Result<(), Refusal> {
         let block = self.block();
-        let joiner = wait::begin()?.control();
-        assert!(
-            joiner != self.control,
-            "a coroutine cannot join itself: it would wait for ever"
-        );
-        block.joiner.set(Some(joiner));
+        let me = wait::begin_block()?;
+        if NonNull::from(me) == self.control {
+            join_itself();
+        }
+        block.set_joiner(Some(NonNull::from(me)));
         loop {
-            wait::park("join");
+            wait::park_block(me, "join");
             if self.is_finished() {
                 return Ok(());
             }
-            if wait::interrupted().is_some() {
-                block.joiner.set(None);
+            if cancel::is_interrupted(me) {
+                block.set_joiner(None);
                 return Err(Refusal::Interrupted(wait::refuse_current()));
             }
             if alarm.is_some_and(Alarm::rang) {
-                block.joiner.set(None);
+                block.set_joiner(None);
                 return Ok(());
             }
         }
@@ -172,6 +180,7 @@ impl<T> JoinHandle<T> {
 
     /// Whether the coroutine has ended, so that [`join`](Self::join) will not wait.
     #[must_use]
+    #[inline(always)]
     pub fn is_finished(&self) -> bool {
         self.block().state.get() == State::Finished
     }
@@ -198,18 +207,25 @@ impl<T> JoinHandle<T> {
     }
 
     /// Takes the outcome of a finished coroutine and gives its stack back.
+    #[inline(always)]
     fn take(self) -> Outcome<T> {
         let this = std::mem::ManuallyDrop::new(self);
         let shared = this.block().scheduler;
-        if let Some(soon) = this.block().ends_soon.get() {
-            let soon = soon.as_ptr().cast::<u8>();
+        let soon = this.block().ends_soon();
+        if !soon.is_null() {
             prefetch::line(soon);
-            prefetch::line(soon.wrapping_add(64));
             // Where a small outcome lies.
             prefetch::line(soon.wrapping_sub(1));
         }
+        let place = below::<Outcome<T>>(this.control);
         // SAFETY: finished with a handle: the root has written the outcome, and nobody has read it.
-        let outcome = unsafe { this.outcome.read() };
+        let outcome = match unsafe { place.as_ref() } {
+            // Only the value, as it was written: a load of more than one store wrote waits for all of them.
+            // SAFETY: as above; it is not used again where it is.
+            Ok(value) => Ok(unsafe { ptr::read(value) }),
+            // SAFETY: as above.
+            Err(_) => unsafe { place.read() },
+        };
         // SAFETY: finished, outcome taken, and this was the handle. `scheduler` points to the leaked box.
         unsafe { Shared::release(shared, this.control) };
         outcome
@@ -221,16 +237,21 @@ impl<T> JoinHandle<T> {
             return Some(self.take());
         }
         let this = std::mem::ManuallyDrop::new(self);
-        this.block().handle.set(false);
+        this.block().mark(Marks::DETACHED);
         None
     }
+}
+
+#[cold]
+fn join_itself() -> ! {
+    panic!("a coroutine cannot join itself: it would wait for ever")
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         let this = Self {
             control: self.control,
-            outcome: self.outcome,
+            outcome: PhantomData,
         };
         drop(this.take_or_detach());
     }

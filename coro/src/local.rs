@@ -16,7 +16,7 @@
     reason = "the list is type-erased: the key says what type a value has"
 )]
 
-use crate::coroutine::ControlBlock;
+use crate::coroutine::{ControlBlock, Marks};
 use crate::scheduler::current;
 use std::any::TypeId;
 use std::cell::Cell;
@@ -120,7 +120,7 @@ impl Locals {
 /// Drops all values of a coroutine, newest first. When a destructor panics, the next call goes on with the rest.
 #[cold]
 pub(crate) fn clear(block: &ControlBlock) {
-    block.locals_closed.set(true);
+    block.mark(Marks::LOCALS_CLOSED);
     while let Some(entry) = block.locals.first.get() {
         // SAFETY: entries on the list are alive.
         let header = unsafe { entry.as_ref() };
@@ -175,7 +175,7 @@ impl<T: 'static> LocalKey<T> {
         let name = (std::ptr::from_ref(self).cast(), TypeId::of::<T>());
         let header = match locals.find(name) {
             Some(header) => header,
-            None if block.locals_closed.get() => return Err(LocalAccessError),
+            None if block.is(Marks::LOCALS_CLOSED) => return Err(LocalAccessError),
             None => {
                 // Before it is linked: the initialiser may use other keys, and itself at its own peril.
                 let value = (self.init)();
@@ -186,6 +186,7 @@ impl<T: 'static> LocalKey<T> {
                 };
                 let entry = NonNull::from(Box::leak(Box::new(Entry { header, value })));
                 locals.first.set(Some(entry.cast()));
+                block.mark(Marks::LOCALS);
                 entry.cast()
             }
         };

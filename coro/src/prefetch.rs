@@ -23,10 +23,11 @@ pub(crate) const AHEAD: usize = 8;
 
 /// With fewer in the queue frames are not asked for.
 pub(crate) const CROWD: usize = 128;
-/// Cache lines of frames: what a coroutine that waits in a read or write touches first.
+/// Cache lines of frames at the most: what a coroutine that waits in a read or write touches first.
 const FRAME_LINES: usize = 6;
 /// Cache lines below where frames begin: what a start touches.
 const FIRST_LINES: usize = 2;
+const LINE_BYTES: usize = 64;
 
 /// Begins to load the cache line at `address`, and to find its page.
 #[inline(always)]
@@ -44,36 +45,40 @@ pub(crate) fn line<T>(address: *const T) {
 /// Begins to load the innermost frames of a coroutine that does not run.
 #[inline(always)]
 pub(crate) fn frames(block: &ControlBlock) {
-    let depth = block.depth.get() as usize;
+    let depth = usize::from(block.depth.get()) * LINE_BYTES;
     let innermost = ptr::from_ref(block).cast::<u8>().wrapping_sub(depth);
-    for number in 0..FRAME_LINES {
-        line(innermost.wrapping_add(64 * number));
+    // No more than there are: what lies above is the block, which has been asked for.
+    for number in 0..FRAME_LINES.min(usize::from(block.depth.get())) {
+        line(innermost.wrapping_add(LINE_BYTES * number));
     }
 }
 
-/// Begins to load what a spawn writes on a stack: three lines of the block, and those below it for the closure and the first frames.
+/// Begins to load what a spawn writes on a stack: two lines of the block, and those below it for the closure and the first frames.
 #[inline(always)]
 pub(crate) fn vacant(control: NonNull<ControlBlock>) {
-    let lowest = control.as_ptr().cast::<u8>().wrapping_sub(64 * FIRST_LINES);
-    for number in 0..FIRST_LINES + 3 {
-        line(lowest.wrapping_add(64 * number));
+    let lowest = control
+        .as_ptr()
+        .cast::<u8>()
+        .wrapping_sub(LINE_BYTES * FIRST_LINES);
+    for number in 0..FIRST_LINES + 2 {
+        line(lowest.wrapping_add(LINE_BYTES * number));
     }
 }
 
-/// The depth of a coroutine that has not run and whose frames will begin at `top`.
+/// The depth of a coroutine that has not run and whose frames will begin so many bytes below its block.
+#[expect(clippy::cast_possible_truncation, reason = "a hint")]
 #[inline(always)]
-pub(crate) fn first_depth(control: NonNull<ControlBlock>, top: usize) -> u32 {
-    let depth = control.addr().get().wrapping_sub(top) + 64 * FIRST_LINES;
-    u32::try_from(depth).unwrap_or(0)
+pub(crate) fn first_depth(bytes: usize) -> u16 {
+    (bytes / LINE_BYTES + FIRST_LINES) as u16
 }
 
 /// Notes where the running coroutine, which is the block's, is about to leave its stack.
+#[expect(clippy::cast_possible_truncation, reason = "a hint")]
 #[inline(always)]
 pub(crate) fn note_depth(block: &ControlBlock) {
     let here = 0_u8;
     let depth = ptr::from_ref(block)
         .addr()
         .wrapping_sub(ptr::from_ref(&here).addr());
-    #[expect(clippy::cast_possible_truncation, reason = "a hint")]
-    block.depth.set(depth as u32);
+    block.depth.set((depth / LINE_BYTES) as u16);
 }

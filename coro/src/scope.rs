@@ -66,7 +66,7 @@ impl Family {
                 ..older.siblings()
             });
         }
-        block.scope.set(Some(NonNull::from(self)));
+        block.set_scope(NonNull::from(self));
     }
 
     /// A child has ended, and everything it borrowed has been let go.

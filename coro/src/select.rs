@@ -280,15 +280,15 @@ impl<T> Registration for JoinHandle<T> {
         let block = unsafe { self.control().as_ref() };
         let me = node.token().control();
         assert!(
-            block.joiner.get().is_none_or(|joiner| joiner == me),
+            block.joiner().is_none_or(|joiner| joiner == me),
             "two coroutines wait for the same join handle"
         );
-        block.joiner.set(Some(me));
+        block.set_joiner(Some(me));
     }
 
     fn unregister(&self, _node: &Node) {
         // SAFETY: the handle exists, so the block has not been released.
-        unsafe { self.control().as_ref() }.joiner.set(None);
+        unsafe { self.control().as_ref() }.set_joiner(None);
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! A spawn takes a warm stack, writes the control block and the closure into its top page, and puts the
 //! coroutine at the back of the ready queue: no heap, no system call. The closure and later its result share one
-//! place:
+//! place, each aligned in its own way:
 //!
 //! ```text
-//!   control block | Packet = union { closure, outcome } | corosensei's first frame ...
-//!                    ^ read by the root at start, written by it at the end, read by join
+//!   first frames ... | closure, outcome | control block
+//!                      ^ read by the root at start, written by it at the end, read by join
 //! ```
+//!
+//! What a coroutine can be and most are not (`Marks`) is looked at in one test at each step.
 //!
 //! Why `spawn` is a safe function: the closure is `'static`, so it borrows nothing that could go; it never changes
 //! its thread, so it need not be `Send`; no handle can free or leak the stack under it; and a panic stops at the
@@ -18,12 +20,13 @@
 )]
 
 use crate::cancel::Unwind;
-use crate::coroutine::{ControlBlock, State, Switch, Yielder};
+use crate::coroutine::{ControlBlock, Made, Marks, State, Switch, Yielder};
 use crate::join::{JoinError, JoinHandle};
 use crate::local;
 use crate::prefetch;
 use crate::scheduler::{Group, Scheduler, Shared, scheduler};
-use crate::stack::Frames;
+use crate::stack::slab::LEAST_QUARTER;
+use crate::stack::{Frames, Lease};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
@@ -33,12 +36,6 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 
 pub(crate) type Outcome<T> = Result<T, JoinError>;
-
-#[repr(C)]
-union Packet<F, T> {
-    closure: ManuallyDrop<F>,
-    outcome: ManuallyDrop<Outcome<T>>,
-}
 
 /// Why a coroutine could not be made. Nothing was changed.
 #[derive(Debug)]
@@ -316,57 +313,85 @@ where
         Some(group) if group.scheduler == this.id => group.index,
         Some(_) => return Err(SpawnError::UnknownGroup),
     };
-    let queue = &this.groups.get(group).ready;
-    let lease = this.slab.borrow_mut().acquire(builder.stack_bytes)?;
-    let (control, slot) = (lease.control, lease.slot);
-    let bytes = size_of::<Packet<F, T>>();
-    let stack_bytes = slot.top - slot.limit;
-    if bytes > stack_bytes / 4 {
-        this.slab.borrow_mut().release(control, lease.class);
-        return Err(SpawnError::ClosureTooLarge { bytes, stack_bytes });
+    let (lease, id) = this.lease(builder.stack_bytes)?;
+    let control = lease.control;
+    let bytes = size_of::<F>().max(size_of::<Outcome<T>>());
+    if bytes > LEAST_QUARTER
+        && let Some(error) = refuse_large(this, lease, bytes)
+    {
+        return Err(error);
     }
-    let packet = packet_below::<F, T>(control);
-    // SAFETY: `packet` is writable, aligned memory inside a stack that is ours alone.
-    unsafe {
-        packet.write(Packet {
-            closure: ManuallyDrop::new(f),
-        })
-    };
-    let id = this.next_id();
-    let place_in_group = (NonNull::from(queue), group);
-    let block = ControlBlock::new(shared, place_in_group, lease, id, builder.name, site);
-    let top = packet.addr().get() & !15;
-    block.depth.set(prefetch::first_depth(control, top));
+    let closure = below::<F>(control);
+    // SAFETY: writable, aligned memory inside a stack that is ours alone.
+    unsafe { closure.write(f) };
+    let base = frames_below::<F, Outcome<T>>(control);
+    let frames = Frames::new(base, || this.slab.slot(control, lease.class).limit);
+    // SAFETY: the caller vouches for what the closure borrows; `start` captures only a pointer to the block.
+    let switch = unsafe { Switch::with_stack_unchecked(frames, start::<F, T>(control)) };
+    let queue = &this.groups.get(group).ready;
+    let block = ControlBlock::new(Made {
+        switch,
+        scheduler: shared,
+        queue: NonNull::from(queue),
+        group,
+        class: lease.class,
+        sampled: lease.sampled,
+        id,
+        depth: prefetch::first_depth(control.addr().get() - base),
+        name: builder.name,
+        site,
+    });
     // SAFETY: the slot's place for a control block: writable, aligned, unused while vacant.
     unsafe { control.write(block) };
-    let frames = Frames::new(top, slot.limit);
-    // SAFETY: the caller vouches for what the closure borrows; `start` captures only a pointer to its packet.
-    let switch = unsafe { Switch::with_stack_unchecked(frames, start::<F, T>(control, packet)) };
-    // SAFETY: just written.
-    let place = unsafe { control.as_ref() }.switch.get();
-    // SAFETY: it is not in the ready queue yet: nobody else touches `switch`.
-    unsafe { (*place).write(switch) };
     this.live.set(this.live.get() + 1);
-    queue.reserve(this.live.get());
+    if group != 0 {
+        queue.reserve(this.live.get());
+    }
     queue.push(control);
-    Ok(JoinHandle::new(control, packet.cast()))
+    Ok(JoinHandle::new(control))
 }
 
-/// Where the packet lies: right below the control block, aligned for both of its faces and for frames.
-#[inline]
-fn packet_below<F, T>(control: NonNull<ControlBlock>) -> NonNull<Packet<F, T>> {
-    let align = align_of::<Packet<F, T>>().max(corosensei::stack::STACK_ALIGNMENT);
-    let address = (control.addr().get() - size_of::<Packet<F, T>>()) & !(align - 1);
-    let packet = control.as_ptr().with_addr(address).cast();
-    NonNull::new(packet).expect("a stack is never at address zero")
+/// A closure or outcome of so many bytes, if it is too large for the stack: which is given back then.
+#[cold]
+fn refuse_large(shared: &Shared, lease: Lease, bytes: usize) -> Option<SpawnError> {
+    let slot = shared.slab.slot(lease.control, lease.class);
+    let stack_bytes = slot.top - slot.limit;
+    (bytes > stack_bytes / 4).then(|| {
+        shared.slab.release(lease.control, lease.class);
+        SpawnError::ClosureTooLarge { bytes, stack_bytes }
+    })
+}
+
+/// Where a coroutine's closure lies, or its outcome: right below the control block.
+#[inline(always)]
+pub(crate) fn below<P>(control: NonNull<ControlBlock>) -> NonNull<P> {
+    let address = address_below(control, size_of::<P>(), align_of::<P>());
+    let place = control.as_ptr().with_addr(address).cast();
+    // SAFETY: a stack begins far above address zero, and the place is inside.
+    unsafe { NonNull::new_unchecked(place) }
+}
+
+/// Where frames begin: below both.
+#[inline(always)]
+fn frames_below<F, O>(control: NonNull<ControlBlock>) -> usize {
+    let align = align_of::<F>().max(align_of::<O>());
+    let align = align.max(corosensei::stack::STACK_ALIGNMENT);
+    address_below(control, size_of::<F>().max(size_of::<O>()), align)
+}
+
+/// A difference known to the compiler, unless what lies there is more aligned than a block is.
+#[inline(always)]
+fn address_below(control: NonNull<ControlBlock>, size: usize, align: usize) -> usize {
+    if align <= align_of::<ControlBlock>() {
+        control.addr().get() - size.next_multiple_of(align)
+    } else {
+        (control.addr().get() - size) & !(align - 1)
+    }
 }
 
 /// The root of a coroutine: everything that runs on its stack runs inside this closure.
-#[inline]
-fn start<F, T>(
-    control: NonNull<ControlBlock>,
-    packet: NonNull<Packet<F, T>>,
-) -> impl FnOnce(&Yielder, ())
+#[inline(always)]
+fn start<F, T>(control: NonNull<ControlBlock>) -> impl FnOnce(&Yielder, ())
 where
     F: FnOnce() -> T,
 {
@@ -374,73 +399,54 @@ where
         // SAFETY: a running coroutine's block is initialised and mapped.
         let block = unsafe { control.as_ref() };
         block.state.set(State::Running);
-        block.yielder.set(yielder);
-        // SAFETY: the packet is initialised, and read by nobody else.
-        let packet_read = unsafe { packet.read() };
-        // SAFETY: it holds the closure until the coroutine starts, which is now.
-        let f = ManuallyDrop::into_inner(unsafe { packet_read.closure });
-        let outcome = call(block, f);
-        if block.locals.is_empty() {
-            conclude(block, packet, outcome);
-        } else {
-            clear_locals_and_conclude(block, packet, outcome);
+        block.set_yielder(yielder);
+        // SAFETY: it holds the closure until the coroutine starts, which is now; read by nobody else.
+        let f = unsafe { below::<F>(control).read() };
+        // A request that came before the first turn: the closure is dropped, not run.
+        let run = AssertUnwindSafe(|| {
+            if block.is(Marks::CANCELLED) {
+                None
+            } else {
+                Some(f())
+            }
+        });
+        // A panic and a cancellation end here.
+        match catch_unwind(run) {
+            Ok(Some(value)) if !block.is(Marks::AT_THE_END) => conclude(control, Ok(value)),
+            Ok(Some(value)) => conclude_slowly(control, Ok(value)),
+            Ok(None) => conclude_slowly::<T>(control, Err(JoinError::Cancelled)),
+            Err(payload) => conclude_slowly::<T>(control, Err(failure(block, payload))),
         }
         // Before the last switch, as `switch_out` has it.
         block.state.set(State::Finished);
     }
 }
 
-/// Runs the closure; a panic and a cancellation end here.
-#[inline]
-fn call<F, T>(block: &ControlBlock, f: F) -> Outcome<T>
-where
-    F: FnOnce() -> T,
-{
-    // A request that came before the first turn: the closure is dropped, not run.
-    let run = AssertUnwindSafe(|| {
-        if block.cancelled.get() {
-            None
-        } else {
-            Some(f())
-        }
-    });
-    match catch_unwind(run) {
-        Ok(Some(value)) => Ok(value),
-        Ok(None) => Err(JoinError::Cancelled),
-        Err(payload) => Err(failure(block, payload)),
-    }
-}
-
-/// Puts the outcome where it belongs: into the packet for the handle, or nowhere.
+/// Puts the outcome into its place, for the handle.
 #[inline(always)]
-fn conclude<F, T>(block: &ControlBlock, packet: NonNull<Packet<F, T>>, outcome: Outcome<T>) {
-    if block.handle.get() {
-        // SAFETY: the closure has been moved out: the place is free for the outcome. The handle reads it.
-        unsafe {
-            packet.write(Packet {
-                outcome: ManuallyDrop::new(outcome),
-            })
-        };
-    } else {
-        discard(block, outcome);
-    }
+fn conclude<T>(control: NonNull<ControlBlock>, outcome: Outcome<T>) {
+    // SAFETY: the closure has been moved out: the place is free for the outcome. The handle reads it.
+    unsafe { below::<Outcome<T>>(control).write(outcome) };
 }
 
-/// As [`conclude`], after dropping the coroutine-locals. A destructor that panics makes that the outcome.
+/// Puts the outcome where it belongs, for the handle or nowhere, after dropping the coroutine-locals. A destructor that panics
+/// makes that the outcome.
 #[cold]
 #[inline(never)]
-fn clear_locals_and_conclude<F, T>(
-    block: &ControlBlock,
-    packet: NonNull<Packet<F, T>>,
-    mut outcome: Outcome<T>,
-) {
+fn conclude_slowly<T>(control: NonNull<ControlBlock>, mut outcome: Outcome<T>) {
+    // SAFETY: a running coroutine's block is initialised and mapped.
+    let block = unsafe { control.as_ref() };
     while !block.locals.is_empty() {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| local::clear(block))) {
             let late = Err(failure(block, payload));
             discard(block, std::mem::replace(&mut outcome, late));
         }
     }
-    conclude(block, packet, outcome);
+    if block.is(Marks::DETACHED) {
+        discard(block, outcome);
+    } else {
+        conclude(control, outcome);
+    }
 }
 
 /// What a payload that reached the root means.
@@ -452,7 +458,7 @@ fn failure(block: &ControlBlock, payload: Box<dyn Any + Send>) -> JoinError {
     // SAFETY: a scheduler outlives its coroutines.
     let shared = unsafe { block.scheduler.as_ref() };
     shared.panicked.set(shared.panicked.get() + 1);
-    if let Some(family) = block.scope.get() {
+    if let Some(family) = block.scope() {
         // SAFETY: a scope does not end before its last child, which we are not beyond.
         unsafe { family.as_ref() }.failed();
     }
@@ -463,7 +469,7 @@ fn failure(block: &ControlBlock, payload: Box<dyn Any + Send>) -> JoinError {
 /// reported by the panic hook; its payload may panic again when dropped, so it is not dropped.
 #[inline(never)]
 fn discard<T>(block: &ControlBlock, outcome: Outcome<T>) {
-    if let Some(family) = block.scope.get() {
+    if let Some(family) = block.scope() {
         // SAFETY: a scope does not end before its last child, which we are not beyond.
         unsafe { family.as_ref() }.discard(outcome);
     } else if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(outcome))) {

@@ -279,13 +279,17 @@ impl Coroutine {
             return;
         }
         // SAFETY: it is our own scheduler (ids are never reused on a thread, and handles stay on their thread),
-        // and a scheduler keeps its slots mapped. A slot that was recycled has another id, a trimmed one has 0.
-        let id = unsafe { &(*self.control.as_ptr()).id };
-        if id.get() != self.id {
+        // and a scheduler keeps its slots mapped; zeroed memory reads as vacant.
+        let state = unsafe { &(*self.control.as_ptr()).state };
+        if state.get() == State::Vacant {
             return;
         }
-        // SAFETY: the id says that it is our coroutine, so the block is initialised.
+        // SAFETY: not vacant, so the block is initialised.
         let block = unsafe { self.control.as_ref() };
+        // A slot that was recycled has another id.
+        if block.id.get() != self.id {
+            return;
+        }
         block.permit.set(true);
         if block.state.get() == State::Parked {
             shared.wake(self.control);

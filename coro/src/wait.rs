@@ -23,7 +23,7 @@ use crate::cancel;
 use crate::coroutine::{ControlBlock, Inspect, State};
 use crate::instant::nanoseconds;
 use crate::prefetch;
-use crate::scheduler::{Shared, TimerAction, current, require_current, turn_started_ns};
+use crate::scheduler::{Shared, TimerAction, current, require_current};
 use crate::timer::TimerKey;
 use std::fmt;
 use std::ptr::NonNull;
@@ -136,6 +136,12 @@ impl Token {
 /// a few interruptions is unwound from here instead (see [`JoinHandle::cancel`](crate::JoinHandle::cancel)).
 #[inline(always)]
 pub fn begin() -> Result<Token, Refusal> {
+    begin_block().map(Token::of)
+}
+
+/// As [`begin`].
+#[inline(always)]
+pub(crate) fn begin_block() -> Result<&'static ControlBlock, Refusal> {
     let Some(block) = current() else {
         return Err(Refusal::Outside);
     };
@@ -145,7 +151,7 @@ pub fn begin() -> Result<Token, Refusal> {
     if cancel::is_interrupted(block) {
         return Err(Refusal::Interrupted(cancel::refuse(block)));
     }
-    Ok(Token(NonNull::from(block)))
+    Ok(block)
 }
 
 /// Step 3: switches to the scheduler until a wake. May return for no reason.
@@ -195,11 +201,10 @@ pub fn refuse_current() -> Interrupt {
 
 #[inline(always)]
 pub(crate) fn park_block(block: &ControlBlock, what_for: &'static str) {
-    if block.notified.replace(false) {
-        return;
+    if block.notified.get() {
+        return block.notified.set(false);
     }
-    block.waiting_for.set(what_for);
-    block.waiting_since.set(turn_started_ns());
+    block.set_waiting(what_for, scheduler_of(block).turn_started_ns());
     block.state.set(State::Parked);
     switch_out(block);
     if block.inspect.get() == Inspect::Asked {
@@ -220,7 +225,7 @@ pub(crate) fn requeue(block: &ControlBlock) {
 #[inline(always)]
 pub(crate) fn switch_out(block: &ControlBlock) {
     prefetch::note_depth(block);
-    let yielder = block.yielder.get();
+    let yielder = block.yielder();
     // SAFETY: set when the coroutine started, and valid until its root returns; we are on that stack.
     let yielder = unsafe { &*yielder };
     debug_assert_ne!(block.state.get(), State::Running);

@@ -11,6 +11,7 @@ use super::Shared;
 use crate::coroutine::ControlBlock;
 use crate::driver::Driver;
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 
 struct Current {
@@ -80,8 +81,14 @@ impl Entered {
 
     #[inline(always)]
     pub(super) fn clear_coroutine(&self) {
-        CURRENT.with(|current| current.coroutine.set(None));
+        clear_coroutine();
     }
+}
+
+/// Nobody runs any more, on the loop's own stack.
+#[inline(always)]
+pub(super) fn clear_coroutine() {
+    CURRENT.with(|current| current.coroutine.set(None));
 }
 
 impl Drop for Entered {
@@ -153,20 +160,17 @@ pub(crate) fn current_in_signal() -> Option<NonNull<ControlBlock>> {
 }
 
 /// A number never handed out before on this thread. Handles stay on their thread, so that is unique enough.
-#[inline]
 pub(super) fn unique() -> u64 {
-    CURRENT.with(|current| {
-        let next = current.last_unique.get() + 1;
-        current.last_unique.set(next);
-        next
-    })
+    *uniques(1).start()
 }
 
-/// When the turn that is on began; zero outside of one.
-#[inline(always)]
-pub(crate) fn turn_started_ns() -> u64 {
-    // SAFETY: the scheduler whose turn is on is alive.
-    scheduler().map_or(0, |shared| unsafe { shared.as_ref() }.turn_started_ns.get())
+/// So many of them at once.
+pub(super) fn uniques(count: u64) -> RangeInclusive<u64> {
+    CURRENT.with(|current| {
+        let last = current.last_unique.get();
+        current.last_unique.set(last + count);
+        last + 1..=last + count
+    })
 }
 
 /// The time of the turn that is on.

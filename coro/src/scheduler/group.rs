@@ -115,10 +115,10 @@ impl GroupState {
     }
 }
 
-/// All groups of one scheduler. Groups are never removed, so pointers to them stay valid.
+/// All groups of one scheduler, which is at a fixed address. Groups are never removed, so pointers to them stay valid.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    default: NonNull<GroupState>,
+    pub(crate) default: GroupState,
     others: RefCell<Vec<NonNull<GroupState>>>,
     /// Virtual time of the group that ran last.
     virtual_ns: Cell<u64>,
@@ -132,7 +132,7 @@ impl Groups {
             latency: false,
         };
         Self {
-            default: NonNull::from(Box::leak(Box::new(GroupState::new(default)))),
+            default: GroupState::new(default),
             others: RefCell::new(Vec::new()),
             virtual_ns: Cell::new(0),
         }
@@ -140,8 +140,7 @@ impl Groups {
 
     #[inline(always)]
     pub(crate) fn default_group(&self) -> &GroupState {
-        // SAFETY: made in `new`, freed in `drop`.
-        unsafe { self.default.as_ref() }
+        &self.default
     }
 
     /// Whether only the default group exists, as a rule.
@@ -220,7 +219,5 @@ impl Drop for Groups {
             // SAFETY: leaked in `add`; the coroutines that pointed to it are gone.
             drop(unsafe { Box::from_raw(group.as_ptr()) });
         }
-        // SAFETY: leaked in `new`; the coroutines that pointed to it are gone.
-        drop(unsafe { Box::from_raw(self.default.as_ptr()) });
     }
 }

@@ -25,6 +25,7 @@
 
 mod current;
 mod group;
+mod lease;
 mod measure;
 mod ready;
 mod timers;
@@ -33,13 +34,11 @@ pub use group::{Group, GroupConfig, GroupStats};
 pub use measure::SchedulerStats;
 
 pub(crate) use current::word as current_word;
-pub(crate) use current::{
-    current, current_in_signal, now, require_current, scheduler, turn_started_ns,
-};
+pub(crate) use current::{current, current_in_signal, now, require_current, scheduler};
 pub(crate) use ready::ReadyQueue;
 pub(crate) use timers::TimerAction;
 
-use crate::coroutine::{ControlBlock, State, Switch};
+use crate::coroutine::{ControlBlock, Marks, State, Switch};
 use crate::driver::Driver;
 use crate::prefetch::{self, AHEAD};
 use crate::scope::Family;
@@ -48,6 +47,7 @@ use crate::stack::slab::{Slab, StackConfig, Walk};
 use crate::timer::Wheel;
 use current::{Clock, Entered};
 use group::{GroupState, Groups};
+use lease::Numbers;
 use measure::Measures;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
@@ -57,8 +57,8 @@ use std::ptr::NonNull;
 /// Coroutines a turn may run when fewer were ready at its start: keeps the cost of a turn (a clock reading, a
 /// look at the ring and the mailboxes) away from two coroutines that only pass a baton.
 const MIN_BATCH: usize = 64;
-/// The clock is read once in this many switches.
-const SLICE_CHECK_MASK: usize = 15;
+/// The clock is read once in this many switches, or as soon as a coroutine has found that the slice is spent.
+const SLICE_CHECK: usize = 32;
 /// `checkpoint` reads the clock about this many times in a time slice.
 const CHECKPOINTS_A_SLICE: u64 = 16;
 
@@ -93,15 +93,17 @@ pub struct Turn {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) groups: Groups,
-    pub(crate) slab: RefCell<Slab>,
+    pub(crate) slab: Slab,
     pub(crate) timers: RefCell<Wheel<timers::Packed>>,
     pub(crate) live: Cell<usize>,
     /// Unique on this thread, never used again.
     pub(crate) id: u64,
-    spawned: Cell<u64>,
+    numbers: Numbers,
     pub(crate) panicked: Cell<u64>,
     measures: Measures,
     time_slice_ns: u64,
+    /// How many will have been popped from the ready queue, since its beginning, when the clock is looked at.
+    run_until: Cell<usize>,
     /// When the turn began: the time of everything that does not need a better one.
     turn_started_ns: Cell<u64>,
     pace: Pace,
@@ -144,15 +146,13 @@ impl Shared {
     pub(crate) fn wake(&self, control: NonNull<ControlBlock>) {
         // SAFETY: control blocks stay mapped as long as `self` lives, and zeroed memory reads as vacant.
         let state = unsafe { &(*control.as_ptr()).state };
-        match state.get() {
-            State::Parked => {
-                state.set(State::Ready);
-                // SAFETY: parked, hence initialised.
-                unsafe { control.as_ref() }.queue().push(control);
-            }
+        if state.get() == State::Parked {
+            state.set(State::Ready);
+            // SAFETY: parked, hence initialised.
+            unsafe { control.as_ref() }.queue().push(control);
+        } else if state.get() == State::Running {
             // SAFETY: running, hence initialised.
-            State::Running => unsafe { control.as_ref() }.notified.set(true),
-            State::Ready | State::Finished | State::Vacant => {}
+            unsafe { control.as_ref() }.notified.set(true);
         }
     }
 
@@ -188,44 +188,15 @@ impl Shared {
         } else {
             0
         };
+        if spent {
+            // Whoever yields now yields to the driver.
+            self.run_until.set(block.queue().popped());
+        }
         pace.owner.set(block.id.get());
         pace.skip.set(skip);
         pace.left.set(skip);
         pace.read_ns.set(now_ns);
         spent || (self.groups.is_urgent() && !self.groups.get(block.group).is_latency())
-    }
-
-    /// Counts a spawn and numbers the coroutine: unique on this thread, never zero.
-    #[inline]
-    pub(crate) fn next_id(&self) -> u64 {
-        self.spawned.set(self.spawned.get() + 1);
-        current::unique()
-    }
-
-    /// Gives back the stack of a finished coroutine, and `self` with it when that was the last thing holding it.
-    ///
-    /// # Safety
-    ///
-    /// `control` has finished, its result has been taken or dropped, and no handle to it is left. `self` was
-    /// obtained from a pointer that may be used to free it; it is not used after the call.
-    #[inline(always)]
-    pub(crate) unsafe fn release(shared: NonNull<Self>, control: NonNull<ControlBlock>) {
-        // SAFETY: `shared` is alive: it is freed only here and in `Scheduler::drop`, when no stack is in use.
-        let this = unsafe { shared.as_ref() };
-        // SAFETY: the caller says that this coroutine has finished: we are the only one to look at its block.
-        let block = unsafe { control.as_ref() };
-        debug_assert_eq!(block.state.get(), State::Finished);
-        let class = block.class;
-        // SAFETY: finished, and the caller was the last to refer to it.
-        unsafe { ControlBlock::retire(control) };
-        let mut slab = this.slab.borrow_mut();
-        slab.release(control, class);
-        let last = this.orphaned.get() && slab.in_use() == 0;
-        drop(slab);
-        if last {
-            // SAFETY: the owner left it to us (`orphaned`), and no coroutine or handle is left.
-            drop(unsafe { Box::from_raw(shared.as_ptr()) });
-        }
     }
 }
 
@@ -245,15 +216,16 @@ impl Scheduler {
         crate::stack::overflow::install_handler();
         let shared = Box::new(Shared {
             groups: Groups::new(),
-            slab: RefCell::new(Slab::new(config.stack)),
+            slab: Slab::new(config.stack),
             timers: RefCell::new(Wheel::default()),
             live: Cell::new(0),
             id: current::unique(),
-            spawned: Cell::new(0),
+            numbers: Numbers::default(),
             panicked: Cell::new(0),
             measures: Measures::default(),
             // A slice of nothing would let nobody run.
             time_slice_ns: config.time_slice_ns.max(1),
+            run_until: Cell::new(0),
             turn_started_ns: Cell::new(0),
             pace: Pace::default(),
             select_turn: Cell::new(0),
@@ -385,10 +357,11 @@ impl Scheduler {
     pub fn park<D: Driver>(&self, driver: &D) {
         let shared = self.shared();
         let _entered = Entered::new(self.shared, Clock::of(driver));
-        if !shared.slab.borrow_mut().trim() {
+        if !shared.slab.trim() {
             shared.timers.borrow_mut().shrink();
             let groups = shared.groups.all();
-            groups.for_each(|group| group.ready.shrink(shared.live.get()));
+            let needed = shared.slab.at_hand();
+            groups.for_each(|group| group.ready.shrink(needed));
         }
         let deadline_ns = shared.timers.borrow().next_deadline();
         driver.park(self, deadline_ns);
@@ -404,23 +377,55 @@ impl Scheduler {
         entered: &Entered,
         urgent: impl Fn() -> bool,
     ) -> usize {
+        let shared = self.shared();
         let mut ran = 0;
         while ran < budget {
-            let Some(control) = queue.pop() else {
+            let from = queue.popped();
+            let until = from.wrapping_add((budget - ran).min(SLICE_CHECK));
+            shared.run_until.set(until);
+            let is_crowded = queue.len() > AHEAD;
+            let is_over = self.run_some(queue, is_crowded, entered, &urgent);
+            ran += queue.popped().wrapping_sub(from);
+            // The driver may ask who is current: that is nobody, here on the loop's own stack.
+            entered.clear_coroutine();
+            if is_over
+                || ran == budget
+                || driver.now().saturating_sub(started_ns) >= shared.time_slice_ns
+            {
                 break;
+            }
+        }
+        ran
+    }
+
+    /// Runs who is ready, until it is time to look at the clock. Whether it is over before: nobody is ready, or others are urgent.
+    #[inline(always)]
+    fn run_some(
+        &self,
+        queue: &ReadyQueue,
+        is_crowded: bool,
+        entered: &Entered,
+        urgent: impl Fn() -> bool,
+    ) -> bool {
+        while queue.popped() != self.shared().run_until.get() {
+            let Some(control) = queue.pop() else {
+                return true;
             };
             // SAFETY: a coroutine in the ready queue is live, so its block is initialised and mapped.
             let block = unsafe { control.as_ref() };
             debug_assert_eq!(block.state.get(), State::Ready);
-            let soon = queue.peek(AHEAD);
-            if let Some(soon) = soon {
-                prefetch::line(soon.as_ptr());
-            }
-            if queue.len() >= prefetch::CROWD
-                && let Some(next) = queue.peek(AHEAD / 2)
-            {
-                // SAFETY: so many are in the queue, hence it is: live, as above.
-                prefetch::frames(unsafe { next.as_ref() });
+            let mut soon = None;
+            if is_crowded {
+                soon = queue.peek(AHEAD);
+                if let Some(soon) = soon {
+                    prefetch::line(soon.as_ptr());
+                }
+                if queue.len() >= prefetch::CROWD
+                    && let Some(next) = queue.peek(AHEAD / 2)
+                {
+                    // SAFETY: so many are in the queue, hence it is: live, as above.
+                    prefetch::frames(unsafe { next.as_ref() });
+                }
             }
             // `Running` it says itself, once it is on its own stack (`wait::switch_out`).
             entered.set_coroutine(control);
@@ -428,23 +433,15 @@ impl Scheduler {
             // SAFETY: `switch` is initialised from spawn to end, and only this loop touches it. It stays borrowed
             // while the coroutine runs; the coroutine itself only uses the other fields of its block.
             let switch = unsafe { &mut *switch.cast::<Switch>() };
-            let outcome = switch.resume(());
-            ran += 1;
-            if let corosensei::CoroutineResult::Return(()) = outcome {
-                entered.clear_coroutine();
-                block.ends_soon.set(soon);
+            if let corosensei::CoroutineResult::Return(()) = switch.resume(()) {
+                block.set_ends_soon(soon);
                 self.finish(control);
             }
-            let slice_is_over = || {
-                // The driver may ask who is current: that is nobody, here on the loop's own stack.
-                entered.clear_coroutine();
-                driver.now().saturating_sub(started_ns) >= self.shared().time_slice_ns
-            };
-            if urgent() || (ran & SLICE_CHECK_MASK == 0 && slice_is_over()) {
-                break;
+            if urgent() {
+                return true;
             }
         }
-        ran
+        false
     }
 
     /// A coroutine has returned from its root: tell who waits, and free what nobody waits for.
@@ -458,20 +455,36 @@ impl Scheduler {
         unsafe { switch.drop_in_place() };
         debug_assert_eq!(block.state.get(), State::Finished);
         shared.live.set(shared.live.get() - 1);
-        if let Some(joiner) = block.joiner.take() {
+        if !block.is(Marks::AFTER_THE_END) {
+            return;
+        }
+        if block.is(Marks::JOINED)
+            && let Some(joiner) = block.joiner()
+        {
             // SAFETY: a coroutine that joins has not ended.
             let block = unsafe { joiner.as_ref() };
             // Not `shared`: several schedulers may take turns on this thread.
             crate::wait::scheduler_of(block).wake(joiner);
         }
-        if let Some(family) = block.scope.get() {
+        if block.is(Marks::UNUSUAL) {
+            self.finish_slowly(control, block);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish_slowly(&self, control: NonNull<ControlBlock>, block: &ControlBlock) {
+        let shared = self.shared();
+        if let Some(family) = block.scope() {
             // SAFETY: a scope does not end before its last child (scope.rs), and this one has just ended.
             unsafe { Family::child_ended(family, control) };
         }
-        if block.sampled {
-            shared.slab.borrow_mut().measure(block.slot, block.site);
+        if block.is(Marks::SAMPLED) {
+            shared.slab.measure(block.slot(), block.site);
         }
-        if !block.handle.get() {
+        if block.is(Marks::DETACHED) {
+            // A signal handler would look at its name.
+            current::clear_coroutine();
             // SAFETY: finished, its root has dropped the result (spawn.rs), and there is no handle.
             unsafe { Shared::release(self.shared, control) };
         }
@@ -506,7 +519,7 @@ impl Scheduler {
         live.map(|control| {
             // SAFETY: `live_controls` returns live blocks only, and no coroutine has run since.
             let block = unsafe { control.as_ref() };
-            format!("{} waiting for {}", block.label(), block.waiting_for.get())
+            format!("{} waiting for {}", block.label(), block.waiting().0)
         })
         .collect()
     }
@@ -534,7 +547,7 @@ impl Shared {
         portion: usize,
         live: &mut Vec<NonNull<ControlBlock>>,
     ) -> bool {
-        self.slab.borrow().walk(walk, portion, |control| {
+        self.slab.walk(walk, portion, |control| {
             // SAFETY: every slot's block is mapped; only the state is looked at, and zeroes read as `Vacant`.
             let state = unsafe { &(*control.as_ptr()).state };
             if !matches!(state.get(), State::Vacant | State::Finished) {
@@ -556,13 +569,13 @@ impl Shared {
         SchedulerStats {
             turns: self.measures.turns.get(),
             switches: self.measures.switches.get(),
-            spawned: self.spawned.get(),
+            spawned: self.numbers.count(),
             live: self.live.get(),
-            stacks: self.slab.borrow().in_use(),
+            stacks: self.slab.in_use(),
             ready: self.groups.ready(),
             timers: self.timers.borrow().len(),
             panicked: self.panicked.get(),
-            deepest_stack_bytes: self.slab.borrow().deepest_bytes(),
+            deepest_stack_bytes: self.slab.deepest_bytes(),
             ready_length: self.measures.ready_length.snapshot(),
             ready_wait_ns: self.measures.ready_wait_ns.snapshot(),
             timer_late_ns: self.measures.timer_late_ns.snapshot(),
@@ -574,7 +587,7 @@ impl Drop for Scheduler {
     /// Frees the stacks, unless something still needs them: with join handles left the last of them frees
     /// everything; with live coroutines left everything is leaked, since a live stack is never freed.
     fn drop(&mut self) {
-        let in_use = self.shared().slab.borrow().in_use();
+        let in_use = self.shared().slab.in_use();
         if in_use > 0 {
             self.shared().orphaned.set(self.live() == 0);
             return;

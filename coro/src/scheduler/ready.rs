@@ -1,7 +1,7 @@
 //! The ready queue: first in, first out, over a power-of-two ring of pointers.
 //!
-//! A coroutine is in it at most once, so its capacity is kept at or above the number of live coroutines (spawn
-//! grows it) and a push can neither fail nor allocate.
+//! A coroutine is in it at most once, so its capacity is kept at or above the number of live coroutines, and of those
+//! that a spawn can make without looking (`Shared::lease`), and a push can neither fail nor allocate.
 //!
 //! Each switch takes one from the front, and each wake puts one to the back: the ring is reached without the counter of a
 //! `RefCell` and without bounds checks, which were 40 of the 560 instructions of a spawn and join.
@@ -56,6 +56,12 @@ impl ReadyQueue {
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.tail.get().wrapping_sub(self.head.get())
+    }
+
+    /// How many have been popped since the beginning.
+    #[inline(always)]
+    pub(crate) fn popped(&self) -> usize {
+        self.head.get()
     }
 
     #[inline(always)]
@@ -115,15 +121,13 @@ impl ReadyQueue {
     #[cold]
     fn resize(&self, live: usize) {
         let ring = places(live);
-        let mut count = 0;
-        while let Some(control) = self.pop() {
-            ring[count].set(Some(control));
-            count += 1;
+        let (head, mask) = (self.head.get(), ring.len() - 1);
+        for number in 0..self.len() {
+            let number = head.wrapping_add(number);
+            ring[number & mask].set(self.place(number).get());
         }
         // SAFETY: as in `ring`; here is that moment.
         unsafe { *self.ring.get() = ring };
-        self.head.set(0);
-        self.tail.set(count);
     }
 }
 

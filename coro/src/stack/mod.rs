@@ -28,6 +28,7 @@ pub(crate) mod overflow;
 pub(crate) mod slab;
 pub(crate) mod usage;
 mod valgrind;
+mod warm;
 
 use crate::coroutine::ControlBlock;
 use std::num::NonZeroUsize;
@@ -46,7 +47,6 @@ pub(crate) const COLOUR_BYTES: usize = 64;
 pub(crate) struct Lease {
     /// Where the control block goes: just below the colour.
     pub(crate) control: NonNull<ControlBlock>,
-    pub(crate) slot: Slot,
     /// Index of the size class in the slab.
     pub(crate) class: u8,
     /// It was clean when it was handed out: how deep it is used is measured at the end (usage.rs).
@@ -65,26 +65,30 @@ pub(crate) struct Slot {
 }
 
 /// The part of a slot that frames may use, as corosensei wants to see it.
+///
+/// It asks for the limit only to tell AddressSanitizer; without that one word is enough.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frames {
     base: NonZeroUsize,
+    #[cfg(feature = "sanitizer")]
     limit: NonZeroUsize,
 }
 
 impl Frames {
-    pub(crate) fn new(base: usize, limit: usize) -> Self {
-        assert!(
+    /// Frames from `base` down to the limit of the slot.
+    #[cfg_attr(not(feature = "sanitizer"), inline(always))]
+    pub(crate) fn new(base: usize, limit: impl FnOnce() -> usize) -> Self {
+        debug_assert!(
             base.is_multiple_of(corosensei::stack::STACK_ALIGNMENT),
             "misaligned stack base"
         );
-        assert!(
-            base > limit && base - limit >= corosensei::stack::MIN_STACK_SIZE,
-            "a stack needs at least {} usable bytes",
-            corosensei::stack::MIN_STACK_SIZE
-        );
-        let base = NonZeroUsize::new(base).expect("a mapping is never at address zero");
-        let limit = NonZeroUsize::new(limit).expect("a mapping is never at address zero");
-        Self { base, limit }
+        #[cfg(not(feature = "sanitizer"))]
+        let _ = limit;
+        Self {
+            base: NonZeroUsize::new(base).expect("a mapping is never at address zero"),
+            #[cfg(feature = "sanitizer")]
+            limit: NonZeroUsize::new(limit()).expect("a mapping is never at address zero"),
+        }
     }
 }
 
@@ -96,16 +100,24 @@ mod promise {
     use super::Frames;
     use std::num::NonZeroUsize;
 
-    // SAFETY: a `Frames` is only made from a slab slot (spawn.rs): at least MIN_STACK_SIZE writable bytes between
-    // limit and base, and a guard of 64 KiB or more below the limit. The slab keeps the mapping until every
-    // coroutine on it has ended.
+    // SAFETY: a `Frames` is only made from a slab slot (spawn.rs), below a closure that takes no more than a quarter of it: at
+    // least MIN_STACK_SIZE writable bytes between limit and base, and a guard of 64 KiB or more below the limit. The slab keeps
+    // the mapping until every coroutine on it has ended.
     unsafe impl corosensei::stack::Stack for Frames {
         fn base(&self) -> NonZeroUsize {
             self.base
         }
 
+        #[cfg(feature = "sanitizer")]
         fn limit(&self) -> NonZeroUsize {
             self.limit
+        }
+
+        /// As much as there is at the least.
+        #[cfg(not(feature = "sanitizer"))]
+        fn limit(&self) -> NonZeroUsize {
+            let limit = self.base.get() - corosensei::stack::MIN_STACK_SIZE;
+            NonZeroUsize::new(limit).expect("a mapping is never at address zero")
         }
     }
 }

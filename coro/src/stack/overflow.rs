@@ -129,12 +129,14 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
 
 impl ControlBlock {
     fn is_guard(&self, address: usize) -> bool {
-        let below = self.slot.limit.wrapping_sub(address);
-        (1..=self.slot.guard_bytes as usize).contains(&below)
+        let slot = self.slot();
+        let below = slot.limit.wrapping_sub(address);
+        (1..=slot.guard_bytes as usize).contains(&below)
     }
 }
 
 fn report(block: &ControlBlock) -> ! {
+    let slot = block.slot();
     let mut line = Line::new();
     line.text("\ncoring: coroutine ");
     if let Some(name) = block.name() {
@@ -145,7 +147,7 @@ fn report(block: &ControlBlock) -> ! {
         .text(":")
         .number(block.site.line() as usize);
     line.text(") has overflowed its stack of ")
-        .number((block.slot.top - block.slot.limit) / 1024);
+        .number((slot.top - slot.limit) / 1024);
     line.text(" KiB. Give it more with `coro::Builder::stack_bytes`, or all of them with `stack_bytes` of the ");
     line.text("runtime's builder; deep recursion and large local arrays are the usual causes.\n");
     line.write_to_stderr();

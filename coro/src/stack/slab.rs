@@ -10,6 +10,9 @@
 //!   warm:  [ w w w w w w ]  <- pop, push     chunks: free slots without pages,
 //!            trimmed first                           taken when none is warm
 //! ```
+//!
+//! What a spawn and a join need lies outside of the `RefCell` around the books: a warm stack is taken and given back by a few
+//! instructions. How many stacks are in use is counted only when somebody asks.
 #![expect(
     unsafe_code,
     reason = "pointer arithmetic inside and advice on our own mappings"
@@ -20,11 +23,11 @@ use super::chunk::{CHUNK_SLOTS, Chunk};
 use super::guard::{self, GuardKind};
 use super::usage::{self, SiteUsage, Usage};
 use super::valgrind;
+use super::warm::Warm;
 use super::{Lease, Slot};
 use crate::coroutine::ControlBlock;
-use crate::prefetch::{self, AHEAD};
 use crate::spawn::SpawnError;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::panic::Location;
 use std::ptr::NonNull;
@@ -35,12 +38,10 @@ const BATCH_SLOTS: usize = 256;
 const FIRST_SLOTS: usize = 16;
 /// How many stacks one call of [`Slab::trim`] gives back at the most: 256 x 0.25 us.
 const TRIM_BATCH: usize = 256;
-/// One spawn in this many gets a stack without old traces, to be measured at its end (usage.rs).
-const SAMPLE_INTERVAL: u32 = 4096;
-/// One in this many of the spawns that get a stack without pages anyhow. Divides the former.
-const FRESH_SAMPLE_INTERVAL: u32 = 64;
-/// A table of warm stacks this long is made smaller once they have been trimmed: 64 KiB.
-const LONG_TABLE: usize = 8192;
+/// One spawn in this many may be [sampled](Slab::acquire): it is when its stack has no pages anyhow.
+pub(crate) const SAMPLE_INTERVAL: u64 = 64;
+/// One in this many of those gets a stack without old traces in any case, to be measured at its end (usage.rs).
+const CLEAN_INTERVAL: u32 = 64;
 
 /// Sizes and bounds of the stacks of one scheduler.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +74,11 @@ impl Default for StackConfig {
 const STACK_BYTES_RANGE: std::ops::RangeInclusive<usize> = 16 * 1024..=1 << 30;
 /// Smallest and largest guard: below, C frames step over it (guard.rs); above, sizes of chunks could wrap.
 const GUARD_BYTES_RANGE: std::ops::RangeInclusive<usize> = 64 * 1024..=1 << 30;
+/// Size classes there can be: the default, and the powers of two in the range.
+const CLASSES: usize = 18;
+
+/// A quarter of any stack is no less: smaller closures need not be compared with their stack.
+pub(crate) const LEAST_QUARTER: usize = *STACK_BYTES_RANGE.start() / 4;
 
 #[derive(Debug)]
 struct Class {
@@ -81,11 +87,19 @@ struct Class {
     stride: usize,
     /// By address.
     chunks: Vec<Chunk>,
-    /// Free stacks with pages. One word each: the rest follows from where the control block lies (`Slab::slot`).
-    warm: VecDeque<NonNull<ControlBlock>>,
     /// Addresses of the chunks that have free stacks without pages.
     cold: Vec<usize>,
+    /// How many of these there are.
+    cold_slots: usize,
     total: usize,
+}
+
+/// What spawn and join want to know of a class.
+#[derive(Debug, Default)]
+struct Pool {
+    /// Free stacks with pages. One word each: the rest follows from where the control block lies (`Slab::slot`).
+    warm: Warm,
+    stack_bytes: Cell<usize>,
 }
 
 /// How far a [walk](Slab::walk) has come.
@@ -100,13 +114,22 @@ pub(crate) struct Walk {
 /// All stacks of one scheduler.
 #[derive(Debug)]
 pub(crate) struct Slab {
-    config: StackConfig,
     page_bytes: usize,
     guard_bytes: u32,
+    /// By class, as the classes of the books.
+    pools: [Pool; CLASSES],
+    books: RefCell<Books>,
+}
+
+/// What is needed when no stack is warm.
+#[derive(Debug)]
+struct Books {
+    config: StackConfig,
+    page_bytes: usize,
     guard_kind: GuardKind,
     classes: Vec<Class>,
-    in_use: usize,
-    spawns: u32,
+    /// How many spawns could have been sampled.
+    chances: u32,
     usage: Usage,
 }
 
@@ -120,112 +143,120 @@ impl Slab {
             .clamp(*GUARD_BYTES_RANGE.start(), *GUARD_BYTES_RANGE.end())
             .next_multiple_of(page_bytes);
         let stack_bytes = clamp_stack_bytes(config.stack_bytes).next_multiple_of(page_bytes);
-        Self {
+        let books = Books {
             config: StackConfig {
                 guard_bytes,
                 stack_bytes,
                 ..config
             },
             page_bytes,
-            guard_bytes: u32::try_from(guard_bytes).unwrap_or(u32::MAX),
             guard_kind: if config.guard_markers {
                 GuardKind::Marker
             } else {
                 GuardKind::Mprotect
             },
             classes: Vec::new(),
-            in_use: 0,
-            spawns: 0,
+            chances: 0,
             usage: Usage::default(),
+        };
+        Self {
+            page_bytes,
+            guard_bytes: u32::try_from(guard_bytes).unwrap_or(u32::MAX),
+            pools: Default::default(),
+            books: RefCell::new(books),
         }
     }
 
     /// Stacks handed out and not yet given back.
     pub(crate) fn in_use(&self) -> usize {
-        self.in_use
+        self.in_use_of(&self.books.borrow())
     }
 
-    /// Takes a stack of at least `stack_bytes`, or of the default size; and whether to measure it at the end.
+    fn in_use_of(&self, books: &Books) -> usize {
+        let classes = books.classes.iter().zip(&self.pools);
+        classes
+            .map(|(class, pool)| class.total - class.cold_slots - pool.warm.len())
+            .sum()
+    }
+
+    /// How many stacks can be in use without [`acquire`](Self::acquire): those that are, and the warm ones.
+    pub(crate) fn at_hand(&self) -> usize {
+        let books = self.books.borrow();
+        let classes = books.classes.iter();
+        classes.map(|class| class.total - class.cold_slots).sum()
+    }
+
+    /// Whether there are more stacks, of all sizes, than may be in use: then [`take_warm`](Self::take_warm) could hand out
+    /// too many.
+    pub(crate) fn is_oversized(&self) -> bool {
+        let books = self.books.borrow();
+        let total: usize = books.classes.iter().map(|class| class.total).sum();
+        total > books.config.max_coroutines
+    }
+
+    /// Takes a warm stack of the default size. Not while the slab [is oversized](Self::is_oversized).
     #[inline(always)]
-    pub(crate) fn acquire(&mut self, stack_bytes: Option<usize>) -> Result<Lease, SpawnError> {
-        if stack_bytes.is_none()
-            && self.in_use < self.config.max_coroutines
-            && let Some(class) = self.classes.first_mut()
-            && let Some(control) = class.warm.pop_back()
-        {
-            if self.in_use >= prefetch::CROWD
-                && let Some(place) = class.warm.len().checked_sub(AHEAD / 2)
-                && let Some(soon) = class.warm.get(place)
-            {
-                prefetch::vacant(*soon);
-            }
-            return Ok(self.hand_out(control, 0, false));
-        }
-        self.acquire_slow(stack_bytes)
+    pub(crate) fn take_warm(&self) -> Option<NonNull<ControlBlock>> {
+        self.pools[0].warm.pop()
     }
 
+    /// Who will be taken by [`take_warm`](Self::take_warm) after `ahead` others. For a prefetch.
+    #[inline(always)]
+    pub(crate) fn peek_warm(&self, ahead: usize) -> Option<NonNull<ControlBlock>> {
+        self.pools[0].warm.peek(ahead)
+    }
+
+    /// Takes a stack of at least `stack_bytes`, or of the default size. One spawn in [`SAMPLE_INTERVAL`] gives it the chance to
+    /// be measured at its end.
     #[cold]
     #[inline(never)]
-    fn acquire_slow(&mut self, stack_bytes: Option<usize>) -> Result<Lease, SpawnError> {
-        if self.in_use >= self.config.max_coroutines {
+    pub(crate) fn acquire(
+        &self,
+        stack_bytes: Option<usize>,
+        chance: bool,
+    ) -> Result<Lease, SpawnError> {
+        let mut books = self.books.borrow_mut();
+        let books = &mut *books;
+        let in_use = self.in_use_of(books);
+        if in_use >= books.config.max_coroutines {
             return Err(SpawnError::TooManyCoroutines {
-                limit: self.config.max_coroutines,
+                limit: books.config.max_coroutines,
             });
         }
-        let index = self.class_for(stack_bytes)?;
-        if self.classes[index].is_exhausted() {
-            self.grow(index)?;
+        let index = books.class_for(stack_bytes)?;
+        let pool = &self.pools[index];
+        pool.stack_bytes.set(books.classes[index].stack_bytes);
+        if pool.warm.len() == 0 && books.classes[index].cold.is_empty() {
+            self.grow(books, index, in_use)?;
         }
-        let class = &mut self.classes[index];
-        let (control, fresh) = match class.warm.pop_back() {
+        let (control, fresh) = match pool.warm.pop() {
             Some(control) => (control, false),
-            None => (class.take_cold(), true),
+            None => (books.classes[index].take_cold(), true),
         };
-        Ok(self.hand_out(control, index, fresh))
-    }
-
-    #[inline(always)]
-    fn hand_out(&mut self, control: NonNull<ControlBlock>, index: usize, fresh: bool) -> Lease {
-        let slot = self.slot(control, index);
-        self.in_use += 1;
-        self.spawns = self.spawns.wrapping_add(1);
-        let sampled =
-            self.spawns.is_multiple_of(FRESH_SAMPLE_INTERVAL) && self.choose_sample(slot, fresh);
-        Lease {
+        let class = u8::try_from(index).expect("there are few powers of two");
+        Ok(Lease {
             control,
-            slot,
-            class: u8::try_from(index).expect("there are few powers of two"),
-            sampled,
-        }
-    }
-
-    /// Decides whether a coroutine's stack is measured at its end; it holds no traces of former users then.
-    #[cold]
-    fn choose_sample(&mut self, slot: Slot, fresh: bool) -> bool {
-        if !fresh && !self.spawns.is_multiple_of(SAMPLE_INTERVAL) {
-            return false;
-        }
-        if !fresh {
-            give_back(&[range(slot.limit, slot.top - slot.limit)]);
-        }
-        true
+            class,
+            sampled: chance && books.choose_sample(self.slot(control, class), fresh),
+        })
     }
 
     /// The coroutine on a sampled stack has ended.
     #[cold]
-    pub(crate) fn measure(&mut self, slot: Slot, site: &'static Location<'static>) {
+    pub(crate) fn measure(&self, slot: Slot, site: &'static Location<'static>) {
         let used = usage::high_water_bytes(slot, self.page_bytes);
-        self.usage.record(slot, site, used);
+        self.books.borrow_mut().usage.record(slot, site, used);
     }
 
     /// The most that any sample of [`usage`](Self::usage) has found.
     pub(crate) fn deepest_bytes(&self) -> usize {
-        let sites = self.usage.sites().iter();
+        let books = self.books.borrow();
+        let sites = books.usage.sites().iter();
         sites.map(|site| site.high_water_bytes).max().unwrap_or(0)
     }
 
     pub(crate) fn usage(&self) -> Vec<SiteUsage> {
-        self.usage.sites().to_vec()
+        self.books.borrow().usage.sites().to_vec()
     }
 
     /// Bytes of a stack that hold memory.
@@ -235,31 +266,35 @@ impl Slab {
 
     /// Takes a stack back. The coroutine on it has ended and nothing points into it.
     #[inline(always)]
-    pub(crate) fn release(&mut self, control: NonNull<ControlBlock>, class: u8) {
-        self.in_use -= 1;
-        self.classes[usize::from(class)].warm.push_back(control);
+    pub(crate) fn release(&self, control: NonNull<ControlBlock>, class: u8) {
+        if class == 0 {
+            return self.pools[0].warm.push(control);
+        }
+        self.pools[usize::from(class)].warm.push(control);
     }
 
-    /// The slot whose control block lies at `control`, in the topmost page.
-    #[inline(always)]
-    fn slot(&self, control: NonNull<ControlBlock>, class: usize) -> Slot {
+    /// The slot whose control block lies at `control`, in the topmost page. Plain loads: a signal handler asks.
+    #[inline]
+    pub(crate) fn slot(&self, control: NonNull<ControlBlock>, class: u8) -> Slot {
         let top = (control.addr().get() | (self.page_bytes - 1)) + 1;
         Slot {
-            limit: top - self.classes[class].stack_bytes,
+            limit: top - self.pools[usize::from(class)].stack_bytes.get(),
             top,
             guard_bytes: self.guard_bytes,
         }
     }
 
     /// Gives the pages of some cold free stacks back to the kernel. Returns whether more are left to trim.
-    pub(crate) fn trim(&mut self) -> bool {
+    pub(crate) fn trim(&self) -> bool {
+        let mut books = self.books.borrow_mut();
+        let books = &mut *books;
         let mut more = false;
-        for class in &mut self.classes {
-            let excess = class.warm.len().saturating_sub(self.config.warm_stacks);
+        for (class, pool) in books.classes.iter_mut().zip(&self.pools) {
+            let excess = pool.warm.len().saturating_sub(books.config.warm_stacks);
             if excess == 0 {
                 continue;
             }
-            let trimmed: Vec<_> = class.warm.drain(..excess.min(TRIM_BATCH)).collect();
+            let trimmed = pool.warm.take_coldest(excess.min(TRIM_BATCH));
             let ranges = trimmed
                 .iter()
                 .map(|control| usable(*control, class.stack_bytes, self.page_bytes));
@@ -268,8 +303,8 @@ impl Slab {
                 .into_iter()
                 .for_each(|control| class.put_cold(control));
             more |= excess > TRIM_BATCH;
-            if excess <= TRIM_BATCH && class.warm.capacity() > LONG_TABLE {
-                class.warm.shrink_to(2 * class.warm.len());
+            if excess <= TRIM_BATCH {
+                pool.warm.shrink();
             }
         }
         more
@@ -283,8 +318,9 @@ impl Slab {
         portion: usize,
         mut visit: impl FnMut(NonNull<ControlBlock>),
     ) -> bool {
+        let books = self.books.borrow();
         let mut left = portion;
-        while let Some(class) = self.classes.get(walk.class) {
+        while let Some(class) = books.classes.get(walk.class) {
             let index = class
                 .chunks
                 .partition_point(|chunk| chunk.start() < walk.chunk);
@@ -312,6 +348,79 @@ impl Slab {
             (walk.chunk, walk.position) = (chunk.start() + 1, 0);
         }
         false
+    }
+
+    /// Takes more slots into use, one at least: of the newest chunk, or else of a new one.
+    #[cold]
+    fn grow(&self, books: &mut Books, index: usize, in_use: usize) -> Result<(), SpawnError> {
+        let class = &books.classes[index];
+        let (total, stride, class_bytes) = (class.total, class.stride, class.stack_bytes);
+        let allowed = books.config.max_coroutines.saturating_sub(total).max(1);
+        let batch = total.clamp(FIRST_SLOTS, BATCH_SLOTS).min(allowed);
+        let (mut chunk, is_new) = match books.classes[index].take_unfinished() {
+            Some(chunk) => (chunk, false),
+            None => {
+                let room = total.clamp(FIRST_SLOTS, CHUNK_SLOTS).min(allowed);
+                let chunk = Chunk::map((room, batch), stride, total, self.page_bytes);
+                (
+                    chunk.map_err(|source| books.no_memory(source, in_use))?,
+                    true,
+                )
+            }
+        };
+        let from = usize::from(chunk.slots);
+        let batch = batch.min(usize::from(chunk.room) - from);
+        let lows: Vec<usize> = (from..from + batch)
+            .map(|position| chunk.low(position, stride))
+            .collect();
+        // What has a guard can be used; the error is for who gets none.
+        let (guarded, refused) = match books.install_guards(&lows) {
+            Ok(()) => (batch, None),
+            Err((guarded, source)) => (guarded, Some(source)),
+        };
+        chunk.slots += u16::try_from(guarded).expect("a batch is small");
+        let made: Vec<_> = (from..from + guarded)
+            .map(|position| chunk.control(position, stride))
+            .collect();
+        let populated = guarded == BATCH_SLOTS && books.populate(&made);
+        for control in &made {
+            let usable = usable(*control, class_bytes, self.page_bytes);
+            let low = usable.iov_base.addr();
+            valgrind::register(low, low + usable.iov_len);
+        }
+        let class = &mut books.classes[index];
+        class.total += guarded;
+        if populated {
+            (from..from + guarded).for_each(|position| chunk.set_busy(position));
+            made.into_iter()
+                .rev()
+                .for_each(|control| self.pools[index].warm.push(control));
+        } else if guarded > 0 {
+            chunk.cold += u16::try_from(guarded).expect("a batch is small");
+            class.cold.push(chunk.start());
+            class.cold_slots += guarded;
+        }
+        if guarded > 0 || !is_new {
+            class.put_chunk(chunk);
+        }
+        match refused {
+            Some(source) if guarded == 0 => Err(books.no_memory(source, in_use)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Books {
+    /// Decides whether a coroutine's stack is measured at its end; it holds no traces of former users then.
+    fn choose_sample(&mut self, slot: Slot, fresh: bool) -> bool {
+        self.chances = self.chances.wrapping_add(1);
+        if !fresh && !self.chances.is_multiple_of(CLEAN_INTERVAL) {
+            return false;
+        }
+        if !fresh {
+            give_back(&[range(slot.limit, slot.top - slot.limit)]);
+        }
+        true
     }
 
     /// Index of the class for this size: class 0 is the default; others are powers of two.
@@ -347,58 +456,6 @@ impl Slab {
         Ok(self.classes.len() - 1)
     }
 
-    /// Takes more slots into use, one at least: of the newest chunk, or else of a new one.
-    #[cold]
-    fn grow(&mut self, index: usize) -> Result<(), SpawnError> {
-        let class = &self.classes[index];
-        let (total, stride) = (class.total, class.stride);
-        let allowed = self.config.max_coroutines.saturating_sub(total).max(1);
-        let batch = total.clamp(FIRST_SLOTS, BATCH_SLOTS).min(allowed);
-        let (mut chunk, is_new) = match self.classes[index].take_unfinished() {
-            Some(chunk) => (chunk, false),
-            None => {
-                let room = total.clamp(FIRST_SLOTS, CHUNK_SLOTS).min(allowed);
-                let chunk = Chunk::map((room, batch), stride, total, self.page_bytes);
-                (chunk.map_err(|source| self.no_memory(source))?, true)
-            }
-        };
-        let from = usize::from(chunk.slots);
-        let batch = batch.min(usize::from(chunk.room) - from);
-        let lows: Vec<usize> = (from..from + batch)
-            .map(|position| chunk.low(position, stride))
-            .collect();
-        // What has a guard can be used; the error is for who gets none.
-        let (guarded, refused) = match self.install_guards(&lows) {
-            Ok(()) => (batch, None),
-            Err((guarded, source)) => (guarded, Some(source)),
-        };
-        chunk.slots += u16::try_from(guarded).expect("a batch is small");
-        let made: Vec<_> = (from..from + guarded)
-            .map(|position| chunk.control(position, stride))
-            .collect();
-        let populated = guarded == BATCH_SLOTS && self.populate(&made);
-        for control in &made {
-            let slot = self.slot(*control, index);
-            valgrind::register(slot.limit, slot.top);
-        }
-        let class = &mut self.classes[index];
-        class.total += guarded;
-        if populated {
-            (from..from + guarded).for_each(|position| chunk.set_busy(position));
-            class.warm.extend(made.into_iter().rev());
-        } else if guarded > 0 {
-            chunk.cold += u16::try_from(guarded).expect("a batch is small");
-            class.cold.push(chunk.start());
-        }
-        if guarded > 0 || !is_new {
-            class.put_chunk(chunk);
-        }
-        match refused {
-            Some(source) if guarded == 0 => Err(self.no_memory(source)),
-            _ => Ok(()),
-        }
-    }
-
     /// Installs guards, from the front; the first refusal of markers switches this slab to `mprotect` for good.
     fn install_guards(&mut self, lows: &[usize]) -> Result<(), (usize, io::Error)> {
         let guards = lows.iter().map(|low| range(*low, self.config.guard_bytes));
@@ -427,10 +484,10 @@ impl Slab {
         unsafe { advise(&pages, libc::MADV_POPULATE_WRITE) }.is_ok()
     }
 
-    fn no_memory(&self, source: io::Error) -> SpawnError {
+    fn no_memory(&self, source: io::Error, in_use: usize) -> SpawnError {
         SpawnError::NoMemory {
             source,
-            stacks: self.in_use,
+            stacks: in_use,
             two_mappings_each: self.guard_kind == GuardKind::Mprotect,
         }
     }
@@ -442,14 +499,10 @@ impl Class {
             stack_bytes,
             stride: stack_bytes + guard_bytes,
             chunks: Vec::new(),
-            warm: VecDeque::new(),
             cold: Vec::new(),
+            cold_slots: 0,
             total: 0,
         }
-    }
-
-    fn is_exhausted(&self) -> bool {
-        self.warm.is_empty() && self.cold.is_empty()
     }
 
     /// Takes out the chunk whose slots are not all in use yet, if there is one.
@@ -478,6 +531,7 @@ impl Class {
         let index = self.chunk_after(start) - 1;
         let chunk = &mut self.chunks[index];
         let position = chunk.take_cold();
+        self.cold_slots -= 1;
         if chunk.cold == 0 {
             self.cold.pop();
         }
@@ -493,6 +547,7 @@ impl Class {
         }
         let below = control.addr().get() - chunk.low(0, self.stride);
         chunk.put_cold(below / self.stride);
+        self.cold_slots += 1;
     }
 }
 

@@ -264,11 +264,38 @@ fn the_loop_itself_is_no_coroutine() {
     several.add_group(group).unwrap();
     for scheduler in [single, several] {
         let driver = Curious::default();
-        for _ in 0..100 {
+        for _ in 0..300 {
             drop(scheduler.spawn(Builder::new(), coro::yield_now).unwrap());
         }
         scheduler.run(&driver, |scheduler| scheduler.live() == 0);
         assert!(driver.0.get() > 10, "the clock was read between switches");
         assert_eq!(driver.1.get(), 0, "readings that had a current coroutine");
     }
+}
+
+/// Goal: numbers of coroutines are unique on a thread, whatever schedulers take turns on it, and each spawn is counted once.
+#[test]
+fn numbers_are_unique_over_schedulers() {
+    let schedulers = [1, 2].map(|_| coro::Scheduler::new(coro::SchedulerConfig::default()));
+    let driver = VirtualDriver::default();
+    let ids = Rc::new(RefCell::new(Vec::new()));
+    for round in 0..300 {
+        for scheduler in &schedulers {
+            let ids = ids.clone();
+            let note = move || ids.borrow_mut().push(coro::current_id().unwrap());
+            drop(scheduler.spawn(coro::Builder::new(), note).unwrap());
+            if round % 7 == 0 {
+                scheduler.turn(&driver);
+            }
+        }
+    }
+    for scheduler in &schedulers {
+        scheduler.turn(&driver);
+        scheduler.turn(&driver);
+        assert_eq!((scheduler.stats().spawned, scheduler.live()), (300, 0));
+    }
+    let mut ids = ids.borrow().clone();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), ids[0] > 0), (600, true));
 }

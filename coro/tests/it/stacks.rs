@@ -306,3 +306,37 @@ fn memory_stays_flat_over_a_million_spawns() {
 fn guards_by_mprotect_report_the_real_limit() {
     run_child("mappings");
 }
+
+/// Goal: stacks of several sizes together are no more than may be in use, also when each size has warm ones. Method: fill the bound
+/// with one size, let them end, fill half of it with another, then ask for more of the first than are allowed.
+#[test]
+fn the_bound_counts_stacks_of_all_sizes() {
+    let scheduler = coro::Scheduler::new(coro::SchedulerConfig {
+        stack: coro::StackConfig {
+            max_coroutines: 40,
+            ..coro::StackConfig::default()
+        },
+        ..coro::SchedulerConfig::default()
+    });
+    let spawn = |builder: coro::Builder| scheduler.spawn(builder, || ());
+    let large = || coro::Builder::new().stack_bytes(1 << 20);
+    let all: Vec<_> = (0..40)
+        .map(|_| spawn(coro::Builder::new()).unwrap())
+        .collect();
+    assert!(spawn(large()).is_err() && spawn(coro::Builder::new()).is_err());
+    scheduler.turn(&coro::testing::VirtualDriver::default());
+    drop(all);
+    for _ in 0..3 {
+        let large: Vec<_> = (0..20).map(|_| spawn(large()).unwrap()).collect();
+        let small: Vec<_> = (0..40)
+            .map_while(|_| spawn(coro::Builder::new()).ok())
+            .collect();
+        assert_eq!(
+            (large.len(), small.len(), scheduler.stats().stacks),
+            (20, 20, 40)
+        );
+        scheduler.turn(&coro::testing::VirtualDriver::default());
+        drop((large, small));
+        assert_eq!(scheduler.stats().stacks, 0);
+    }
+}

@@ -399,3 +399,39 @@ fn giving_way_never_unwinds() {
     assert!((2..2_000).contains(&turns), "{turns} turns");
     assert!(through.get(), "unwound from giving way");
 }
+
+/// Goal: who is alone and finds its slice spent hands over to the driver with its first yield, not with one of the next. Method: a
+/// clock that stands still until the coroutine has worked for longer than a slice; turns and yields are counted.
+#[test]
+fn a_lone_coroutine_whose_slice_is_spent_ends_the_turn() {
+    struct Standing(Rc<Cell<u64>>);
+    impl coro::Driver for Standing {
+        fn now(&self) -> u64 {
+            self.0.get()
+        }
+        fn poll(&self, _: &coro::Scheduler) {}
+        fn park(&self, _: &coro::Scheduler, _: Option<u64>) {}
+    }
+    let time = Rc::new(Cell::new(0));
+    let scheduler = coro::Scheduler::new(coro::SchedulerConfig::default());
+    let yields = Rc::new(Cell::new(0));
+    let handle = scheduler.spawn(coro::Builder::new(), {
+        let (time, yields) = (time.clone(), yields.clone());
+        move || {
+            coro::yield_now();
+            time.set(time.get() + 1_000_000);
+            for _ in 0..100 {
+                coro::checkpoint();
+                yields.set(yields.get() + 1);
+            }
+        }
+    });
+    let handle = handle.unwrap();
+    let driver = Standing(time);
+    scheduler.turn(&driver);
+    let turn = scheduler.turn(&driver);
+    assert_eq!((turn.ran, yields.get()), (1, 0), "the turn went on");
+    scheduler.turn(&driver);
+    assert!(handle.is_finished());
+    assert_eq!(yields.get(), 100);
+}

@@ -27,7 +27,7 @@ proptest! {
     /// says so.
     #[test]
     fn agrees_with_a_set(steps in prop::collection::vec(step(), 1..25)) {
-        let mut slab = Slab::new(StackConfig {
+        let slab = Slab::new(StackConfig {
             stack_bytes: 16 * 1024,
             max_coroutines: 2_000,
             warm_stacks: 3,
@@ -37,8 +37,8 @@ proptest! {
         for step in steps {
             match step {
                 Step::Take { count } => for _ in 0..count {
-                    match slab.acquire(None) {
-                        Ok(lease) => used.push(lease.control),
+                    match slab.take_warm().map_or_else(|| slab.acquire(None, false).map(|lease| lease.control), Ok) {
+                        Ok(control) => used.push(control),
                         Err(_) => prop_assert_eq!(used.len(), 2_000),
                     }
                 },
@@ -52,13 +52,13 @@ proptest! {
             }
             let different: BTreeSet<_> = used.iter().collect();
             prop_assert_eq!((slab.in_use(), different.len()), (used.len(), used.len()));
-            check_books(&mut slab, used.len())?;
+            check_books(&slab, used.len())?;
         }
         used.into_iter().for_each(|control| slab.release(control, 0));
-        slab.config.warm_stacks = 0;
+        slab.books.borrow_mut().config.warm_stacks = 0;
         while slab.trim() {}
-        check_books(&mut slab, 0)?;
-        for chunk in slab.classes.iter_mut().flat_map(|class| &mut class.chunks) {
+        check_books(&slab, 0)?;
+        for chunk in slab.books.borrow_mut().classes.iter_mut().flat_map(|class| &mut class.chunks) {
             prop_assert_eq!(chunk.cold, chunk.slots);
             prop_assert!(chunk.busy().iter().all(|bits| *bits == 0));
         }
@@ -66,8 +66,10 @@ proptest! {
 }
 
 /// Slots are in use, warm or cold; the bits say which are cold, and the list in which chunks these are.
-fn check_books(slab: &mut Slab, in_use: usize) -> Result<(), TestCaseError> {
-    for class in &mut slab.classes {
+fn check_books(slab: &Slab, in_use: usize) -> Result<(), TestCaseError> {
+    prop_assert!(!slab.is_oversized());
+    let mut books = slab.books.borrow_mut();
+    for (class, pool) in books.classes.iter_mut().zip(&slab.pools) {
         let mut cold = 0;
         for chunk in &mut class.chunks {
             prop_assert!(chunk.slots <= chunk.room);
@@ -77,7 +79,8 @@ fn check_books(slab: &mut Slab, in_use: usize) -> Result<(), TestCaseError> {
             prop_assert_eq!(listed.count(), usize::from(chunk.cold > 0));
             cold += usize::from(chunk.cold);
         }
-        prop_assert_eq!(class.total, cold + class.warm.len() + in_use);
+        prop_assert_eq!(class.total, cold + pool.warm.len() + in_use);
+        prop_assert_eq!(class.cold_slots, cold);
     }
     Ok(())
 }
