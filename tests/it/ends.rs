@@ -4,7 +4,9 @@
 use coring_tests::command::{Ended, exists, run, strace_works};
 use coring_tests::running::Running;
 use coring_tests::{builder, check, runtime, skip};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
@@ -40,6 +42,38 @@ fn a_second_signal_forces_the_end() {
             );
         }
         assert!(!text.contains("well-behaved"), "{text}");
+    });
+}
+
+#[test]
+fn nobody_reads_what_it_says() {
+    // Goal: an end that is forced comes though stderr is a pipe that is full and that nobody reads: what is said there gets lost, and
+    // holds nobody up. What was abandoned is still in the report.
+    // Method: the end of a runtime that returns, and that of a process whose main computes; the pipe is filled before.
+    check(|| {
+        for (scenario, said) in [("stuck", "'cruncher'"), ("core-0-never-waits", "")] {
+            let (unread, mut full) = std::io::pipe().unwrap();
+            full.write_all(&[b'\n'; 1 << 16]).unwrap();
+            let mut child = Command::new(SCENARIO)
+                .args([scenario, "3600"])
+                .stdout(Stdio::piped())
+                .stderr(full)
+                .spawn()
+                .unwrap();
+            let mut out = BufReader::new(child.stdout.take().unwrap());
+            let mut text = String::new();
+            out.read_line(&mut text).unwrap();
+            assert_eq!(text, "ready\n");
+            for signal in ["-TERM", "-INT"] {
+                let pid = child.id().to_string();
+                let sent = Command::new("kill").args([signal, &pid]).status();
+                assert!(sent.unwrap().success());
+            }
+            out.read_to_string(&mut text).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(1));
+            assert!(text.contains(said), "{scenario}: {text}");
+            drop(unread);
+        }
     });
 }
 
