@@ -31,6 +31,7 @@
     reason = "passes on the promise about the memory of an operation"
 )]
 
+mod delay;
 mod drain;
 mod multishot;
 mod own;
@@ -41,6 +42,7 @@ use std::os::fd::RawFd;
 
 pub use self::stats::RingStats;
 
+use self::delay::{CROWD, Delay};
 use self::own::Own;
 use crate::error::SubmitError;
 use crate::op::raw::is_multishot;
@@ -146,7 +148,7 @@ impl<B: Backend> Ring<B> {
     /// assert_eq!(buffer, [0; 16]);
     /// # Ok::<(), io::Error>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub unsafe fn submit(&mut self, mut sqe: Sqe, token: Token) -> Result<OpId, SubmitError> {
         debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
         self.ensure_room()?;
@@ -188,7 +190,7 @@ impl<B: Backend> Ring<B> {
     ///
     /// # Safety
     /// As [`Backend::push`].
-    #[inline]
+    #[inline(always)]
     unsafe fn push(&mut self, sqe: &Sqe) {
         // SAFETY: the caller's promise.
         let pushed = unsafe { self.backend.push(sqe) };
@@ -374,7 +376,21 @@ impl<B: Backend> Ring<B> {
             ..
         } = self;
         let mut woken = 0;
-        let reaped = backend.reap(&mut |cqe| woken += file(slots, own, cqe, wake));
+        let reaped = if slots.in_flight() < CROWD {
+            backend.reap(&mut |cqe| woken += file(slots, own, cqe, wake))
+        } else {
+            let mut delay = Delay::new();
+            let reaped = backend.reap(&mut |cqe| {
+                slots.fetch_owner(cqe);
+                if let Some(cqe) = delay.exchange(cqe) {
+                    woken += file(slots, own, cqe, wake);
+                }
+            });
+            for cqe in delay.rest() {
+                woken += file(slots, own, cqe, wake);
+            }
+            reaped
+        };
         self.stats.reaped += reaped as u64;
         if !self.own.closes.is_empty() {
             self.close_leftovers();
