@@ -261,7 +261,7 @@ impl KernelRing {
 }
 
 impl Backend for KernelRing {
-    #[inline]
+    #[inline(always)]
     unsafe fn push(&mut self, sqe: &Sqe) -> Result<(), SqFull> {
         let mut queue = self.ring.submission();
         // SAFETY: the caller promises it for what `sqe` points at.

@@ -10,9 +10,9 @@
 )]
 
 use super::OpenOptions;
-use super::cached::Cached;
+use super::cached::{Cached, in_a_batch};
 use crate::io::position::moving;
-use crate::io::{may_wait, perform};
+use crate::io::{Limit, may_wait, perform, perform_here};
 use crate::per_core;
 use coring_uring::op;
 use std::fmt;
@@ -110,14 +110,16 @@ impl File {
     ///
     /// # Source
     ///
-    /// preadv2(2) with `RWF_NOWAIT`, Linux 4.14, for what is in the page cache; `IORING_OP_READ`, Linux 5.6.
+    /// preadv2(2) with `RWF_NOWAIT`, Linux 4.14, for what is in the page cache; `IORING_OP_READ`, Linux 5.6. Which of them is tried
+    /// first depends on what the core has to do and on what a system call costs.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.read_anywhere(buffer, checked(offset)?)
     }
 
-    /// From the page cache if it has all of it, else through the ring.
+    /// From the page cache if it has all of it, else through the ring. In a batch of others through the ring at once, where that
+    /// is cheaper (cached.rs).
     fn read_anywhere(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if registered(buffer).is_some() {
+        if registered(buffer).is_some() || in_a_batch() {
             return self.read_from(buffer, offset);
         }
         may_wait()?;
@@ -136,12 +138,19 @@ impl File {
     fn read_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let (fd, number) = (self.fd.as_raw_fd(), registered(buffer));
         let (start, bytes) = (buffer.as_mut_ptr(), buffer.len());
-        let sqe = match number {
-            None => op::fs::read(fd, start, bytes, offset),
-            Some(number) => op::fs::read_fixed(fd, start, bytes, offset, number),
+        let read = match number {
+            None => {
+                let make = || op::fs::read(fd, start, bytes, offset);
+                // SAFETY: the buffer is borrowed for longer than this call, uniquely.
+                unsafe { perform_here(make, "file read", Limit::NONE) }
+            }
+            Some(number) => {
+                let sqe = op::fs::read_fixed(fd, start, bytes, offset, number);
+                // SAFETY: as above.
+                unsafe { perform(sqe, "file read") }
+            }
         };
-        // SAFETY: the buffer is borrowed for longer than this call, uniquely.
-        unsafe { perform(sqe, "file read") }.map(|read| read as usize)
+        read.map(|read| read as usize)
     }
 
     /// Writes at an offset, leaving the position alone. May write fewer bytes.

@@ -8,7 +8,7 @@
     reason = "lends buffers and addresses to the kernel while the operation runs"
 )]
 
-use super::{Limit, may_wait, perform_open, perform_within};
+use super::{Limit, may_wait, perform_here, perform_open, perform_within};
 use crate::per_core;
 use coring_coro::wait;
 use coring_uring::op;
@@ -59,9 +59,10 @@ pub(crate) fn recv(
     limit: Limit<'_>,
 ) -> io::Result<usize> {
     retry(fd, libc::POLLIN, limit, || {
-        let sqe = op::net::recv(fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len(), flags);
+        let (fd, start, length) = (fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
+        let make = || op::net::recv(fd, start, length, flags);
         // SAFETY: the buffer is borrowed for longer than this call, uniquely.
-        unsafe { perform_within(sqe, "recv", limit) }.map(|received| received as usize)
+        unsafe { perform_here(make, "recv", limit) }.map(|received| received as usize)
     })
 }
 
@@ -114,9 +115,9 @@ fn send_by_ring(
     limit: Limit<'_>,
 ) -> io::Result<usize> {
     retry(fd, libc::POLLOUT, limit, || {
-        let sqe = op::net::send(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), flags);
+        let make = || op::net::send(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), flags);
         // SAFETY: the buffer is borrowed for longer than this call.
-        unsafe { perform_within(sqe, "send", limit) }.map(|sent| sent as usize)
+        unsafe { perform_here(make, "send", limit) }.map(|sent| sent as usize)
     })
 }
 

@@ -22,6 +22,7 @@ pub const AT_POSITION: u64 = u64::MAX;
 /// # Source
 /// `IORING_OP_READ`, 5.6; pread(2).
 #[must_use]
+#[inline]
 pub fn read(fd: RawFd, buffer: *mut u8, length: usize, offset: u64) -> Sqe {
     opcode::Read::new(Fd(fd), buffer, transfer(length))
         .offset(offset)

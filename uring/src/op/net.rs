@@ -11,6 +11,7 @@ use crate::{Sqe, opcode};
 /// # Source
 /// `IORING_OP_RECV`, 5.6; recv(2) for `flags`.
 #[must_use]
+#[inline]
 pub fn recv(fd: RawFd, buffer: *mut u8, length: usize, flags: i32) -> Sqe {
     opcode::Recv::new(Fd(fd), buffer, transfer(length))
         .flags(flags)
@@ -83,6 +84,7 @@ pub fn send_zc(fd: RawFd, buffer: *const u8, length: usize, flags: i32) -> Sqe {
 /// # Source
 /// `IORING_OP_SEND`, 5.6; send(2) for `flags`.
 #[must_use]
+#[inline]
 pub fn send(fd: RawFd, buffer: *const u8, length: usize, flags: i32) -> Sqe {
     opcode::Send::new(Fd(fd), buffer, transfer(length))
         .flags(flags)
