@@ -8,7 +8,7 @@
 //! In a long ready queue all frames down to the block are asked for as well, half as far ahead: their place is written in the control
 //! block, which has to be there by then. Where few are ready the caches have it all, and asking costs 2 ns a switch and more.
 //! With 2,000 connections, CPU time outside of the kernel, of all: with six lines 8.4 %, with all of them, down to the three words
-//! that a switch leaves below the locals, and with the line of the block that the end of a wait looks at 6.4.
+//! that a switch leaves below the locals, 6.4.
 //!
 //! The first run of a coroutine has a known depth, and a spawn takes its stack from a list: where many have been spawned and have not ended,
 //! the stack of a spawn four later is asked for. Spawn and join in batches of 10,000 take 52 ns that way instead of 68.
@@ -45,7 +45,7 @@ pub(crate) fn line<T>(address: *const T) {
     let _ = address;
 }
 
-/// Begins to load the innermost frames of a coroutine that does not run, and what else of its block the end of a wait looks at.
+/// Begins to load the innermost frames of a coroutine that does not run.
 ///
 /// Not inlined: the run loop would keep registers for it, which costs 1 ns a switch where few are ready.
 #[inline(never)]
@@ -56,7 +56,6 @@ pub(crate) fn frames(block: &ControlBlock) {
     for number in 0..FRAME_LINES.min(usize::from(block.depth.get())) {
         line(innermost.wrapping_add(LINE_BYTES * number));
     }
-    line(ptr::from_ref(&block.inspect));
 }
 
 /// Begins to load what a spawn writes on a stack: two lines of the block, and those below it for the closure and the first frames.
