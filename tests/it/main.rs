@@ -9,6 +9,7 @@
 
 mod abort;
 mod accept_stream;
+mod attacked;
 mod blocking;
 mod cached;
 mod call;
