@@ -56,6 +56,8 @@ impl std::error::Error for TornAt {}
 pub struct LogReader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Where `bytes` begin in the log.
+    base: usize,
     known: Known,
 }
 
@@ -127,6 +129,7 @@ impl<'a> LogReader<'a> {
         Self {
             bytes,
             at: 0,
+            base: 0,
             known: Known::default(),
         }
     }
@@ -137,6 +140,18 @@ impl<'a> LogReader<'a> {
         LogReader {
             bytes,
             at: self.at,
+            base: self.base,
+            known: self.known,
+        }
+    }
+
+    /// Goes on with what follows, when what was read so far is not at hand any more: `bytes` must begin at [`LogReader::offset`].
+    #[must_use]
+    pub fn go_on<'b>(self, bytes: &'b [u8]) -> LogReader<'b> {
+        LogReader {
+            bytes,
+            at: 0,
+            base: self.offset(),
             known: self.known,
         }
     }
@@ -144,7 +159,7 @@ impl<'a> LogReader<'a> {
     /// Where the next record begins.
     #[must_use]
     pub fn offset(&self) -> usize {
-        self.at
+        self.base + self.at
     }
 
     /// Steps to the next line and returns its time, or `None` at the end. A last record that is not complete counts as the end:
@@ -160,7 +175,9 @@ impl<'a> LogReader<'a> {
                 self.at += MAGIC.len();
                 continue;
             }
-            let torn = TornAt { offset: self.at };
+            let torn = TornAt {
+                offset: self.offset(),
+            };
             if rest.len() < HEADER_BYTES {
                 return Ok(None);
             }
@@ -189,7 +206,9 @@ impl<'a> LogReader<'a> {
         let Some(time_ns) = self.peek_time_ns()? else {
             return Ok(None);
         };
-        let torn = TornAt { offset: self.at };
+        let torn = TornAt {
+            offset: self.offset(),
+        };
         let rest = &self.bytes[self.at..];
         let head = Head::read(rest).map_err(|_| torn)?;
         let line = self

@@ -85,6 +85,8 @@ pub(crate) struct Producer {
     context_id: ContextId,
     /// Ticks of the first line lost since the last that got through; 0 if none was.
     lost_since: Cell<u64>,
+    /// Where a context is encoded: kept, so that a change of the coroutine allocates nothing.
+    scratch: RefCell<Vec<u8>>,
     ring: Arc<Ring>,
 }
 
@@ -125,6 +127,7 @@ impl Producer {
             turn_time: state::turn_time(),
             context_id: state::hooks().context_id,
             lost_since: Cell::new(0),
+            scratch: RefCell::default(),
             ring,
         };
         producer.begin_lap();

@@ -1,7 +1,8 @@
 //! `coring-log`: shows binary log files as text or JSON, merges several by time, follows one that grows, and recovers crash rings.
 
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ coring-log [OPTIONS] recover RING   show what is in the crash ring of a process 
   --since T --until T  only lines in this span; T is nanoseconds or seconds since 1970
   --json               JSON lines instead of text
   --pattern PATTERN    text by this pattern, as '{time} {level} {message}{fields}'
-  --follow             wait for more at the end of the (one) file
+  --follow             wait for more at the end of the (one) file, and for the file that takes its name
 ";
 
 #[derive(Default)]
@@ -175,11 +176,13 @@ fn show(options: &Options) -> io::Result<()> {
 /// Shows one file and what is appended to it, until the reader of our output goes away.
 fn follow(options: &Options) -> io::Result<()> {
     let mut format = options.format();
-    let mut bytes = read(&options.files[0])?;
+    let mut tail = Tail::open(&options.files[0])?;
     let mut reader = LogReader::new(&[]);
     loop {
+        let grown = tail.read()?;
         let mut out = Vec::new();
-        let mut current = reader.resume(&bytes);
+        let before = reader.offset();
+        let mut current = reader.go_on(&tail.unread);
         loop {
             match current.next_line() {
                 Ok(Some(line)) if options.wants(&line) => format.line(&line, &mut out),
@@ -191,17 +194,66 @@ fn follow(options: &Options) -> io::Result<()> {
                 }
             }
         }
-        reader = current.resume(&[]);
+        let done = current.offset() - before;
+        reader = current.go_on(&[]);
+        tail.unread.drain(..done);
         io::stdout().write_all(&out)?;
-        let before = bytes.len();
-        while bytes.len() == before {
-            std::thread::sleep(Duration::from_millis(100));
-            bytes = read(&options.files[0])?;
-            if bytes.len() < before {
-                reader = LogReader::new(&[]); // A new file has taken the name.
-                break;
-            }
+        if grown {
+            continue;
         }
+        if tail.begins_anew()? {
+            reader = LogReader::new(&[]);
+        } else {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// The end of a file that grows.
+struct Tail {
+    path: PathBuf,
+    file: std::fs::File,
+    /// Bytes of the file that were read.
+    read: u64,
+    /// Those of them that are not yet a whole record.
+    unread: Vec<u8>,
+}
+
+impl Tail {
+    fn open(path: &Path) -> io::Result<Tail> {
+        Ok(Tail {
+            file: named(path, std::fs::File::open(path))?,
+            path: path.to_owned(),
+            read: 0,
+            unread: Vec::new(),
+        })
+    }
+
+    /// Reads what there is, a MiB at most. Whether there was anything.
+    fn read(&mut self) -> io::Result<bool> {
+        let mut part = (&mut self.file).take(1 << 20);
+        let count = named(&self.path, part.read_to_end(&mut self.unread))?;
+        self.read += count as u64;
+        Ok(count > 0)
+    }
+
+    /// At the end: goes to the beginning of the file that has taken the name, or of this one if it was cut. Whether it was so. Between two files
+    /// there may be none.
+    fn begins_anew(&mut self) -> io::Result<bool> {
+        let now = match std::fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            found => named(&self.path, found)?,
+        };
+        let ours = self.file.metadata()?;
+        let replaced = (now.dev(), now.ino()) != (ours.dev(), ours.ino());
+        if replaced && ours.len() > self.read {
+            return Ok(false); // Its last lines came in this very moment.
+        }
+        if replaced || ours.len() < self.read {
+            *self = Tail::open(&self.path.clone())?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 }
 
@@ -227,8 +279,12 @@ fn recover(options: &Options) -> io::Result<()> {
 }
 
 fn read(path: &PathBuf) -> io::Result<Vec<u8>> {
-    std::fs::read(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    named(path, std::fs::read(path))
+}
+
+/// An error that names the file.
+fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 fn main() -> ExitCode {

@@ -245,18 +245,20 @@ impl Producer {
     #[cold]
     #[inline(never)]
     fn change_context(&self, context: u64, urgent: bool) -> bool {
-        let mut values = Vec::with_capacity(128);
+        let mut values = self.scratch.take();
+        values.clear();
         context::encode(context, &mut values);
         let args = Encoded(&values);
         let size = record_size(args);
-        if !self.writer.fits(size, urgent) && !self.make_room(size, urgent) {
-            return false;
+        let has_room = self.writer.fits(size, urgent) || self.make_room(size, urgent);
+        if has_room {
+            let ticks = self.begin_batch(size);
+            // SAFETY: `size` bytes are reserved and `args` needs no more.
+            unsafe { self.append(size, id::CONTEXT, ticks, args) };
+            self.context.set(context);
         }
-        let ticks = self.begin_batch(size);
-        // SAFETY: `size` bytes are reserved and `args` needs no more.
-        unsafe { self.append(size, id::CONTEXT, ticks, args) };
-        self.context.set(context);
-        true
+        self.scratch.replace(values);
+        has_room
     }
 
     /// Writes a record that is no line at the writer's position and steps over it.

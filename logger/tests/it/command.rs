@@ -142,6 +142,71 @@ fn follows_a_growing_file() {
 }
 
 #[test]
+fn follows_through_rotation_and_truncation_without_reading_anew() {
+    // Goal: each line is shown once, whether the file is appended to, replaced, or cut; and what was read is not read again.
+    // Method: the counter of bytes that the process has read, which the kernel keeps.
+    use std::io::{BufRead as _, BufReader};
+    let _turn = exclusive();
+    let directory = scratch();
+    let path = directory.path().join("log");
+    let moved = directory.path().join("log.1");
+    for _ in 0..200 {
+        write(&path, "x");
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_coring-log"))
+        .args(["--follow", "--pattern", "{message}"])
+        .arg(&path)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let (send, shown) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| send.send(line))
+    });
+    let next = || {
+        shown
+            .recv_timeout(Duration::from_secs(30))
+            .expect("a line, and not after half a minute")
+    };
+    let shows = |word: &str| {
+        let shown = [next(), next(), next(), next()].join(",");
+        assert_eq!(
+            shown,
+            format!("{word} one,{word} two,{word} three,{word} four")
+        );
+    };
+    (0..200).for_each(|_| shows("x"));
+    let size = std::fs::metadata(&path).expect("the file").len();
+    for number in 0..10 {
+        let word = number.to_string();
+        write(&path, &word);
+        shows(&word);
+    }
+    let io = std::fs::read_to_string(format!("/proc/{}/io", child.id())).expect("it runs");
+    let read: u64 = io
+        .lines()
+        .find_map(|line| line.strip_prefix("rchar: "))
+        .and_then(|count| count.parse().ok())
+        .expect("the kernel counts");
+    // Once, and the libraries that it loads.
+    assert!(
+        read < 2 * size + 100_000,
+        "{read} bytes read of a file of {size}"
+    );
+    std::fs::rename(&path, &moved).expect("moves");
+    write(&path, "rotated");
+    shows("rotated");
+    std::fs::File::create(&path).expect("cuts");
+    write(&path, "cut"); // The file is shorter than before: a shorter word.
+    shows("cut");
+    child.kill().expect("kills");
+    child.wait().expect("waits");
+}
+
+#[test]
 fn wrong_arguments_are_explained() {
     for (arguments, said) in [
         (&[][..], "coring-log [OPTIONS] FILE"),

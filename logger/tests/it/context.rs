@@ -144,12 +144,19 @@ fn a_full_ring_does_not_hold_up_an_unwinding() {
         }
     }
     let (builder, lines) = Logger::builder()
-        .hooks(hooks())
+        .hooks(Hooks {
+            // Does not wait, so that whoever does not give up is at its end soon all the same.
+            pause: |_| {
+                PAUSES.set(PAUSES.get() + 1);
+                true
+            },
+            ..hooks()
+        })
         .full(Full::Wait)
         .thread_ring_bytes(4096)
         .pattern("{message}")
         .memory();
-    // Nobody drains before the unwinding is over: who waits then waits for ever.
+    // Nobody drains before the unwinding is over: who waits then waits in vain.
     let (logger, mut drain) = builder.build().expect("starts");
     let before = logger.stats().dropped[2];
     let pauses = std::thread::spawn(|| {
@@ -161,7 +168,8 @@ fn a_full_ring_does_not_hold_up_an_unwinding() {
         assert!(result.is_err());
         PAUSES.get()
     });
-    assert_eq!(pauses.join().expect("the thread ends well"), 0);
+    let pauses = pauses.join().expect("the thread ends well");
+    assert_eq!(pauses, 0, "it waited while the thread unwound");
     let lost = logger.stats().dropped[2] - before;
     drain.finish();
     logger.shutdown();
