@@ -257,7 +257,12 @@ unsafe fn complete_once(
     let token = Token::new(token.into_raw());
     // SAFETY: the memory stays valid until this function returns, and it returns only after the token came back.
     let op = unsafe { engine.ring().borrow_mut().submit(sqe, token) }?;
-    let mut cancelling = false;
+    // The alarm may have rung since it was set, when the caller let others run in between: it will not ring again. The
+    // operation is still tried.
+    let mut cancelling = limit.passed();
+    if cancelling {
+        engine.ring().borrow_mut().cancel(op);
+    }
     let completion = loop {
         wait::park(what_for);
         let mut ring = engine.ring().borrow_mut();
