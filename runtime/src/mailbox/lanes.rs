@@ -168,6 +168,7 @@ impl<T> Lanes<T> {
     /// One receiver at a time.
     #[inline(always)]
     pub(crate) unsafe fn pop(&self, round: &mut Round, here: Option<&Engine>) -> Option<T> {
+        self.see_lanes(round);
         let lane = self.at(round)?;
         // SAFETY: passed on to the caller.
         if let Some(message) = unsafe { lane.ring.pop() } {
@@ -227,10 +228,9 @@ impl<T> Lanes<T> {
         into.len() - before
     }
 
-    /// The lane whose turn it is. `None` if there is none.
+    /// The lane whose turn it is, of those that the round knows. `None` if there is none.
     #[inline(always)]
     fn at(&self, round: &mut Round) -> Option<&Lane<T>> {
-        self.see_lanes(round);
         if round.taken >= ROUND {
             round.next();
         }
@@ -268,6 +268,7 @@ impl<T> Lanes<T> {
         // Before they are counted: a lane that has opened is among those that are visited. This look may be the last before a park.
         self.see_lanes(round);
         for _ in 0..round.open.len() {
+            // Not another look for lanes: one that opens meanwhile would move the others on, and the last would not be visited.
             let lane = self.at(round)?;
             // Who is alone holds nobody up.
             let share = match round.open.len() {
@@ -437,5 +438,19 @@ mod tests {
             let taken = unsafe { lanes.pop_many(&mut round, None, 8, &mut got) };
             assert_eq!(taken, 1, "lane {new} after lane {old}");
         }
+    }
+
+    /// Goal: a lane that opens in the middle of a visit, before the others, hides none of them.
+    #[test]
+    fn a_lane_that_opens_during_a_visit_hides_no_other() {
+        let lanes = Lanes::new(3, 4);
+        lanes.lane(1);
+        lanes.lane(2).push_locked(7).unwrap();
+        let found = lanes.visit(&mut Round::default(), |lane, _| {
+            lanes.lane(0);
+            // SAFETY: one thread.
+            unsafe { lane.ring.pop() }.map(|message| (message, 1))
+        });
+        assert_eq!(found, Some(7));
     }
 }
