@@ -467,14 +467,16 @@ impl Scheduler {
             crate::wait::scheduler_of(block).wake(joiner);
         }
         if block.is(Marks::UNUSUAL) {
-            self.finish_slowly(control, block);
+            self.finish_slowly(control);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn finish_slowly(&self, control: NonNull<ControlBlock>, block: &ControlBlock) {
+    fn finish_slowly(&self, control: NonNull<ControlBlock>) {
         let shared = self.shared();
+        // SAFETY: it has just ended, and is released no earlier than below. No parameter: that would have to be valid to the end.
+        let block = unsafe { control.as_ref() };
         if let Some(family) = block.scope() {
             // SAFETY: a scope does not end before its last child (scope.rs), and this one has just ended.
             unsafe { Family::child_ended(family, control) };
