@@ -3,6 +3,7 @@
 //! ```text
 //!   emit(site, args)
 //!     -> CURRENT                one thread-local pointer: the ring of this core, or of this thread
+//!     -> busy?                  one load
 //!     -> arguments brief?       decided at compile time, but for texts (encode.rs)
 //!     -> context unchanged?     two loads, one compare (context.rs)
 //!     -> fits below the limit?  one compare (ring.rs)
@@ -67,6 +68,8 @@ pub(crate) struct Producer {
     lap: Cell<u8>,
     /// Each record is published by itself, and no batch of them.
     publishes_each: bool,
+    /// A record is being written: set before anything else is read, so that a signal handler that logs finds it whole.
+    busy: Cell<bool>,
     /// The id that lines in the ring belong to by now.
     context: Cell<u64>,
     /// Time of this turn, or 0 to read the counter for each line.
@@ -111,6 +114,7 @@ impl Producer {
             context_offset: word.offset,
             lap: Cell::new(0),
             publishes_each: publish_bytes == 0,
+            busy: Cell::new(false),
             // A ring starts outside any coroutine, so 0 needs no record; fields of this thread do.
             context: Cell::new(if context::has_fields() {
                 UNKNOWN_CONTEXT
@@ -158,24 +162,29 @@ impl Producer {
     fn write<M: Args>(&self, site: u32, flags: u8, level: Level, args: M) {
         let word = ContextWord::new(self.context_word, self.context_offset);
         let size = record_size(args);
+        if self.busy.replace(true) {
+            return state::count_refused(); // In a signal handler, or in a hook that logs.
+        }
+        // A handler that runs from here on finds the writer busy, whatever has been read.
+        compiler_fence(Ordering::SeqCst);
         if !args.is_brief() || word.read() != self.context.get() {
             return self.write_slowly(site, flags, level, args);
         }
         let Some(position) = self.writer.begin(size, level <= Level::Warn) else {
             return self.write_slowly(site, flags, level, args);
         };
-        compiler_fence(Ordering::SeqCst); // A handler that runs from here on finds the writer busy.
         let put = |at| {
             // SAFETY: the caller of the closure gives the bytes that `size` counts, and the arguments are brief.
             unsafe { args.put_brief(at) }
         };
         // SAFETY: `begin` reserves `size` contiguous bytes, and `size` counts the header and what the arguments write.
         unsafe { self.put(position, size, flags, site, self.time(), put) };
-        compiler_fence(Ordering::SeqCst);
         self.writer.finish(position + size);
         if self.publishes_each {
             self.writer.publish(self.ring.shared(), 0);
         }
+        compiler_fence(Ordering::SeqCst);
+        self.busy.set(false);
     }
 
     /// The time of a record.
@@ -277,10 +286,15 @@ impl Producer {
     /// Publishes. `since` as for [`Writer::announce`]; the next record begins a batch, and announces itself.
     #[inline(always)]
     fn show(&self, since: u64) {
+        // A handler that logged in here would publish more than this is about to.
+        let before = self.busy.replace(true);
+        compiler_fence(Ordering::SeqCst);
         self.writer.publish(self.ring.shared(), since);
         if !self.publishes_each {
             self.writer.close();
         }
+        compiler_fence(Ordering::SeqCst);
+        self.busy.set(before);
     }
 }
 
@@ -418,7 +432,11 @@ pub(crate) fn publish_current() {
     let current = CURRENT.get();
     if current.addr() > ENDED.addr() {
         // SAFETY: as in `emit`.
-        unsafe { &*current }.publish();
+        let producer = unsafe { &*current };
+        // In the middle of a record, in a signal handler, that call publishes; the record is as old as has been said.
+        if !producer.busy.get() {
+            producer.publish();
+        }
     }
 }
 

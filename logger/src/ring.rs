@@ -25,9 +25,6 @@
 //! sleeping drain can be woken early. *limits* end with the batch: so many bytes after what is published. Of both there are two: ordinary
 //! records stop an eighth of the ring before it is full, urgent ones (warnings and errors) may use that eighth too.
 //!
-//! While a record is being written `position` has its highest bit set, so that nothing fits: a signal handler that logs, or a hook that does, is
-//! found by the same compare.
-//!
 //! **Memory order.** Two edges, and nothing else crosses between the threads:
 //!
 //! 1. `head`: the writer's Release store in [`Writer::publish`] pairs with the reader's Acquire load in
@@ -136,14 +133,11 @@ pub(crate) enum Room {
     Full,
 }
 
-/// Set in `position` while a record is being written.
-const BUSY: u64 = 1 << 63;
-
 /// The writer's private half. What a record needs comes first, so that an owner can put it into one cache line with its own.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Writer {
-    /// Where the next record goes, and [`BUSY`].
+    /// Where the next record goes.
     position: Cell<u64>,
     /// Where ordinary (0) and urgent (1) records of this batch must end at the latest.
     limits: [Cell<u64>; 2],
@@ -185,34 +179,20 @@ impl Writer {
     /// Where the next record goes.
     #[inline(always)]
     pub(crate) fn position(&self) -> u64 {
-        self.position.get() & !BUSY
+        self.position.get()
     }
 
     /// The fast path: begins a record of `size` bytes and returns its position, if nothing stands in its way. [`Writer::finish`] ends it.
     #[inline(always)]
     pub(crate) fn begin(&self, size: u64, urgent: bool) -> Option<u64> {
-        let position = self.position.get(); // With BUSY it is beyond every limit.
-        let fits = position + size <= self.limits[usize::from(urgent)].get();
-        fits.then(|| {
-            self.position.set(position | BUSY);
-            position
-        })
+        let position = self.position.get();
+        (position + size <= self.limits[usize::from(urgent)].get()).then_some(position)
     }
 
     /// Steps over a record that has been written: it ended at `end`.
     #[inline(always)]
     pub(crate) fn finish(&self, end: u64) {
         self.position.set(end);
-    }
-
-    /// Whether a record is being written.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.position.get() & BUSY != 0
-    }
-
-    pub(crate) fn set_busy(&self, busy: bool) {
-        let busy = if busy { BUSY } else { 0 };
-        self.position.set(self.position() | busy);
     }
 
     /// Whether a record of `size` bytes may be written at `position` without asking the reader.
@@ -251,7 +231,7 @@ impl Writer {
         Room::Ready
     }
 
-    /// Steps over a record that has been written, and stays busy if it is.
+    /// Steps over a record that has been written.
     #[inline(always)]
     pub(crate) fn advance(&self, size: u64) {
         self.position.set(self.position.get() + size);

@@ -147,7 +147,7 @@ impl Drop for CoreRing {
         if CURRENT.get() == address {
             CURRENT.set(NOT_YET); // Its guard was forgotten.
         }
-        if producer.writer.is_busy() || producer.waiting.get() > 0 {
+        if producer.busy.get() || producer.waiting.get() > 0 {
             // A hook, or a coroutine that waits for room, is inside this very producer: it must stay. What it holds ends with the process.
             Box::leak(producer);
         }

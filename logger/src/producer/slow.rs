@@ -10,6 +10,7 @@
 //!
 //! Hooks of the user's run in here: they may panic, log, or park. The writer stays busy meanwhile, but for the time in which the call waits.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use log::Level;
@@ -19,7 +20,7 @@ use crate::clock;
 use crate::context;
 use crate::encode::{Args, Encoded};
 use crate::record::{HEADER_BYTES, MAX_RECORD_BYTES, first_word, id, level_index};
-use crate::ring::{Room, Writer, longest_record};
+use crate::ring::{Room, longest_record};
 use crate::state::{self, Full};
 
 /// So much of the ring, ahead of what is written next, is fetched for writing: a batch, and the longer part of a usual line.
@@ -29,20 +30,12 @@ const PREFETCH_BYTES: u64 = PUBLISH_BYTES + 128;
 const LOSS_BYTES: u64 = (HEADER_BYTES as u64 + 6 * 9).next_multiple_of(8);
 
 /// Keeps the producer for a call, also when a hook of the user's panics.
-struct Busy<'a>(&'a Writer);
-
-impl<'a> Busy<'a> {
-    fn begin(writer: &'a Writer) -> Self {
-        writer.set_busy(true);
-        compiler_fence(Ordering::SeqCst);
-        Self(writer)
-    }
-}
+struct Busy<'a>(&'a Cell<bool>);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         compiler_fence(Ordering::SeqCst);
-        self.0.set_busy(false);
+        self.0.set(false);
     }
 }
 
@@ -52,14 +45,14 @@ struct Waiting<'a>(&'a Producer);
 impl<'a> Waiting<'a> {
     fn begin(producer: &'a Producer) -> Self {
         producer.waiting.set(producer.waiting.get() + 1);
-        producer.writer.set_busy(false);
+        producer.busy.set(false);
         Self(producer)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.writer.set_busy(true);
+        self.0.busy.set(true);
         self.0.waiting.set(self.0.waiting.get() - 1);
     }
 }
@@ -69,10 +62,7 @@ impl Producer {
     #[cold]
     #[inline(never)]
     pub(super) fn write_slowly<M: Args>(&self, site: u32, flags: u8, level: Level, args: M) {
-        if self.writer.is_busy() {
-            return state::count_refused(); // In a signal handler, or in a hook that logs.
-        }
-        let _busy = Busy::begin(&self.writer);
+        let _busy = Busy(&self.busy);
         let size = record_size(args);
         if !self.make_ready(size, level <= Level::Warn) {
             return self.lose(level);

@@ -29,8 +29,6 @@ mod model {
                 let mut at = writer.begin(size, urgent);
                 if let Some(at) = at {
                     prop_assert!(at + size - reader.published(&shared) <= batch, "beyond its batch");
-                    prop_assert!(writer.is_busy());
-                    prop_assert!(writer.begin(8, true).is_none(), "in the middle of another");
                     writer.finish(at + size);
                 }
                 while at.is_none() && !writer.fits(size, urgent) {
