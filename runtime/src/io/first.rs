@@ -8,7 +8,7 @@
     reason = "lends addresses to the kernel while the operations run"
 )]
 
-use super::{interrupted, refused};
+use super::{interrupted, park_to_ask_again, refused};
 use crate::per_core::{self, Engine};
 use coring_coro::wait::{self, Refusal};
 use coring_uring::{OpId, Token, op};
@@ -124,12 +124,14 @@ impl<S: AsFd> Race<'_, S> {
     fn finish(&mut self) {
         while !self.running.is_empty() {
             if self.is_decided() {
-                // Asked again at each wake: a cancel may meet the operation between two states and find nothing.
                 let mut ring = self.engine.ring().borrow_mut();
                 let running = self.running.iter();
                 running.for_each(|attempt| ring.cancel(attempt.op));
+                drop(ring);
+                park_to_ask_again("connect");
+            } else {
+                wait::park("connect");
             }
-            wait::park("connect");
             self.collect();
         }
     }

@@ -101,6 +101,9 @@ pub(crate) fn refused(refusal: Refusal) -> io::Error {
     }
 }
 
+/// How soon an operation that has not ended is asked to end once more.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
 /// How long the operations of one call may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit<'a>(Option<&'a Alarm<'a>>);
@@ -264,18 +267,29 @@ unsafe fn complete_once(
         engine.ring().borrow_mut().cancel(op);
     }
     let completion = loop {
-        wait::park(what_for);
+        if cancelling {
+            park_to_ask_again(what_for);
+        } else {
+            wait::park(what_for);
+        }
         let mut ring = engine.ring().borrow_mut();
         if let Some(completion) = ring.take(op) {
             break completion;
         }
-        // Asked again at each wake: a cancel may meet the operation between two states and find nothing.
+        // Asked again at each wake, see `park_to_ask_again`.
         if wait::interrupted().is_some() || limit.passed() {
             cancelling = true;
             ring.cancel(op);
         }
     };
     Ok((completion, cancelling))
+}
+
+/// Parks for an operation that has been asked to end, and not for ever: the asking may have met it between two states, on its way to
+/// a worker of the kernel for instance, and found nothing.
+#[cold]
+pub(super) fn park_to_ask_again(what_for: &'static str) {
+    wait::with_alarm(ASK_AGAIN, |_| wait::park(what_for));
 }
 
 #[inline]

@@ -21,7 +21,7 @@
     reason = "submits operations that outlive the call, under a contract"
 )]
 
-use super::{Limit, interrupted, may_wait, refused};
+use super::{Limit, interrupted, may_wait, park_to_ask_again, refused};
 use crate::mailbox::Cluster;
 use crate::per_core::{self, Engine};
 use coring_coro::wait::{self, Refusal};
@@ -145,7 +145,7 @@ impl Multishot {
                             false => io::Error::from_raw_os_error(libc::EAGAIN),
                         });
                     }
-                    // Asked again at each wake: a cancel may meet the operation between two states and find nothing.
+                    // Asked again at each wake, see `park_to_ask_again`.
                     Interrupted::End => {
                         ending = true;
                         ring.cancel(self.op);
@@ -153,7 +153,11 @@ impl Multishot {
                 }
             }
             drop(ring);
-            wait::park(what_for);
+            if ending {
+                park_to_ask_again(what_for);
+            } else {
+                wait::park(what_for);
+            }
         }
     }
 }
