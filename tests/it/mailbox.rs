@@ -4,22 +4,13 @@ use coring::mailbox::{
     Lagging, RecvError, SendError, Topic, TryRecvError, TrySendError, mesh, topic,
 };
 use coring::{coro, mailbox, spawn_on};
+use coring_tests::conserve::Token;
 use coring_tests::random::Random;
 use coring_tests::{alone, builder, check, rounds, runtime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// Counts its drops.
-#[derive(Clone)]
-struct Token(Arc<AtomicUsize>);
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 #[test]
 fn large_messages_need_no_large_stack() {

@@ -1,20 +1,12 @@
 //! What nobody receives: dropped when the receiver goes, all of it; and a call that takes all there is has an end.
 
 use coring::{mailbox, spawn_on};
+use coring_tests::conserve::Token;
 use coring_tests::{check, rounds, runtime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
-
-/// Counts its drops.
-struct Token(Arc<AtomicUsize>);
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 #[test]
 fn what_is_in_a_mailbox_goes_with_its_receiver() {

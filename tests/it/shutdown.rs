@@ -3,6 +3,7 @@
 use coring::coro;
 use coring::fs::File;
 use coring::net::TcpStream;
+use coring_tests::conserve::Token;
 use coring_tests::tcp::{listen, pair};
 use coring_tests::{
     alone, builder, check, proc, rounds, runtime, skip, until_in_flight, until_outside,
@@ -14,15 +15,6 @@ use std::time::{Duration, Instant};
 
 /// More than the buffers of a socket take. Never written to, so it costs no memory.
 static MUCH: [u8; 32 << 20] = [0; 32 << 20];
-
-/// Counts how often it was dropped.
-struct Token(Arc<AtomicUsize>);
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// Spawns coroutines that wait in every way there is, each with a token. How many.
 fn wait_in_every_way(drops: &Arc<AtomicUsize>) -> usize {

@@ -1,7 +1,19 @@
-//! Rounds of a race that must leave nothing behind.
+//! Rounds of a race that must leave nothing behind, and values that say when they go.
 
 use crate::{in_flight, proc, runtime, until};
 use coring::coro;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts its drops.
+#[derive(Clone, Debug)]
+pub struct Token(pub Arc<AtomicUsize>);
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// Runs rounds on one core, and sees that they leave neither descriptors nor operations. For tests that are `alone`.
 ///

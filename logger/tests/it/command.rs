@@ -112,6 +112,16 @@ fn shows_filters_and_merges() {
     assert!(said.contains("torn record at byte"), "{said}");
 }
 
+/// The command, following a file, with its output to be read.
+fn following(path: &Path) -> std::process::Child {
+    Command::new(env!("CARGO_BIN_EXE_coring-log"))
+        .args(["--follow", "--pattern", "{message}"])
+        .arg(path)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs")
+}
+
 #[test]
 fn follows_a_growing_file() {
     use std::io::{BufRead as _, BufReader};
@@ -119,12 +129,7 @@ fn follows_a_growing_file() {
     let directory = scratch();
     let path = directory.path().join("log");
     write(&path, "x");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_coring-log"))
-        .args(["--follow", "--pattern", "{message}"])
-        .arg(&path)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("runs");
+    let mut child = following(&path);
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let mut next = || lines.next().expect("a line").expect("text");
     assert_eq!(
@@ -153,12 +158,7 @@ fn follows_through_rotation_and_truncation_without_reading_anew() {
     for _ in 0..200 {
         write(&path, "x");
     }
-    let mut child = Command::new(env!("CARGO_BIN_EXE_coring-log"))
-        .args(["--follow", "--pattern", "{message}"])
-        .arg(&path)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("runs");
+    let mut child = following(&path);
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let (send, shown) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
