@@ -240,14 +240,15 @@ impl Builder {
         self
     }
 
-    /// Usable bytes of a coroutine's stack, unless its own builder says otherwise. Default 256 KiB. Only what is
-    /// touched is committed.
+    /// Usable bytes of a coroutine's stack, unless its own builder says otherwise. Default 256 KiB; rounded up to an even
+    /// number of pages. Only what is touched is committed.
     pub fn stack_bytes(mut self, bytes: usize) -> Self {
         self.stack.stack_bytes = bytes;
         self
     }
 
-    /// Bytes of the guard below each stack. Default, and least, 64 KiB: C code with a big frame must not jump it.
+    /// Bytes of the guard below each stack. Default, and least, 64 KiB: C code with a big frame must not jump it. Rounded up
+    /// to an odd number of pages, so that the tops of stacks use all sets of the TLB.
     pub fn guard_bytes(mut self, bytes: usize) -> Self {
         self.stack.guard_bytes = bytes;
         self

@@ -16,7 +16,12 @@
 //!  low    +--------------------------+  the next slot begins below
 //! ```
 //!
-//! Everything a small coroutine touches lies in the one page at the top. Stacks of one size come from chunks of
+//! Everything a small coroutine touches lies in the one page at the top, and from one of these pages to the next it is an
+//! odd number of pages. With an even number they would share a part of the sets of the TLB, as tops without colour share
+//! those of the cache: a walk along 2,000 tops measured 19.5 ns each when they were 80 pages apart (an eighth of 128 sets
+//! and less), 6.2 ns at 81, as with neighbours.
+//!
+//! Stacks of one size come from chunks of
 //! one mapping each ([`slab`]), are handed out last-in-first-out so that they are warm, and go back to the
 //! kernel's free pages when a core is idle and holds more than it needs. The mapping stays until the scheduler
 //! ends, so an address inside a stack never becomes invalid while anything could still name it.

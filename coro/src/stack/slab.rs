@@ -46,9 +46,9 @@ const CLEAN_INTERVAL: u32 = 64;
 /// Sizes and bounds of the stacks of one scheduler.
 #[derive(Clone, Copy, Debug)]
 pub struct StackConfig {
-    /// Usable bytes of a stack by default, rounded up to pages. Committed lazily.
+    /// Usable bytes of a stack by default, rounded up to an even number of pages. Committed lazily.
     pub stack_bytes: usize,
-    /// Bytes of the guard below each stack, 64 KiB to 1 GiB, rounded up to pages.
+    /// Bytes of the guard below each stack, 64 KiB to 1 GiB, rounded up to an odd number of pages.
     pub guard_bytes: usize,
     /// How many coroutines may exist at once, over all sizes.
     pub max_coroutines: usize,
@@ -140,9 +140,10 @@ impl Slab {
         let page_bytes = usize::try_from(page_bytes).expect("the page size is always known");
         let guard_bytes = config
             .guard_bytes
-            .clamp(*GUARD_BYTES_RANGE.start(), *GUARD_BYTES_RANGE.end())
-            .next_multiple_of(page_bytes);
-        let stack_bytes = clamp_stack_bytes(config.stack_bytes).next_multiple_of(page_bytes);
+            .clamp(*GUARD_BYTES_RANGE.start(), *GUARD_BYTES_RANGE.end());
+        // Even pages and odd ones: an odd number from one stack top to the next (mod.rs).
+        let guard_bytes = (guard_bytes + page_bytes).next_multiple_of(2 * page_bytes) - page_bytes;
+        let stack_bytes = clamp_stack_bytes(config.stack_bytes).next_multiple_of(2 * page_bytes);
         let books = Books {
             config: StackConfig {
                 guard_bytes,
@@ -438,7 +439,7 @@ impl Books {
                 limit: *STACK_BYTES_RANGE.end(),
             });
         }
-        let wanted = clamp_stack_bytes(wanted).next_multiple_of(self.page_bytes);
+        let wanted = clamp_stack_bytes(wanted).next_multiple_of(2 * self.page_bytes);
         if wanted == self.config.stack_bytes {
             return Ok(0);
         }

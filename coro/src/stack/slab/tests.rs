@@ -84,3 +84,28 @@ fn check_books(slab: &Slab, in_use: usize) -> Result<(), TestCaseError> {
     }
     Ok(())
 }
+
+/// Goal: the pages that coroutines touch use all sets of the TLB, for sizes of stack and guard of any number of pages, and what
+/// was asked for is there. Method: the distance between all stacks of a chunk, in pages.
+#[test]
+fn tops_are_an_odd_number_of_pages_apart() {
+    const ASKED: [(usize, usize); 4] = [(0, 0), (256, 64), (20, 68), (21, 100)];
+    for (stack_kib, guard_kib) in ASKED {
+        let slab = Slab::new(StackConfig {
+            stack_bytes: stack_kib * 1024,
+            guard_bytes: guard_kib * 1024,
+            ..StackConfig::default()
+        });
+        for stack_bytes in [None, Some(1), Some(33 * 1024)] {
+            let lease = slab.acquire(stack_bytes, false).expect("there is room");
+            slab.release(lease.control, lease.class);
+        }
+        let books = slab.books.borrow();
+        assert!(books.classes[0].stack_bytes >= stack_kib * 1024);
+        assert!(books.config.guard_bytes >= guard_kib * 1024);
+        for class in &books.classes {
+            assert_eq!(class.stride, class.stack_bytes + books.config.guard_bytes);
+            assert_eq!(class.stride / books.page_bytes % 2, 1, "{class:?}");
+        }
+    }
+}
