@@ -21,6 +21,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The offset that means "at the file's position, and move it".
 const AT_POSITION: u64 = u64::MAX;
@@ -46,8 +47,8 @@ const AT_POSITION: u64 = u64::MAX;
 /// ```
 pub struct File {
     fd: ManuallyDrop<OwnedFd>,
-    /// Whether it is known to have been opened for reading alone.
-    read_only: bool,
+    /// Whether nobody can tell when it is closed: it was opened for reading alone, and not locked.
+    quiet: AtomicBool,
     cached: Cached,
 }
 
@@ -294,7 +295,7 @@ impl File {
     pub(super) fn opened(fd: OwnedFd, flags: libc::c_int) -> Self {
         Self {
             fd: ManuallyDrop::new(fd),
-            read_only: flags & libc::O_ACCMODE == libc::O_RDONLY,
+            quiet: AtomicBool::new(flags & libc::O_ACCMODE == libc::O_RDONLY),
             cached: Cached::with_flags(flags),
         }
     }
@@ -325,6 +326,11 @@ impl File {
         // SAFETY: the descriptor is open as long as `self` is borrowed, and `ManuallyDrop` does not close it.
         let file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.fd.as_raw_fd()) });
         call(&file)
+    }
+
+    /// From now on its end is somebody's news.
+    pub(super) fn end_matters(&self) {
+        self.quiet.store(false, Ordering::Relaxed);
     }
 
     fn into_fd(self) -> OwnedFd {
@@ -368,23 +374,30 @@ fn is_regular(fd: BorrowedFd<'_>) -> bool {
     status.st_mode & libc::S_IFMT == libc::S_IFREG
 }
 
-/// Closing a file may flush, which may wait for a device or a server: on a core the ring does it, in order with what
-/// was submitted before. An error is lost, as with std; `sync_all` tells. What is no regular file - a pipe, say, whose
-/// reader waits for our end to go - is closed at once. Nobody waits for the end of who only reads, so that is not asked
-/// (0.2 us).
+/// Closing a file may flush, which may wait for a device or a server: on a core the ring does it. An error is lost, as with std;
+/// `sync_all` tells. What is no regular file - a pipe, say, whose reader waits for our end to go - is closed by a plain call.
+///
+/// A close can be seen: a lock goes with it, and a program that was open for writing can be run. So the kernel is told at once,
+/// unless the file was open for reading alone and has no lock. Then nobody waits for its end: it goes with the core's next batch,
+/// and its type is not asked (0.2 us).
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: this is the drop: the descriptor is taken once.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-        let by_ring = self.read_only || is_regular(fd.as_fd());
+        let quiet = *self.quiet.get_mut();
+        let by_ring = quiet || is_regular(fd.as_fd());
         let Some(engine) = per_core::current().filter(|_| by_ring) else {
             return drop(fd);
         };
         let sqe = op::fs::close(fd.as_raw_fd());
         // SAFETY: a close points at nothing.
-        if unsafe { engine.ring().borrow_mut().submit_detached(sqe) }.is_ok() {
-            // The ring owns the descriptor now.
-            let _ = fd.into_raw_fd();
+        if unsafe { engine.ring().borrow_mut().submit_detached(sqe) }.is_err() {
+            return drop(fd);
+        }
+        // The ring owns the descriptor now.
+        let _ = fd.into_raw_fd();
+        if !quiet {
+            engine.close_now();
         }
     }
 }
@@ -477,7 +490,7 @@ impl From<OwnedFd> for File {
         Self {
             cached: Cached::of(fd.as_fd()),
             fd: ManuallyDrop::new(fd),
-            read_only: false,
+            quiet: AtomicBool::new(false),
         }
     }
 }

@@ -71,7 +71,7 @@ impl File {
     ///
     /// `WouldBlock` if somebody has a lock, else as flock(2).
     pub fn try_lock(&self) -> Result<(), TryLockError> {
-        self.with_std(std::fs::File::try_lock)
+        self.attempt(std::fs::File::try_lock)
     }
 
     /// Takes a shared lock if that is possible now.
@@ -80,7 +80,7 @@ impl File {
     ///
     /// `WouldBlock` if somebody has the exclusive lock, else as flock(2).
     pub fn try_lock_shared(&self) -> Result<(), TryLockError> {
-        self.with_std(std::fs::File::try_lock_shared)
+        self.attempt(std::fs::File::try_lock_shared)
     }
 
     /// Gives the lock back.
@@ -92,10 +92,16 @@ impl File {
         self.with_std(std::fs::File::unlock)
     }
 
+    fn attempt(&self, attempt: Attempt) -> Result<(), TryLockError> {
+        // Others may wait for the end of a lock, which is the end of the file.
+        self.end_matters();
+        self.with_std(attempt)
+    }
+
     fn keep_trying(&self, attempt: Attempt) -> io::Result<()> {
         let mut time = FIRST_PAUSE;
         loop {
-            match self.with_std(attempt) {
+            match self.attempt(attempt) {
                 Ok(()) => return Ok(()),
                 Err(TryLockError::Error(error)) => return Err(error),
                 Err(TryLockError::WouldBlock) => pause(time, "file lock")?,
