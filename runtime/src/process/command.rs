@@ -9,10 +9,15 @@ use std::mem;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A process to be started. Compare [`std::process::Command`], which it is made of: whatever that one can do more
 /// (`pre_exec`, groups) is done there, and then converted with `From`. Such a command does not tell whether its standard streams
 /// were set: [`output`](Self::output) knows of those that are set here.
+///
+/// The process is started by a thread of the offload pool, which ends when it had nothing to do for a while. To
+/// `PR_SET_PDEATHSIG`, prctl(2), that thread is the parent: with it a child is killed although this process goes on. Start such a
+/// one with std.
 ///
 /// # Examples
 ///
@@ -119,13 +124,13 @@ impl Command {
     ///
     /// As fork(2) and execve(2): `NotFound` if there is no such program.
     pub fn spawn(&mut self) -> io::Result<Child> {
-        let mut theirs = mem::replace(&mut self.theirs, std::process::Command::new(""));
-        let (theirs, outcome) = offload(move || {
-            let outcome = theirs.spawn();
-            (theirs, outcome)
-        })?;
-        self.theirs = theirs;
-        outcome.map(Child::from)
+        // Shared with the job, so that it comes back also from one that is refused.
+        let theirs = mem::replace(&mut self.theirs, std::process::Command::new(""));
+        let theirs = Arc::new(Mutex::new(theirs));
+        let there = Arc::clone(&theirs);
+        let outcome = offload(move || lock(&there).spawn());
+        mem::swap(&mut self.theirs, &mut lock(&theirs));
+        outcome?.map(Child::from)
     }
 
     /// Starts it and waits for its end.
@@ -230,6 +235,10 @@ impl Command {
     pub fn get_current_dir(&self) -> Option<&Path> {
         self.theirs.get_current_dir()
     }
+}
+
+fn lock(shared: &Mutex<std::process::Command>) -> MutexGuard<'_, std::process::Command> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As std's: the words as a shell would take them.

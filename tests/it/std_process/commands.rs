@@ -4,10 +4,11 @@
     reason = "sets a variable of the environment in a process of its own"
 )]
 
+use coring::fs::File;
 use coring::process::{Command, Stdio};
 use coring_tests::{alone, check, runtime};
 use std::ffi::OsStr;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 fn text(bytes: Vec<u8>) -> String {
@@ -222,6 +223,44 @@ fn what_was_set_is_told() {
     let theirs = std::process::Command::from(command);
     assert_eq!(shown, format!("{theirs:?}"));
     assert_eq!(Command::from(theirs).get_program(), "ls");
+}
+
+#[test]
+fn a_program_that_was_just_written() {
+    // Goal: who has dropped the file of a program can start it: nobody is still writing to it.
+    // Method: written, dropped and started, by a thread of the pool and by std here. Alone: another's fork has our files for a
+    // moment.
+    alone(|| {
+        let scratch = tempfile::tempdir().unwrap();
+        runtime(1).run(|| {
+            for round in 0..20 {
+                let path = scratch.path().join(round.to_string());
+                let mut options = File::options();
+                let options = options.write(true).create_new(true).mode(0o755);
+                let mut file = options.open(&path).unwrap();
+                file.write_all(b"#!/bin/true\n").unwrap();
+                drop(file);
+                let status = match round % 2 {
+                    0 => Command::new(&path).status(),
+                    _ => std::process::Command::new(&path).status(),
+                };
+                assert!(status.unwrap().success());
+            }
+        });
+    });
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_the_command() {
+    // Goal: who may not wait gets an error, and the command is what it was.
+    // Method: a start outside a runtime, then one inside.
+    check(|| {
+        let mut command = Command::new("true");
+        assert!(command.arg("kept").spawn().is_err());
+        assert_eq!(command.get_program(), "true");
+        assert_eq!(command.get_args().next(), Some(OsStr::new("kept")));
+        assert!(runtime(1).run(|| command.status()).unwrap().success());
+    });
 }
 
 #[test]
