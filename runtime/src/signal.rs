@@ -2,12 +2,17 @@
 //!
 //! ```text
 //!   signal --> handler: one byte, its number, into a pipe --> read through the ring --> Signals::recv
+//!                |      the pipe is full: a bit in a set  --> looked at first -----------^
 //!                `--> the handler that was there before, if any
 //! ```
 //!
 //! The handler is installed by signal-hook-registry, which calls what was installed before it, so handlers of others
-//! stay intact. It does one write(2) to a pipe that never blocks. A full pipe loses signals, as the kernel does with
-//! those that come while the same one is pending: what they say is "at least one has come".
+//! stay intact. It does one write(2) to a pipe that never blocks. When that is full, after 65,536 signals that nobody has taken,
+//! those that come are counted no more, as the kernel does with those that come while the same one is pending: what they say
+//! is "at least one has come".
+//!
+//! The set is written before the pipe is tried once more: either there is room now, and a byte without a number has the reader
+//! look, or the pipe was full after the set was written, and who reads it looks after that.
 #![expect(
     unsafe_code,
     reason = "a signal handler, which does nothing but write(2)"
@@ -19,6 +24,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A stream of signals. They are caught while it lives, and do not have their default effect.
 ///
@@ -43,6 +49,7 @@ use std::sync::Arc;
 /// ```
 pub struct Signals {
     pipe: PipeReader,
+    told: Arc<Told>,
     handlers: Vec<SigId>,
 }
 
@@ -57,9 +64,13 @@ impl Signals {
         let (reader, writer) = io::pipe()?;
         let writer = OwnedFd::from(writer);
         never_wait(&writer)?;
-        let writer = Arc::new(writer);
+        let told = Arc::new(Told {
+            writer,
+            uncounted: AtomicU64::new(0),
+        });
         let mut this = Self {
             pipe: reader.into(),
+            told: Arc::clone(&told),
             handlers: Vec::new(),
         };
         for signal in signals {
@@ -70,9 +81,9 @@ impl Signals {
                     format!("signal {signal} cannot be waited for"),
                 ));
             };
-            let writer = Arc::clone(&writer);
-            // SAFETY: the handler calls write(2) only, and puts errno back.
-            let handler = unsafe { register(signal, move || tell(&writer, number)) }?;
+            let told = Arc::clone(&told);
+            // SAFETY: the handler calls write(2) only, puts errno back, and sets a bit.
+            let handler = unsafe { register(signal, move || told.tell(number)) }?;
             this.handlers.push(handler);
         }
         Ok(this)
@@ -92,9 +103,43 @@ impl Signals {
     ///
     /// As read(2).
     pub fn recv(&mut self) -> io::Result<i32> {
-        let mut number = [0];
-        self.pipe.read_exact(&mut number)?;
+        let mut number = [LOOK];
+        while number == [LOOK] {
+            if let Some(signal) = self.told.take_uncounted() {
+                return Ok(signal);
+            }
+            self.pipe.read_exact(&mut number)?;
+        }
         Ok(i32::from(number[0]))
+    }
+}
+
+/// Not the number of a signal.
+const LOOK: u8 = 0;
+
+/// What the handlers write to.
+struct Told {
+    writer: OwnedFd,
+    /// Signals that found no room in the pipe, each a bit.
+    uncounted: AtomicU64,
+}
+
+impl Told {
+    /// The handler.
+    fn tell(&self, number: u8) {
+        if tell(&self.writer, number) {
+            return;
+        }
+        // Before the second attempt, and seen by who reads after it: see the head.
+        self.uncounted.fetch_or(1 << (number - 1), Ordering::SeqCst);
+        tell(&self.writer, LOOK);
+    }
+
+    fn take_uncounted(&self) -> Option<i32> {
+        let set = self.uncounted.load(Ordering::SeqCst);
+        let lowest = set & set.wrapping_neg();
+        self.uncounted.fetch_and(!lowest, Ordering::SeqCst);
+        (set != 0).then(|| lowest.trailing_zeros().cast_signed() + 1)
     }
 }
 
@@ -114,16 +159,17 @@ impl fmt::Debug for Signals {
     }
 }
 
-/// The handler.
-pub(crate) fn tell(writer: &OwnedFd, number: u8) {
+/// Writes a byte, from a handler. Whether there was room.
+pub(crate) fn tell(writer: &OwnedFd, number: u8) -> bool {
     // SAFETY: every thread has its errno.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let before = unsafe { errno.read() };
-    // SAFETY: one byte of this frame. A full pipe is fine, see the head.
-    let _ = unsafe { libc::write(writer.as_raw_fd(), (&raw const number).cast(), 1) };
+    // SAFETY: one byte of this frame.
+    let written = unsafe { libc::write(writer.as_raw_fd(), (&raw const number).cast(), 1) };
     // SAFETY: as above.
     unsafe { errno.write(before) };
+    written == 1
 }
 
 /// A handler must not wait for room.

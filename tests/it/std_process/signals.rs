@@ -58,6 +58,21 @@ fn raise(signal: i32) {
 }
 
 #[test]
+fn a_storm_of_one_signal_hides_no_other() {
+    // Goal: however many signals nobody has taken yet, one of another number is still told.
+    // Method: more of one than a pipe holds, then the other; it is among the first as many.
+    alone(|| {
+        runtime(1).run(|| {
+            let mut signals = Signals::new([libc::SIGUSR1, libc::SIGUSR2]).unwrap();
+            (0..70_000).for_each(|_| raise(libc::SIGUSR1));
+            raise(libc::SIGUSR2);
+            let mut taken = (0..65_536).map(|_| signals.recv().unwrap());
+            assert!(taken.any(|signal| signal == libc::SIGUSR2));
+        });
+    });
+}
+
+#[test]
 fn ctrl_c_reaches_who_waits_for_it() {
     // Goal: `ctrl_c` returns when SIGINT comes, and not before; from then on the process decides itself what to do; without
     // it SIGINT ends the process.
