@@ -362,18 +362,12 @@ pub fn is_shutting_down() -> bool {
 pub fn shutdown_on_signals(drain: Duration) -> io::Result<()> {
     let engine = per_core::require_current("shutdown_on_signals");
     let shutdown = engine.cluster().shutdown();
-    let first = shutdown
+    shutdown
         .drain_on_signal_ns
-        .swap(nanoseconds(drain).max(1), Ordering::Relaxed);
-    // SIGTERM and SIGINT. Zero is "not heard yet": a drain of nothing is one of a nanosecond.
-    let numbers = [libc::SIGTERM, libc::SIGINT].map(|signal| u8::try_from(signal).unwrap_or(0));
-    if first > 0 {
-        return Ok(());
-    }
+        .store(nanoseconds(drain), Ordering::Relaxed);
     let heard = Shutdown::with_guard(engine.cluster(), |guard| {
-        numbers
-            .into_iter()
-            .try_for_each(|signal| guard.hear(signal))
+        guard.hear(libc::SIGTERM)?;
+        guard.hear(libc::SIGINT)
     });
     heard.map(drop)
 }

@@ -157,6 +157,30 @@ fn signals_end_it_and_a_second_one_forces() {
 }
 
 #[test]
+fn who_could_not_hear_signals_may_try_again() {
+    // Goal: when there is nothing to hear signals with, the call says so, and again when it is repeated; later it succeeds, and
+    // they are heard.
+    // Method: no descriptors are left for a moment. A signal that nobody hears ends this process.
+    alone(|| {
+        runtime(1).run(|| {
+            proc::limit_files(0);
+            assert!(coring::shutdown_on_signals(LONG).is_err());
+            assert!(coring::shutdown_on_signals(LONG).is_err());
+            proc::raise_file_limit();
+            coring::shutdown_on_signals(LONG).unwrap();
+            raise_sigterm();
+            coring::shutdown_requested().unwrap();
+        });
+    });
+}
+
+#[expect(unsafe_code, reason = "sends a signal to this thread")]
+fn raise_sigterm() {
+    // SAFETY: it has a handler.
+    assert_eq!(unsafe { libc::raise(libc::SIGTERM) }, 0);
+}
+
+#[test]
 fn a_request_may_come_from_anywhere() {
     // Goal: the request works from wherever code runs, twice as well as once: inside a scope, in a destructor, also one that runs
     // while a panic unwinds, on another core, in a foreign thread, in a blocking call, where a value of a core is made. Main is

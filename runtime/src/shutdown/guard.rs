@@ -39,7 +39,8 @@ const FORCED: libc::c_int = 1;
 pub(super) struct Guard {
     writer: Arc<OwnedFd>,
     thread: JoinHandle<()>,
-    handlers: Vec<SigId>,
+    /// The signals that are heard.
+    handlers: Vec<(libc::c_int, SigId)>,
 }
 
 impl Guard {
@@ -65,20 +66,23 @@ impl Guard {
         tell(&self.writer, LOOK);
     }
 
-    /// Makes this signal a request to end.
-    pub(super) fn hear(&mut self, signal: u8) -> io::Result<()> {
+    /// Makes this signal a request to end, if it is none yet.
+    pub(super) fn hear(&mut self, signal: libc::c_int) -> io::Result<()> {
+        if self.handlers.iter().any(|(heard, _)| *heard == signal) {
+            return Ok(());
+        }
         let writer = Arc::clone(&self.writer);
+        let number = u8::try_from(signal).expect("signals are below 65");
         // SAFETY: the handler calls write(2) only, and puts errno back.
-        let handler =
-            unsafe { register(libc::c_int::from(signal), move || tell(&writer, signal)) }?;
-        self.handlers.push(handler);
+        let handler = unsafe { register(signal, move || _ = tell(&writer, number)) }?;
+        self.handlers.push((signal, handler));
         Ok(())
     }
 
     /// The runtime has ended, which the shared state says.
     pub(super) fn end(self) {
         self.poke();
-        for handler in self.handlers {
+        for (_, handler) in self.handlers {
             unregister(handler);
         }
         // It does not panic; if it did, it has been reported.
