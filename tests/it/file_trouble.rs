@@ -9,7 +9,8 @@ use coring::fs::{self, File};
 use coring_tests::command::{exists, run};
 use coring_tests::random::pattern;
 use coring_tests::{alone, builder, check, heavy, runtime, skip, until};
-use std::ffi::{CString, OsStr};
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -402,17 +403,17 @@ fn cpus(status: &str) -> Option<&str> {
     list.map(str::trim)
 }
 
-/// The kernel's I/O workers in this process, and the CPUs that the first of them may use.
-fn workers() -> (usize, Option<String>) {
+/// The kernel's I/O workers in this process: the number of each thread, and the CPUs that it may use.
+fn workers() -> BTreeMap<OsString, String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-    let mut found = tasks.filter_map(|task| {
+    let found = tasks.filter_map(|task| {
         // Some have ended between the listing and the look.
         let status = std::fs::read_to_string(task.path().join("status")).ok()?;
         let is_worker = status.starts_with("Name:\tiou-wrk");
-        cpus(&status).filter(|_| is_worker).map(str::to_owned)
+        let cpus = cpus(&status).filter(|_| is_worker)?;
+        Some((task.file_name(), cpus.to_owned()))
     });
-    let first = found.next();
-    (usize::from(first.is_some()) + found.count(), first)
+    found.collect()
 }
 
 #[test]
@@ -420,7 +421,8 @@ fn workers_of_the_kernel_are_bounded_and_not_pinned() {
     // Goal: `io_workers` bounds the threads that the kernel uses for a core's file operations, however many wait for
     // them; they stay away from the CPU that the core is pinned to, if there is another.
     // Method: 64 coroutines write and sync a file each, on a core that is pinned; between their steps the threads named
-    // iou-wrk are counted. The bound is seen to be used, too.
+    // iou-wrk are counted. The bound is seen to be used, too. Each bound has a thread of its own, to which the workers
+    // belong; those of the bound before, which end when they get to it, are not counted.
     alone(|| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
@@ -430,29 +432,34 @@ fn workers_of_the_kernel_are_bounded_and_not_pinned() {
         };
         let all = own();
         for bound in [1, 3] {
-            let builder = builder(1).pin(true).io_workers(bound, 1);
-            let most = builder.build().unwrap().run(|| {
-                let (most, pin) = (std::cell::Cell::new(0), own());
-                coro::scope(|scope| {
-                    for number in 0..64 {
-                        let (most, pin, all) = (&most, &pin, &all);
-                        scope.spawn(move || {
-                            for _ in 0..4 {
-                                let file = File::create(path.join(number.to_string())).unwrap();
-                                file.write_all_at(&[1; 30_000], 0).unwrap();
-                                file.sync_all().unwrap();
-                                let (threads, cpus) = workers();
-                                most.set(most.get().max(threads));
-                                assert!(
-                                    cpus.as_ref() != Some(pin) || pin == all,
-                                    "they share the pin {pin}"
-                                );
-                            }
-                        });
-                    }
-                });
-                most.get()
-            });
+            let earlier = workers();
+            let count = || {
+                let builder = builder(1).pin(true).io_workers(bound, 1);
+                builder.build().unwrap().run(|| {
+                    let (most, pin) = (std::cell::Cell::new(0), own());
+                    coro::scope(|scope| {
+                        for number in 0..64 {
+                            let (most, pin, all, earlier) = (&most, &pin, &all, &earlier);
+                            scope.spawn(move || {
+                                for _ in 0..4 {
+                                    let file = File::create(path.join(number.to_string())).unwrap();
+                                    file.write_all_at(&[1; 30_000], 0).unwrap();
+                                    file.sync_all().unwrap();
+                                    let mut workers = workers();
+                                    workers.retain(|number, _| !earlier.contains_key(number));
+                                    most.set(most.get().max(workers.len()));
+                                    assert!(
+                                        pin == all || workers.values().all(|cpus| cpus != pin),
+                                        "they share the pin {pin}"
+                                    );
+                                }
+                            });
+                        }
+                    });
+                    most.get()
+                })
+            };
+            let most = thread::scope(|scope| scope.spawn(count).join().unwrap());
             assert!(
                 (1..=bound as usize).contains(&most),
                 "{most} workers of {bound}"
