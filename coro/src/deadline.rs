@@ -167,7 +167,7 @@ pub fn deadline<T>(at: Instant, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
 
     let outcome = catch_unwind(AssertUnwindSafe(f));
 
-    shared.timers.borrow_mut().cancel(timer);
+    shared.timers.borrow_mut().discard(timer);
     block.deadlines.set(record.outer);
     cancel::refresh(block);
     match outcome {

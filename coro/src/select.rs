@@ -263,7 +263,7 @@ impl Registration for Timer {
     fn unregister(&self, node: &Node) {
         let block = require_current("coro::select!");
         if let Some(key) = node.timer.take() {
-            wait::scheduler_of(block).timers.borrow_mut().cancel(key);
+            wait::scheduler_of(block).timers.borrow_mut().discard(key);
         }
     }
 }

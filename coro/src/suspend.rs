@@ -193,7 +193,7 @@ fn sleep_block(block: &ControlBlock, deadline_ns: u64) {
     while shared.timers.borrow().is_live(key) {
         wait::park_block(block, "sleep");
         if cancel::is_interrupted(block) {
-            shared.timers.borrow_mut().cancel(key);
+            shared.timers.borrow_mut().discard(key);
             cancel::unwind(block);
             return;
         }

@@ -25,6 +25,9 @@
 //! be a miss of caches and page tables as soon as many timers fire in another order than they came in: 200 ns a timer
 //! instead of 40, with a million of them. The price is memory: a live timer keeps at most one block.
 //!
+//! To end a timer takes its place, the count of its block and the free places. Of a million the place is the one that
+//! lies in no cache; [`Wheel::discard`] does not wait for it (discarded.rs).
+//!
 //! Nothing is allocated once places and blocks have grown to the most that were in use at a time.
 //!
 //! Invariants:
@@ -36,11 +39,14 @@
 //! Order: entries that become due in the same [`Wheel::advance`] fire in the order of their slots; within one
 //! slot the order is unspecified.
 
+mod discarded;
+mod free;
 mod places;
 
 pub use places::TimerKey;
 
 use crate::prefetch;
+use discarded::Discarded;
 use places::Places;
 use std::ops::Range;
 
@@ -99,6 +105,7 @@ pub struct Wheel<T> {
     /// sixteen of them stays in the cache.
     filled: Vec<u8>,
     free_blocks: Vec<u32>,
+    discarded: Discarded,
 }
 
 impl<T: Copy> Default for Wheel<T> {
@@ -120,16 +127,17 @@ impl<T: Copy> Wheel<T> {
             blocks: Vec::new(),
             filled: Vec::new(),
             free_blocks: Vec::new(),
+            discarded: Discarded::default(),
         }
     }
 
-    /// How many timers are live.
+    /// How many timers are live. Those discarded since the wheel was last [settled](Self::settle) may be counted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.places.live()
     }
 
-    /// Whether no timer is live.
+    /// Whether no timer is live, counted like [`len`](Self::len).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -145,27 +153,61 @@ impl<T: Copy> Wheel<T> {
         key
     }
 
-    /// Removes a timer and gives its payload back; `None` when it has fired or was cancelled before. O(1).
+    /// Removes a timer and gives its payload back; `None` when it has fired or was removed before. O(1).
+    ///
+    /// The answer has to wait for the memory that knows it: who needs none had better [`discard`](Self::discard).
     #[inline]
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
-        let at = self.places.find(key)?;
-        self.places.release(key.place);
-        self.make_hole(at / BLOCK);
+        self.settle();
+        let at = self.end(key)?;
         Some(self.entries[at as usize].payload)
     }
 
-    /// Whether this timer has neither fired nor been cancelled.
+    /// Removes a timer unless it has fired or was removed before. O(1), and does not wait for memory.
+    #[inline]
+    pub fn discard(&mut self, key: TimerKey) {
+        self.places.prefetch(key.place);
+        if let Some(oldest) = self.discarded.push(key) {
+            self.end(oldest);
+        }
+    }
+
+    /// Ends the timers that were discarded: O(1), there are a few at the most. Afterwards nothing but [`len`](Self::len) differs.
+    #[inline]
+    pub fn settle(&mut self) {
+        if !self.discarded.is_empty() {
+            self.end_discarded();
+        }
+    }
+
+    #[inline(never)]
+    fn end_discarded(&mut self) {
+        while let Some(key) = self.discarded.pop() {
+            self.end(key);
+        }
+    }
+
+    /// Makes a hole of a timer's entry, if it is live; returns where.
+    #[inline]
+    fn end(&mut self, key: TimerKey) -> Option<u32> {
+        let at = self.places.end(key)?;
+        self.make_hole(at / BLOCK);
+        Some(at)
+    }
+
+    /// Whether this timer has neither fired nor been removed.
     #[must_use]
     #[inline]
     pub fn is_live(&self, key: TimerKey) -> bool {
-        self.places.find(key).is_some()
+        self.places.is_live(key) && !self.discarded.contains(key)
     }
 
     /// When to look again: no timer is due before this. `None` when there is no timer.
     ///
-    /// Exact unless a timer of the first slot was cancelled, then perhaps early, never late.
+    /// Exact unless a timer of the first slot was removed, then perhaps early, never late.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub fn next_deadline(&mut self) -> Option<u64> {
+        self.settle();
         let (level, slot) = self.first_occupied()?;
         let earliest_ns = self.slots[level * SLOTS + slot].earliest_ns;
         let start_ns = self.slot_start(level, slot) << TICK_SHIFT;
@@ -179,6 +221,7 @@ impl<T: Copy> Wheel<T> {
         if now_tick < self.position {
             return;
         }
+        self.settle();
         while let Some((level, slot)) = self.first_occupied() {
             let start = self.slot_start(level, slot);
             if start > now_tick {
@@ -235,7 +278,11 @@ impl<T: Copy> Wheel<T> {
     #[inline]
     fn prefetch_block(&self, number: u32) {
         let first = (number * BLOCK) as usize;
-        for entry in &self.entries[first..first + BLOCK as usize] {
+        // Two entries of three words are less than a cache line.
+        for entry in self.entries[first..first + BLOCK as usize]
+            .iter()
+            .step_by(2)
+        {
             prefetch::line(entry);
         }
     }
@@ -266,6 +313,7 @@ impl<T: Copy> Wheel<T> {
         }
         *self = Self {
             places: std::mem::take(&mut self.places),
+            discarded: std::mem::take(&mut self.discarded),
             ..Self::new(self.position << TICK_SHIFT)
         };
         for (_, entry) in live {
@@ -294,6 +342,9 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// A block after the newest of this slot, which is full; returns where its entries begin.
+    ///
+    /// Not inlined: one insertion in sixteen comes by, the others would keep registers for it.
+    #[inline(never)]
     fn add_block(&mut self, home: usize, filler: T) -> u32 {
         let number = match self.free_blocks.pop() {
             Some(number) => {
@@ -353,7 +404,8 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Takes a block of holes out of its slot.
+    /// Takes a block of holes out of its slot. Not inlined, as above.
+    #[inline(never)]
     fn remove_block(&mut self, number: u32) {
         let Block { older, newer, home } = self.blocks[number as usize];
         if older != NIL {

@@ -250,7 +250,7 @@ impl Alarm<'_> {
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
-        self.shared.timers.borrow_mut().cancel(self.timer);
+        self.shared.timers.borrow_mut().discard(self.timer);
     }
 }
 

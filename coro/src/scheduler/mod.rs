@@ -363,7 +363,7 @@ impl Scheduler {
             let needed = shared.slab.at_hand();
             groups.for_each(|group| group.ready.shrink(needed));
         }
-        let deadline_ns = shared.timers.borrow().next_deadline();
+        let deadline_ns = shared.timers.borrow_mut().next_deadline();
         driver.park(self, deadline_ns);
     }
 
@@ -568,6 +568,8 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> SchedulerStats {
+        let mut timers = self.timers.borrow_mut();
+        timers.settle();
         SchedulerStats {
             turns: self.measures.turns.get(),
             switches: self.measures.switches.get(),
@@ -575,7 +577,7 @@ impl Shared {
             live: self.live.get(),
             stacks: self.slab.in_use(),
             ready: self.groups.ready(),
-            timers: self.timers.borrow().len(),
+            timers: timers.len(),
             panicked: self.panicked.get(),
             deepest_stack_bytes: self.slab.deepest_bytes(),
             ready_length: self.measures.ready_length.snapshot(),

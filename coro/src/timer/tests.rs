@@ -2,14 +2,17 @@
 
 use super::*;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug)]
 enum Step {
     Insert { distance: u64 },
     Cancel { which: usize },
+    Discard { which: usize },
     Advance { by: u64 },
     Shrink,
+    Settle,
+    Ask,
 }
 
 /// Distances from one nanosecond to centuries: a random bit length, then a random value of that length.
@@ -21,16 +24,19 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => distance().prop_map(|distance| Step::Insert { distance }),
         1 => any::<usize>().prop_map(|which| Step::Cancel { which }),
+        3 => any::<usize>().prop_map(|which| Step::Discard { which }),
         3 => distance().prop_map(|by| Step::Advance { by: by >> 8 }),
         1 => Just(Step::Shrink),
+        1 => Just(Step::Settle),
+        1 => Just(Step::Ask),
     ]
 }
 
 proptest! {
     /// Goal: the wheel fires exactly what a sorted map says is due, at every step, and reports a deadline that
-    /// is never later than the map's first. Method: random programs over both.
+    /// is never later than the map's first, whatever was discarded shortly before. Method: random programs over both.
     #[test]
-    fn agrees_with_a_sorted_map(start in any::<u64>(), steps in prop::collection::vec(step(), 1..200)) {
+    fn agrees_with_a_sorted_map(start in any::<u64>(), steps in prop::collection::vec(step(), 1..300)) {
         let mut now = start >> 1;
         let mut wheel = Wheel::new(now);
         let mut model: BTreeMap<(u64, u32), TimerKey> = BTreeMap::new();
@@ -50,6 +56,30 @@ proptest! {
                         prop_assert_eq!(wheel.cancel(key), None);
                     }
                 }
+                Step::Discard { which } => {
+                    if let Some((&name, &key)) = model.iter().nth(which % model.len().max(1)) {
+                        model.remove(&name);
+                        wheel.discard(key);
+                        prop_assert!(!wheel.is_live(key));
+                        // Once more, which is nothing, often with a cancel or an advance to follow.
+                        if which % 2 == 0 {
+                            wheel.discard(key);
+                        }
+                        if which % 5 == 0 {
+                            prop_assert_eq!(wheel.cancel(key), None);
+                        }
+                    }
+                }
+                Step::Settle => {
+                    wheel.settle();
+                    prop_assert_eq!(wheel.len(), model.len());
+                    prop_assert!(model.values().all(|key| wheel.is_live(*key)));
+                }
+                Step::Ask => match (wheel.next_deadline(), model.keys().next()) {
+                    (None, None) => {}
+                    (Some(reported), Some(&(first, _))) => prop_assert!(reported <= first),
+                    (reported, first) => prop_assert!(false, "{:?} against {:?}", reported, first),
+                },
                 Step::Shrink => {
                     wheel.compact();
                     wheel.places.shrink();
@@ -70,12 +100,48 @@ proptest! {
                     model = rest;
                 }
             }
-            prop_assert_eq!(wheel.len(), model.len());
-            match (wheel.next_deadline(), model.keys().next()) {
-                (None, None) => {}
-                (Some(reported), Some(&(first, _))) => prop_assert!(reported <= first),
-                (reported, first) => prop_assert!(false, "{:?} against {:?}", reported, first),
+            prop_assert!(wheel.len() >= model.len());
+        }
+    }
+
+    /// Goal: no place is given out twice, none is lost, and memory is given back behind the last one that is in use. Method: random
+    /// programs over the set and a plain one; enough places for all three lines.
+    #[test]
+    fn free_places_agree_with_a_set(steps in prop::collection::vec((0u8..8, any::<usize>()), 1..100)) {
+        let mut free = free::FreePlaces::default();
+        let mut model: BTreeSet<usize> = BTreeSet::new();
+        let (mut places, mut taken) = (0, Vec::new());
+        for (what, which) in steps {
+            match what {
+                0 => {
+                    let more = if which % 32 == 0 { 64 * 64 + 1 } else { 1 + which % 8 };
+                    (0..more).for_each(|_| free.grow());
+                    model.extend(places..places + more * free::WORD);
+                    places += more * free::WORD;
+                }
+                1..4 => for _ in 0..which % 300 {
+                    let place = free.take(|soon| assert!(soon + free::WORD <= places));
+                    prop_assert_eq!(place.is_none(), model.is_empty());
+                    if let Some(place) = place {
+                        prop_assert!(model.remove(&place));
+                        taken.push(place);
+                    }
+                }
+                4..7 => for n in 0..which % 300 {
+                    if !taken.is_empty() {
+                        let place = taken.swap_remove(which.wrapping_mul(n + 1) % taken.len());
+                        model.insert(place);
+                        free.put(place);
+                    }
+                }
+                _ => {
+                    places = free.shrink();
+                    let used = taken.iter().max().map_or(0, |last| last + 1);
+                    prop_assert_eq!(places, used.next_multiple_of(free::WORD));
+                    drop(model.split_off(&places));
+                }
             }
+            prop_assert_eq!(free.len(), model.len());
         }
     }
 
@@ -118,7 +184,10 @@ fn a_million_timers_agree_with_a_sorted_map() {
                 break;
             };
             model.remove(&name);
-            assert_eq!(wheel.cancel(key), Some(name));
+            match name.1 % 2 {
+                0 => assert_eq!(wheel.cancel(key), Some(name)),
+                _ => wheel.discard(key),
+            }
             ended.push(key);
         }
         now += random.below(if filling { 1 << 27 } else { 1 << 36 });
@@ -136,6 +205,28 @@ fn a_million_timers_agree_with_a_sorted_map() {
     }
     assert_eq!((wheel.len(), wheel.next_deadline()), (0, None));
     assert!(ended.iter().all(|key| wheel.cancel(*key).is_none()));
+}
+
+/// Goal: what a timer points to may go as soon as the timer is discarded, also while it waits for its end. Method: as many as
+/// wait and more, due at once, before one that stays; then the same names come again and are not taken for them.
+#[test]
+fn a_discarded_timer_never_fires() {
+    for count in 0..40 {
+        let mut wheel = Wheel::new(0);
+        let keys: Vec<_> = (0..count).map(|n| wheel.insert(n % 3, n)).collect();
+        wheel.insert(5, 1_000);
+        keys.iter().for_each(|key| wheel.discard(*key));
+        assert!(keys.iter().all(|key| !wheel.is_live(*key)));
+        let mut fired = Vec::new();
+        wheel.advance(4, |_, name| fired.push(name));
+        wheel.insert(6, 1_001);
+        keys.iter().for_each(|key| wheel.discard(*key));
+        assert_eq!(wheel.next_deadline(), Some(5));
+        wheel.advance(7, |_, name| fired.push(name));
+        fired.sort_unstable();
+        assert_eq!(fired, [1_000, 1_001], "{count} discarded");
+        assert_eq!((wheel.len(), wheel.next_deadline()), (0, None));
+    }
 }
 
 /// Goal: cancelled timers give their memory back at once, whatever stays between them. Method: the timers that stay are few
