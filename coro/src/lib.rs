@@ -98,7 +98,7 @@ pub use scheduler::{
 };
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, SpawnError, spawn, try_spawn};
-pub use stack::slab::StackConfig;
+pub use stack::config::StackConfig;
 pub use stack::usage::SiteUsage;
 pub use structure::{join_all, join2, race, race_all};
 pub use suspend::{

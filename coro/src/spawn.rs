@@ -25,7 +25,7 @@ use crate::join::{JoinError, JoinHandle};
 use crate::local;
 use crate::prefetch;
 use crate::scheduler::{Group, Scheduler, Shared, scheduler};
-use crate::stack::slab::LEAST_QUARTER;
+use crate::stack::config::LEAST_QUARTER;
 use crate::stack::{Frames, Lease};
 use std::any::Any;
 use std::borrow::Cow;

@@ -13,9 +13,6 @@
 //! next timer. A simulator calls [`Scheduler::turn`] itself, on as many schedulers as it likes, on one thread: the
 //! thread-locals that say who is current are set on entry to a turn and restored on leaving it.
 //!
-//! The resume is inlined into one flat loop, and the suspend into the waits: every call between the two costs a
-//! mispredicted return, which is more than the switch itself.
-//!
 //! No user code runs on the loop's own stack: closures, their results and their panics stay on the stacks of
 //! coroutines.
 #![expect(
@@ -23,10 +20,12 @@
     reason = "control blocks are reached by pointer; the keeper of each is named"
 )]
 
+mod batch;
 mod current;
 mod group;
 mod lease;
 mod measure;
+mod pace;
 mod ready;
 mod timers;
 
@@ -38,17 +37,17 @@ pub(crate) use current::{current, current_in_signal, now, require_current, sched
 pub(crate) use ready::ReadyQueue;
 pub(crate) use timers::TimerAction;
 
-use crate::coroutine::{ControlBlock, Marks, State, Switch};
+use crate::coroutine::{ControlBlock, State};
 use crate::driver::Driver;
-use crate::prefetch::{self, AHEAD};
-use crate::scope::Family;
 use crate::spawn::SpawnError;
-use crate::stack::slab::{Slab, StackConfig, Walk};
+use crate::stack::config::StackConfig;
+use crate::stack::slab::{Slab, Walk};
 use crate::timer::Wheel;
 use current::{Clock, Entered};
 use group::{GroupState, Groups};
 use lease::Numbers;
 use measure::Measures;
+use pace::Pace;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -57,11 +56,6 @@ use std::ptr::NonNull;
 /// Coroutines a turn may run when fewer were ready at its start: keeps the cost of a turn (a clock reading, a
 /// look at the ring and the mailboxes) away from two coroutines that only pass a baton.
 const MIN_BATCH: usize = 64;
-/// The clock is read once in this many switches, or as soon as a coroutine has found that the slice is spent.
-const SLICE_CHECK: usize = 32;
-/// `checkpoint` reads the clock about this many times in a time slice.
-const CHECKPOINTS_A_SLICE: u64 = 16;
-
 /// Bounds and sizes of one scheduler. Every one has a default.
 #[derive(Clone, Copy, Debug)]
 pub struct SchedulerConfig {
@@ -119,17 +113,6 @@ pub(crate) struct Shared {
     orphaned: Cell<bool>,
 }
 
-/// How `checkpoint` avoids to read the clock every time.
-#[derive(Debug, Default)]
-struct Pace {
-    /// The coroutine the rest is about.
-    owner: Cell<u64>,
-    /// Calls that are let through before the clock is read again.
-    left: Cell<u64>,
-    skip: Cell<u64>,
-    read_ns: Cell<u64>,
-}
-
 impl Shared {
     /// Monotonic nanoseconds. Only inside a turn.
     pub(crate) fn now(&self) -> u64 {
@@ -160,43 +143,6 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn turn_started_ns(&self) -> u64 {
         self.turn_started_ns.get()
-    }
-
-    /// Whether the running coroutine has had its time. Reads the clock rarely: the calls are taken to come at the
-    /// pace they came at so far.
-    #[inline]
-    pub(crate) fn should_yield(&self, block: &ControlBlock) -> bool {
-        let pace = &self.pace;
-        let left = pace.left.get();
-        if left > 0 && pace.owner.get() == block.id.get() {
-            pace.left.set(left - 1);
-            return false;
-        }
-        self.look_at_clock(block)
-    }
-
-    #[cold]
-    fn look_at_clock(&self, block: &ControlBlock) -> bool {
-        let pace = &self.pace;
-        let now_ns = self.now();
-        let spent = now_ns.saturating_sub(self.turn_started_ns.get()) >= self.time_slice_ns;
-        let skip = if pace.owner.get() == block.id.get() && !spent {
-            let calls = pace.skip.get() + 1;
-            let a_call_ns = (now_ns.saturating_sub(pace.read_ns.get()) / calls).max(1);
-            // At most double: one quick call says little about the next ones.
-            (self.time_slice_ns / CHECKPOINTS_A_SLICE / a_call_ns).min(2 * calls)
-        } else {
-            0
-        };
-        if spent {
-            // Whoever yields now yields to the driver.
-            self.run_until.set(block.queue().popped());
-        }
-        pace.owner.set(block.id.get());
-        pace.skip.set(skip);
-        pace.left.set(skip);
-        pace.read_ns.set(now_ns);
-        spent || (self.groups.is_urgent() && !self.groups.get(block.group).is_latency())
     }
 }
 
@@ -365,131 +311,6 @@ impl Scheduler {
         }
         let deadline_ns = shared.timers.borrow_mut().next_deadline();
         driver.park(self, deadline_ns);
-    }
-
-    #[inline(always)]
-    fn run_batch<D: Driver>(
-        &self,
-        driver: &D,
-        queue: &ReadyQueue,
-        budget: usize,
-        started_ns: u64,
-        entered: &Entered,
-        urgent: impl Fn() -> bool,
-    ) -> usize {
-        let shared = self.shared();
-        let mut ran = 0;
-        while ran < budget {
-            let from = queue.popped();
-            let until = from.wrapping_add((budget - ran).min(SLICE_CHECK));
-            shared.run_until.set(until);
-            let is_crowded = queue.len() > AHEAD;
-            let is_over = self.run_some(queue, is_crowded, entered, &urgent);
-            ran += queue.popped().wrapping_sub(from);
-            // The driver may ask who is current: that is nobody, here on the loop's own stack.
-            entered.clear_coroutine();
-            if is_over
-                || ran == budget
-                || driver.now().saturating_sub(started_ns) >= shared.time_slice_ns
-            {
-                break;
-            }
-        }
-        ran
-    }
-
-    /// Runs who is ready, until it is time to look at the clock. Whether it is over before: nobody is ready, or others are urgent.
-    #[inline(always)]
-    fn run_some(
-        &self,
-        queue: &ReadyQueue,
-        is_crowded: bool,
-        entered: &Entered,
-        urgent: impl Fn() -> bool,
-    ) -> bool {
-        while queue.popped() != self.shared().run_until.get() {
-            let Some(control) = queue.pop() else {
-                return true;
-            };
-            // SAFETY: a coroutine in the ready queue is live, so its block is initialised and mapped.
-            let block = unsafe { control.as_ref() };
-            debug_assert_eq!(block.state.get(), State::Ready);
-            let mut soon = None;
-            if is_crowded {
-                soon = queue.peek(AHEAD);
-                if let Some(soon) = soon {
-                    prefetch::line(soon.as_ptr());
-                }
-                if queue.len() >= prefetch::CROWD
-                    && let Some(next) = queue.peek(AHEAD / 2)
-                {
-                    // SAFETY: so many are in the queue, hence it is: live, as above.
-                    prefetch::frames(unsafe { next.as_ref() });
-                }
-            }
-            // `Running` it says itself, once it is on its own stack (`wait::switch_out`).
-            entered.set_coroutine(control);
-            let switch = block.switch.get();
-            // SAFETY: `switch` is initialised from spawn to end, and only this loop touches it. It stays borrowed
-            // while the coroutine runs; the coroutine itself only uses the other fields of its block.
-            let switch = unsafe { &mut *switch.cast::<Switch>() };
-            if let corosensei::CoroutineResult::Return(()) = switch.resume(()) {
-                block.set_ends_soon(soon);
-                self.finish(control);
-            }
-            if urgent() {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// A coroutine has returned from its root: tell who waits, and free what nobody waits for.
-    #[inline(always)]
-    fn finish(&self, control: NonNull<ControlBlock>) {
-        let shared = self.shared();
-        // SAFETY: the coroutine has just run, so its block is initialised and mapped.
-        let block = unsafe { control.as_ref() };
-        let switch = block.switch.get().cast::<Switch>();
-        // SAFETY: initialised at spawn, dropped exactly once, here: it has finished and is resumed no more.
-        unsafe { switch.drop_in_place() };
-        debug_assert_eq!(block.state.get(), State::Finished);
-        shared.live.set(shared.live.get() - 1);
-        if !block.is(Marks::AFTER_THE_END) {
-            return;
-        }
-        if block.is(Marks::JOINED)
-            && let Some(joiner) = block.joiner()
-        {
-            // SAFETY: a coroutine that joins has not ended.
-            let block = unsafe { joiner.as_ref() };
-            // Not `shared`: several schedulers may take turns on this thread.
-            crate::wait::scheduler_of(block).wake(joiner);
-        }
-        if block.is(Marks::UNUSUAL) {
-            self.finish_slowly(control);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn finish_slowly(&self, control: NonNull<ControlBlock>) {
-        let shared = self.shared();
-        // SAFETY: it has just ended, and is released no earlier than below. No parameter: that would have to be valid to the end.
-        let block = unsafe { control.as_ref() };
-        if let Some(family) = block.scope() {
-            // SAFETY: a scope does not end before its last child (scope.rs), and this one has just ended.
-            unsafe { Family::child_ended(family, control) };
-        }
-        if block.is(Marks::SAMPLED) {
-            shared.slab.measure(block.slot(), block.site);
-        }
-        if block.is(Marks::DETACHED) {
-            // A signal handler would look at its name.
-            current::clear_coroutine();
-            // SAFETY: finished, its root has dropped the result (spawn.rs), and there is no handle.
-            unsafe { Shared::release(self.shared, control) };
-        }
     }
 
     /// Coroutines that have not ended.

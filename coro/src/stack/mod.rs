@@ -21,13 +21,13 @@
 //! those of the cache: a walk along 2,000 tops measured 19.5 ns each when they were 80 pages apart (an eighth of 128 sets
 //! and less), 6.2 ns at 81, as with neighbours.
 //!
-//! Stacks of one size come from chunks of
-//! one mapping each ([`slab`]), are handed out last-in-first-out so that they are warm, and go back to the
-//! kernel's free pages when a core is idle and holds more than it needs. The mapping stays until the scheduler
-//! ends, so an address inside a stack never becomes invalid while anything could still name it.
+//! Stacks of one size come from chunks of one mapping each ([`slab`]), are handed out last-in-first-out so that they are
+//! warm, and go back to the kernel's free pages when a core is idle and holds more than it needs. The mapping stays until
+//! the scheduler ends, so an address inside a stack never becomes invalid while anything could still name it.
 
 mod advise;
 mod chunk;
+pub(crate) mod config;
 mod guard;
 pub(crate) mod overflow;
 pub(crate) mod slab;

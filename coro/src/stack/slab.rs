@@ -18,8 +18,14 @@
     reason = "pointer arithmetic inside and advice on our own mappings"
 )]
 
+mod class;
+mod walk;
+
+pub(crate) use walk::Walk;
+
 use super::advise::{advise, give_back, range};
 use super::chunk::{CHUNK_SLOTS, Chunk};
+use super::config::{STACK_BYTES_RANGE, StackConfig, stack_bytes_for};
 use super::guard::{self, GuardKind};
 use super::usage::{self, SiteUsage, Usage};
 use super::valgrind;
@@ -27,6 +33,7 @@ use super::warm::Warm;
 use super::{Lease, Slot};
 use crate::coroutine::ControlBlock;
 use crate::spawn::SpawnError;
+use class::Class;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::panic::Location;
@@ -43,56 +50,8 @@ pub(crate) const SAMPLE_INTERVAL: u64 = 64;
 /// One in this many of those gets a stack without old traces in any case, to be measured at its end (usage.rs).
 const CLEAN_INTERVAL: u32 = 64;
 
-/// Sizes and bounds of the stacks of one scheduler.
-#[derive(Clone, Copy, Debug)]
-pub struct StackConfig {
-    /// Usable bytes of a stack by default, rounded up to an even number of pages. Committed lazily.
-    pub stack_bytes: usize,
-    /// Bytes of the guard below each stack, 64 KiB to 1 GiB, rounded up to an odd number of pages.
-    pub guard_bytes: usize,
-    /// How many coroutines may exist at once, over all sizes.
-    pub max_coroutines: usize,
-    /// Free stacks of each size that keep their pages while the core is idle.
-    pub warm_stacks: usize,
-    /// Whether guards may be `MADV_GUARD_INSTALL` markers (Linux 6.13); `mprotect` otherwise.
-    pub guard_markers: bool,
-}
-
-impl Default for StackConfig {
-    fn default() -> Self {
-        Self {
-            stack_bytes: 256 * 1024,
-            guard_bytes: 64 * 1024,
-            max_coroutines: 1 << 20,
-            warm_stacks: 128,
-            guard_markers: true,
-        }
-    }
-}
-
-/// Smallest and largest stack that may be asked for.
-const STACK_BYTES_RANGE: std::ops::RangeInclusive<usize> = 16 * 1024..=1 << 30;
-/// Smallest and largest guard: below, C frames step over it (guard.rs); above, sizes of chunks could wrap.
-const GUARD_BYTES_RANGE: std::ops::RangeInclusive<usize> = 64 * 1024..=1 << 30;
 /// Size classes there can be: the default, and the powers of two in the range.
 const CLASSES: usize = 18;
-
-/// A quarter of any stack is no less: smaller closures need not be compared with their stack.
-pub(crate) const LEAST_QUARTER: usize = *STACK_BYTES_RANGE.start() / 4;
-
-#[derive(Debug)]
-struct Class {
-    stack_bytes: usize,
-    /// From the start of a slot to that of the next.
-    stride: usize,
-    /// By address.
-    chunks: Vec<Chunk>,
-    /// Addresses of the chunks that have free stacks without pages.
-    cold: Vec<usize>,
-    /// How many of these there are.
-    cold_slots: usize,
-    total: usize,
-}
 
 /// What spawn and join want to know of a class.
 #[derive(Debug, Default)]
@@ -100,15 +59,6 @@ struct Pool {
     /// Free stacks with pages. One word each: the rest follows from where the control block lies (`Slab::slot`).
     warm: Warm,
     stack_bytes: Cell<usize>,
-}
-
-/// How far a [walk](Slab::walk) has come.
-#[derive(Debug, Default)]
-pub(crate) struct Walk {
-    class: usize,
-    /// The address of the chunk, which stays where it is; its index does not.
-    chunk: usize,
-    position: usize,
 }
 
 /// All stacks of one scheduler.
@@ -138,18 +88,9 @@ impl Slab {
         // SAFETY: sysconf has no preconditions.
         let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         let page_bytes = usize::try_from(page_bytes).expect("the page size is always known");
-        let guard_bytes = config
-            .guard_bytes
-            .clamp(*GUARD_BYTES_RANGE.start(), *GUARD_BYTES_RANGE.end());
-        // Even pages and odd ones: an odd number from one stack top to the next (mod.rs).
-        let guard_bytes = (guard_bytes + page_bytes).next_multiple_of(2 * page_bytes) - page_bytes;
-        let stack_bytes = clamp_stack_bytes(config.stack_bytes).next_multiple_of(2 * page_bytes);
+        let config = config.in_pages(page_bytes);
         let books = Books {
-            config: StackConfig {
-                guard_bytes,
-                stack_bytes,
-                ..config
-            },
+            config,
             page_bytes,
             guard_kind: if config.guard_markers {
                 GuardKind::Marker
@@ -162,7 +103,7 @@ impl Slab {
         };
         Self {
             page_bytes,
-            guard_bytes: u32::try_from(guard_bytes).unwrap_or(u32::MAX),
+            guard_bytes: u32::try_from(config.guard_bytes).unwrap_or(u32::MAX),
             pools: Default::default(),
             books: RefCell::new(books),
         }
@@ -311,46 +252,6 @@ impl Slab {
         more
     }
 
-    /// Goes on with a walk over all control blocks, vacant or not, of stacks that have pages: `portion` stacks further. Whether
-    /// there are more. Each is visited once at the most, whatever comes and goes between two portions.
-    pub(crate) fn walk(
-        &self,
-        walk: &mut Walk,
-        portion: usize,
-        mut visit: impl FnMut(NonNull<ControlBlock>),
-    ) -> bool {
-        let books = self.books.borrow();
-        let mut left = portion;
-        while let Some(class) = books.classes.get(walk.class) {
-            let index = class
-                .chunks
-                .partition_point(|chunk| chunk.start() < walk.chunk);
-            let Some(chunk) = class.chunks.get(index) else {
-                *walk = Walk {
-                    class: walk.class + 1,
-                    ..Walk::default()
-                };
-                continue;
-            };
-            if walk.chunk != chunk.start() {
-                (walk.chunk, walk.position) = (chunk.start(), 0);
-            }
-            let end = usize::from(chunk.slots).min(walk.position.saturating_add(left));
-            for position in walk.position..end {
-                if chunk.is_busy(position) {
-                    visit(chunk.control(position, class.stride));
-                }
-            }
-            left -= end - walk.position;
-            if left == 0 {
-                walk.position = end;
-                return true;
-            }
-            (walk.chunk, walk.position) = (chunk.start() + 1, 0);
-        }
-        false
-    }
-
     /// Takes more slots into use, one at least: of the newest chunk, or else of a new one.
     #[cold]
     fn grow(&self, books: &mut Books, index: usize, in_use: usize) -> Result<(), SpawnError> {
@@ -439,7 +340,7 @@ impl Books {
                 limit: *STACK_BYTES_RANGE.end(),
             });
         }
-        let wanted = clamp_stack_bytes(wanted).next_multiple_of(2 * self.page_bytes);
+        let wanted = stack_bytes_for(wanted, self.page_bytes);
         if wanted == self.config.stack_bytes {
             return Ok(0);
         }
@@ -492,68 +393,6 @@ impl Books {
             two_mappings_each: self.guard_kind == GuardKind::Mprotect,
         }
     }
-}
-
-impl Class {
-    fn new(stack_bytes: usize, guard_bytes: usize) -> Self {
-        Self {
-            stack_bytes,
-            stride: stack_bytes + guard_bytes,
-            chunks: Vec::new(),
-            cold: Vec::new(),
-            cold_slots: 0,
-            total: 0,
-        }
-    }
-
-    /// Takes out the chunk whose slots are not all in use yet, if there is one.
-    fn take_unfinished(&mut self) -> Option<Chunk> {
-        let index = self
-            .chunks
-            .iter()
-            .position(|chunk| chunk.slots < chunk.room)?;
-        Some(self.chunks.remove(index))
-    }
-
-    fn put_chunk(&mut self, chunk: Chunk) {
-        let place = self.chunk_after(chunk.start());
-        self.chunks.insert(place, chunk);
-    }
-
-    /// Index of the first chunk above this address.
-    fn chunk_after(&self, address: usize) -> usize {
-        self.chunks
-            .partition_point(|chunk| chunk.start() <= address)
-    }
-
-    /// A free stack without pages. There is one.
-    fn take_cold(&mut self) -> NonNull<ControlBlock> {
-        let start = *self.cold.last().expect("there is a cold stack");
-        let index = self.chunk_after(start) - 1;
-        let chunk = &mut self.chunks[index];
-        let position = chunk.take_cold();
-        self.cold_slots -= 1;
-        if chunk.cold == 0 {
-            self.cold.pop();
-        }
-        chunk.control(position, self.stride)
-    }
-
-    /// A free stack has lost its pages.
-    fn put_cold(&mut self, control: NonNull<ControlBlock>) {
-        let index = self.chunk_after(control.addr().get()) - 1;
-        let chunk = &mut self.chunks[index];
-        if chunk.cold == 0 {
-            self.cold.push(chunk.start());
-        }
-        let below = control.addr().get() - chunk.low(0, self.stride);
-        chunk.put_cold(below / self.stride);
-        self.cold_slots += 1;
-    }
-}
-
-fn clamp_stack_bytes(bytes: usize) -> usize {
-    bytes.clamp(*STACK_BYTES_RANGE.start(), *STACK_BYTES_RANGE.end())
 }
 
 /// The usable part of the stack whose control block lies at `control`.
