@@ -146,6 +146,36 @@ impl<'a> LogReader<'a> {
     }
 
     /// Goes on with what follows, when what was read so far is not at hand any more: `bytes` must begin at [`LogReader::offset`].
+    ///
+    /// # Examples
+    /// A log is read as it comes, and what has been read is let go of:
+    /// ```
+    /// use coring_logger::{Binary, LogReader, Logger, info};
+    ///
+    /// let (builder, lines) = Logger::builder().format(Binary::new()).memory();
+    /// let logger = builder.start()?;
+    /// for number in 0..100 {
+    ///     info!("line {}", number);
+    /// }
+    /// logger.shutdown();
+    ///
+    /// let (mut pending, mut messages) = (Vec::new(), Vec::new());
+    /// let mut reader = LogReader::new(&[]);
+    /// for piece in lines.bytes().chunks(1000) {
+    ///     pending.extend_from_slice(piece);
+    ///     let begin = reader.offset();
+    ///     let mut here = reader.go_on(&pending);
+    ///     while let Some(line) = here.next_line()? {
+    ///         line.write_message(&mut messages);
+    ///         messages.push(b'\n');
+    ///     }
+    ///     let read = here.offset() - begin;
+    ///     reader = here.go_on(&[]);
+    ///     pending.drain(..read); // The rest is the beginning of a record.
+    /// }
+    /// assert!(messages.starts_with(b"line 0\n") && messages.ends_with(b"line 99\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn go_on<'b>(self, bytes: &'b [u8]) -> LogReader<'b> {
         LogReader {

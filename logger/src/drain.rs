@@ -50,6 +50,25 @@ use crate::record::{self, Head, id};
 use crate::recover::Recovered;
 use crate::state;
 
+/// Passes that follow one that somebody asked for: it may have found the line in question too young to be in order, or held back by another core's
+/// turn. The first comes when it has settled, the second when the window has passed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Urgent {
+    passes: u8,
+}
+
+impl Urgent {
+    fn woken() -> Self {
+        Self { passes: 2 }
+    }
+
+    /// How long to sleep before the next of these passes.
+    fn nap(&mut self, window: Duration) -> Option<Duration> {
+        self.passes = self.passes.checked_sub(1)?;
+        Some(if self.passes == 1 { SHORT_NAP } else { window })
+    }
+}
+
 /// What a [`Logger`](crate::Logger) and its drain share.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
@@ -89,6 +108,7 @@ pub struct Drain {
     rings_version: Option<u32>,
     sites: Vec<Option<Box<KnownSite>>>,
     clock: Calibration,
+    window: Duration,
     window_ticks: u64,
     in_hand_ticks: u64,
     poll: Duration,
@@ -176,6 +196,7 @@ impl Drain {
             sources: Vec::new(),
             rings_version: None,
             sites: Vec::new(),
+            window: settings.window,
             window_ticks: clock.line().ticks_in(settings.window),
             in_hand_ticks: clock.line().ticks_in(IN_HAND.min(settings.window)),
             clock,
@@ -201,6 +222,8 @@ impl Drain {
     /// Drains until the logger is shut down. The body of the drain's thread.
     pub fn run(mut self) {
         let mut busy = false;
+        // Set by who wakes us: there is something that should not wait for the next look.
+        let mut urgent = Urgent::default();
         while !self.control.stop.load(Ordering::Acquire) {
             let progress = self.drain(1 << 16);
             let was_busy = std::mem::replace(&mut busy, progress.lines >= BUSY_LINES);
@@ -208,14 +231,17 @@ impl Drain {
                 continue;
             }
             let nap = if was_busy {
-                self.poll.min(SHORT_NAP)
+                SHORT_NAP
             } else {
-                self.poll
+                urgent.nap(self.window).unwrap_or(self.poll)
             };
             let (control, served) = (self.control.clone(), state::flush_wanted());
-            state::sleep_drain(nap, || {
+            let woken = state::sleep_drain(nap.min(self.poll), || {
                 !control.stop.load(Ordering::Acquire) && state::flush_is_done(served)
             });
+            if woken {
+                urgent = Urgent::woken();
+            }
         }
         self.finish();
     }
@@ -235,7 +261,7 @@ impl Drain {
             u64::MAX
         } else {
             // One tick less: the oldest that is to come may be as old as it was announced.
-            to_come.map_or(settled, |ticks| settled.min(ticks - 1))
+            to_come.map_or(settled, |ticks| settled.min(ticks.saturating_sub(1)))
         };
         let cutoff = cutoff.max(now.saturating_sub(self.window_ticks));
         let left = self.merge(cutoff, budget);

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::record::{self, lap};
-use crate::ring::Shared;
+use crate::ring::{Shared, Since};
 
 /// The shared header has pages of its own: in a crash file it can be found without knowing this program.
 pub(crate) const HEADER_BYTES: usize = 4096;
@@ -45,6 +45,8 @@ pub(crate) struct Ring {
     closed: AtomicBool,
     /// Losses that some drain has told of, by level; kept here because a ring may outlive its drain.
     pub(crate) reported: [AtomicU64; 5],
+    /// Locked while bytes are released, and by who reads what lies ahead of the writer.
+    held: Mutex<()>,
     /// Keeps `base` mapped.
     _map: Arc<MmapRaw>,
 }
@@ -84,6 +86,7 @@ impl Ring {
             label,
             closed: AtomicBool::new(false),
             reported: Default::default(),
+            held: Mutex::new(()),
             _map: map,
         }
     }
@@ -120,14 +123,31 @@ impl Ring {
         unsafe { std::slice::from_raw_parts(start.as_ptr(), length) }
     }
 
+    /// Keeps the reader from releasing anything for as long as the guard lives. The writer never asks for it.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        lock(&self.held)
+    }
+
     /// Whether it holds lines from before `now` that its writer has not published. A writer that has begun a turn, and logged nothing in it,
-    /// has announced itself all the same; so the memory is asked, as after a crash: a first word of this lap where the next record goes.
+    /// has announced itself all the same; so the memory is asked, as after a crash.
     pub(crate) fn owes_lines(&self, now: u64) -> bool {
-        let since = self.shared().unpublished_since();
-        if since == 0 || since > now {
-            return false;
+        match self.shared().unpublished_since() {
+            Since::Ticks(since) | Since::Perhaps(since) if since <= now => {}
+            _ => return false,
         }
-        let (position, capacity) = (self.shared().end(), self.capacity as u64);
+        let _held = self.hold();
+        // SAFETY: held.
+        unsafe { self.has_record_at(self.shared().end()) }
+    }
+
+    /// Whether a record of this lap begins at `position`, where the writer was or is. What lies there from laps before may look like
+    /// one; a record that is there is always seen.
+    ///
+    /// # Safety
+    /// `position` was published, and since before it was read the reader has released nothing: the caller is the reader, or
+    /// [holds](Ring::hold) it. So the writer cannot have gone round and past it: what it may be doing there is storing this very word, at once.
+    pub(crate) unsafe fn has_record_at(&self, position: u64) -> bool {
+        let capacity = self.capacity as u64;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "an offset in a ring that is mapped"
@@ -135,7 +155,7 @@ impl Ring {
         let offset = (position % capacity) as usize;
         // SAFETY: inside the ring.
         let at = unsafe { self.data().add(offset) };
-        // SAFETY: mapped and 8-aligned. A writer that has gone round meanwhile may be writing it: then what is read says nothing, and is not relied on.
+        // SAFETY: mapped and 8-aligned; a first word is stored whole (`Producer::put`), and nothing else here (caller).
         let first = unsafe { AtomicU64::from_ptr(at.as_ptr().cast()) };
         // Acquire: who was told of a line by another core finds it here.
         let first = u64::from_le(first.load(Ordering::Acquire));

@@ -42,7 +42,7 @@ use crate::context::{self, ContextId, ContextWord};
 use crate::encode::{Args, Encoded};
 use crate::memory::{self, Ring, lock};
 use crate::record::{self, HEADER_BYTES, first_word, lap};
-use crate::ring::Writer;
+use crate::ring::{Since, Writer};
 use crate::state;
 
 /// A core shows its records to the drain at the end of a turn, and within a long turn after so many bytes.
@@ -181,7 +181,7 @@ impl Producer {
         unsafe { self.put(position, size, flags, site, self.time(), put) };
         self.writer.finish(position + size);
         if self.publishes_each {
-            self.writer.publish(self.ring.shared(), 0);
+            self.writer.publish(self.ring.shared(), Since::Nothing);
         }
         compiler_fence(Ordering::SeqCst);
         self.busy.set(false);
@@ -237,7 +237,8 @@ impl Producer {
         if self.turn_time {
             self.set_turn_ticks(clock::ticks());
         } else if self.expects.get() > 0 && self.is_ours() {
-            self.writer.announce(self.ring.shared(), clock::ticks());
+            let since = Since::Perhaps(clock::ticks());
+            self.writer.announce(self.ring.shared(), since);
             self.writer.open();
         }
         if self.expects.get() > 0 {
@@ -249,7 +250,7 @@ impl Producer {
     fn set_turn_ticks(&self, ticks: u64) {
         self.turn_ticks.set(ticks);
         if self.is_ours() {
-            self.writer.announce(self.ring.shared(), ticks);
+            self.writer.announce(self.ring.shared(), since(ticks));
             if ticks != 0 {
                 self.writer.open();
             }
@@ -264,7 +265,7 @@ impl Producer {
         if !(has_lines || expected > 0 || self.turn_ticks.get() != 0) || !self.is_ours() {
             return;
         }
-        self.show(0);
+        self.show(Since::Nothing);
         if has_lines {
             self.expects.set(EXPECTING_TURNS);
         } else {
@@ -280,12 +281,12 @@ impl Producer {
     /// Shows what was logged so far, in the middle of a turn: lines of it that follow are as old as it, if it has a time.
     #[inline(always)]
     fn publish(&self) {
-        self.show(self.turn_ticks.get());
+        self.show(since(self.turn_ticks.get()));
     }
 
     /// Publishes. `since` as for [`Writer::announce`]; the next record begins a batch, and announces itself.
     #[inline(always)]
-    fn show(&self, since: u64) {
+    fn show(&self, since: Since) {
         // A handler that logged in here would publish more than this is about to.
         let before = self.busy.replace(true);
         compiler_fence(Ordering::SeqCst);
@@ -301,12 +302,21 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         if self.is_ours() {
-            self.show(0);
+            self.show(Since::Nothing);
             self.ring.close();
             if !state::is_running() && self.writer.used(self.ring.shared()) == 0 {
                 memory::remove(&self.ring); // No drain will come to do it.
             }
         }
+    }
+}
+
+/// What follows in a turn that has this time: 0 if it has none.
+#[inline(always)]
+fn since(turn_ticks: u64) -> Since {
+    match turn_ticks {
+        0 => Since::Nothing,
+        ticks => Since::Ticks(ticks),
     }
 }
 

@@ -37,6 +37,9 @@
 //! the bound or the records (Release and Acquire, as edge 1). What it cannot see is a writer that has read the clock and stored nothing
 //! yet; for that the reader stays a little behind the clock (drain.rs).
 //!
+//! A writer that only expects to write says so in `since` too, with [`PERHAPS`]. The reader then looks at the memory where the next record would begin:
+//! as long as there is none of this lap, `since` binds nobody, and a turn that goes on without a line holds up nobody else's.
+//!
 //! `dropped` is a statistic: only the writer stores, Relaxed; the reader learns of a drop from a record (which edge 1 orders) or by polling.
 //!
 //! This file knows no bytes: it hands out positions. That is what lets the loom model in `ring/tests.rs` run exactly this code
@@ -68,13 +71,46 @@ pub(crate) struct Shared {
     pub(crate) dropped: Line<[AtomicU64; 5]>,
 }
 
+/// In `since`: a record may follow, and need not. Times are rounded down to even ticks for it.
+const PERHAPS: u64 = 1;
+
+/// What a writer says of the time of what it has not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// It has begun nothing.
+    Nothing,
+    /// No record is older; there is one, or one will be made as old as this.
+    Ticks(u64),
+    /// The same, if there is a record.
+    Perhaps(u64),
+}
+
+impl Since {
+    #[inline(always)]
+    fn word(self) -> u64 {
+        match self {
+            Since::Nothing => 0,
+            Since::Ticks(ticks) => ticks & !PERHAPS,
+            Since::Perhaps(ticks) => ticks | PERHAPS,
+        }
+    }
+
+    fn of(word: u64) -> Self {
+        match word {
+            0 => Since::Nothing,
+            word if word & PERHAPS == 0 => Since::Ticks(word),
+            word => Since::Perhaps(word & !PERHAPS),
+        }
+    }
+}
+
 /// The writer's progress: one line, so that a reader fetches both at once.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Head {
     /// Everything below is published.
     pub(crate) position: AtomicU64,
-    /// A time that no record above is older than; 0 if there is none above.
+    /// How old the records above are: a [`Since`].
     pub(crate) since: AtomicU64,
 }
 
@@ -105,10 +141,10 @@ impl Shared {
             .for_each(|count| count.store(0, Ordering::Relaxed));
     }
 
-    /// A time that no record is older than which is not published yet; 0 if there is none.
-    pub(crate) fn unpublished_since(&self) -> u64 {
+    /// How old the records are that are not published yet.
+    pub(crate) fn unpublished_since(&self) -> Since {
         // Acquire: pairs with the Release in `Writer::announce`.
-        self.head.0.since.load(Ordering::Acquire)
+        Since::of(self.head.0.since.load(Ordering::Acquire))
     }
 
     /// The position up to which the ring is published: where a new writer goes on.
@@ -243,16 +279,16 @@ impl Writer {
         self.position() - self.published.get()
     }
 
-    /// Says how old the records are that follow: none is older than `since`. 0: none follow.
+    /// Says how old the records are that follow.
     #[inline(always)]
-    pub(crate) fn announce(&self, shared: &Shared, since: u64) {
+    pub(crate) fn announce(&self, shared: &Shared, since: Since) {
         // Release: a reader that loads this value finds the `head` that was stored before it.
-        shared.head.0.since.store(since, Ordering::Release);
+        shared.head.0.since.store(since.word(), Ordering::Release);
     }
 
     /// Shows the reader everything written so far. `since` as for [`Writer::announce`].
     #[inline(always)]
-    pub(crate) fn publish(&self, shared: &Shared, since: u64) {
+    pub(crate) fn publish(&self, shared: &Shared, since: Since) {
         let position = self.position();
         self.published.set(position);
         // Release: pairs with the Acquire in `Reader::published`.

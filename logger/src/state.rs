@@ -217,8 +217,13 @@ pub(crate) fn max_rings() -> usize {
     read(|settings| settings.map_or(0, |settings| settings.max_rings))
 }
 
-/// 1 while the drain sleeps or is about to; a waker sets it to 0.
-static DRAIN_SLEEPS: AtomicU32 = AtomicU32::new(0);
+/// What the drain does, as wakers see it.
+static DRAIN: AtomicU32 = AtomicU32::new(AWAKE);
+const AWAKE: u32 = 0;
+/// Or is about to.
+const SLEEPS: u32 = 1;
+/// Somebody wants a pass that begins later than this.
+const ASKED: u32 = 2;
 /// Tickets: each flush takes one, the drain stores the highest it has served.
 static FLUSH_WANTED: AtomicU32 = AtomicU32::new(0);
 static FLUSH_DONE: AtomicU32 = AtomicU32::new(0);
@@ -243,20 +248,22 @@ fn futex(word: &AtomicU32, operation: libc::c_int, value: u32, timeout: Option<D
     };
 }
 
-/// Wakes the drain if it sleeps. Safe in a signal handler.
+/// Wakes the drain if it sleeps, and keeps it from going to sleep if not: its next pass begins later than this. Safe in a signal handler.
 pub(crate) fn wake_drain() {
-    if DRAIN_SLEEPS.swap(0, Ordering::SeqCst) == 1 {
-        futex(&DRAIN_SLEEPS, libc::FUTEX_WAKE, 1, None);
+    if DRAIN.swap(ASKED, Ordering::SeqCst) == SLEEPS {
+        futex(&DRAIN, libc::FUTEX_WAKE, 1, None);
     }
 }
 
 /// Sleeps until woken or `timeout` has passed. `idle` is asked after the intention to sleep is public; a waker that comes later finds it.
-pub(crate) fn sleep_drain(timeout: Duration, idle: impl FnOnce() -> bool) {
-    DRAIN_SLEEPS.store(1, Ordering::SeqCst);
-    if idle() {
-        futex(&DRAIN_SLEEPS, libc::FUTEX_WAIT, 1, Some(timeout));
+/// Says whether anybody asked for the pass that follows.
+pub(crate) fn sleep_drain(timeout: Duration, idle: impl FnOnce() -> bool) -> bool {
+    let order = Ordering::SeqCst;
+    let may_sleep = DRAIN.compare_exchange(AWAKE, SLEEPS, order, order).is_ok();
+    if may_sleep && idle() {
+        futex(&DRAIN, libc::FUTEX_WAIT, SLEEPS, Some(timeout));
     }
-    DRAIN_SLEEPS.store(0, Ordering::SeqCst);
+    DRAIN.swap(AWAKE, order) == ASKED
 }
 
 /// Asks for a flush. Returns the ticket.

@@ -18,7 +18,7 @@ use crate::format::timestamp;
 use crate::line::Origin;
 use crate::memory::Ring;
 use crate::record::{HEADER_BYTES, Head, id};
-use crate::ring::Reader;
+use crate::ring::{Reader, Since};
 use crate::value::{Torn, Values};
 
 #[derive(Debug)]
@@ -82,7 +82,15 @@ impl Source {
         let since = self.ring.shared().unpublished_since();
         self.head = self.reader.published(self.ring.shared());
         self.find_next();
-        if since == 0 { u64::MAX } else { since }
+        match since {
+            Since::Nothing => u64::MAX,
+            Since::Ticks(ticks) => ticks,
+            Since::Perhaps(ticks) => {
+                // SAFETY: we are the ring's only reader, and release nothing in between.
+                let begun = unsafe { self.ring.has_record_at(self.head) };
+                if begun { ticks } else { u64::MAX }
+            }
+        }
     }
 
     #[inline]
@@ -245,8 +253,7 @@ impl Source {
     pub(super) fn release(&mut self, keep_history: bool) {
         self.given = self.reader.position;
         if !keep_history {
-            self.reader
-                .release(self.ring.shared(), self.reader.position);
+            self.release_to(self.reader.position);
             return;
         }
         let keep = self.ring.capacity() as u64 / 2;
@@ -263,6 +270,11 @@ impl Source {
             trail += head.size as u64;
         }
         self.trail_origin = origin;
-        self.reader.release(self.ring.shared(), trail);
+        self.release_to(trail);
+    }
+
+    fn release_to(&mut self, position: u64) {
+        let _held = self.ring.hold();
+        self.reader.release(self.ring.shared(), position);
     }
 }

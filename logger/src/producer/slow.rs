@@ -20,7 +20,7 @@ use crate::clock;
 use crate::context;
 use crate::encode::{Args, Encoded};
 use crate::record::{HEADER_BYTES, MAX_RECORD_BYTES, first_word, id, level_index};
-use crate::ring::{Room, longest_record};
+use crate::ring::{Room, Since, longest_record};
 use crate::state::{self, Full};
 
 /// So much of the ring, ahead of what is written next, is fetched for writing: a batch, and the longer part of a usual line.
@@ -91,7 +91,8 @@ impl Producer {
         }
         let ticks = self.time();
         if !self.publishes_each && self.writer.unpublished() == 0 {
-            self.writer.announce(self.ring.shared(), ticks);
+            self.writer
+                .announce(self.ring.shared(), Since::Ticks(ticks));
             self.prefetch(self.writer.position());
         }
         self.writer.open();

@@ -45,7 +45,7 @@ mod model {
                 if at.is_none() && writer.fits(size, urgent) {
                     at = Some(writer.position());
                     writer.advance(size);
-                    writer.publish(&shared, 0);
+                    writer.publish(&shared, Since::Nothing);
                     writer.open();
                 }
                 if let Some(at) = at {
@@ -58,7 +58,7 @@ mod model {
                     prop_assert!(!live.is_empty(), "refused by an empty ring");
                 }
                 if publish {
-                    writer.publish(&shared, 0);
+                    writer.publish(&shared, Since::Nothing);
                     writer.close();
                     prop_assert!(writer.begin(8, true).is_none(), "closed");
                 }
@@ -154,10 +154,10 @@ mod loom_model {
                         }
                     }
                     if publish_each {
-                        writer.publish(&theirs, 0);
+                        writer.publish(&theirs, Since::Nothing);
                     }
                 }
-                writer.publish(&theirs, 0);
+                writer.publish(&theirs, Since::Nothing);
                 (sent, dropped)
             });
 

@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// Lets this coroutine run; 0: none.
-fn run(id: u64) {
+pub(crate) fn run(id: u64) {
     RUNNING.set(id);
     let begin = RUNNING.with(|running| {
         std::ptr::from_ref(running)
@@ -48,7 +48,7 @@ fn name(id: u64, take: NameTaker<'_>) {
     }
 }
 
-fn hooks() -> Hooks {
+pub(crate) fn hooks() -> Hooks {
     Hooks {
         context_id: WAYS[1],
         context_name: name,

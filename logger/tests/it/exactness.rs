@@ -211,6 +211,45 @@ fn lines_wait_for_a_turn_that_logs_and_for_nothing_else() {
 }
 
 #[test]
+fn a_turn_without_lines_holds_nobody_up() {
+    // Goal: a core that has logged in its last turn, and so expects to in this one, holds back no line of others until it does.
+    // Method: as above. The turn that is under way has no line, then one.
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder()
+        .window(Duration::from_secs(3600))
+        .pattern("{message}")
+        .memory();
+    let (logger, mut drain) = builder.build().expect("starts");
+    let ring = register_core(0).expect("a ring");
+    let entered = ring.enter();
+    info!("core, in the first turn");
+    ring.turn();
+    let from_a_thread = |line: &'static str| {
+        std::thread::scope(|scope| scope.spawn(move || info!("{}", line)).join().expect("logs"));
+    };
+    from_a_thread("thread, beside a silent turn");
+    let (mut count, begun) = (0, Instant::now());
+    while count < 2 && begun.elapsed() < Duration::from_secs(5) {
+        count += drain.drain(100).lines;
+    }
+    assert_eq!(count, 2, "nothing else is to come");
+    info!("core, in the second turn");
+    from_a_thread("thread, beside a turn that logs");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(2) {
+        assert_eq!(drain.drain(100).lines, 0, "the turn has not ended");
+    }
+    drop(entered);
+    drain.finish();
+    assert_eq!(logger.stats().late, 0);
+    logger.shutdown();
+    assert_eq!(
+        lines.text(),
+        "core, in the first turn\nthread, beside a silent turn\ncore, in the second turn\nthread, beside a turn that logs\n"
+    );
+}
+
+#[test]
 fn lines_that_carry_the_time_of_their_turn_stand_in_its_place() {
     // Goal: with the time of the turn a line is older than the moment it is written: others wait from the beginning of the turn on.
     let _turn = exclusive();

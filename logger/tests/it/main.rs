@@ -7,6 +7,7 @@ mod context;
 mod crash;
 mod exactness;
 mod held;
+mod hot;
 mod json;
 mod loss;
 mod sinks;
