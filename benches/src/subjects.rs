@@ -11,7 +11,7 @@ mod glommio;
 mod go;
 mod hyper;
 mod line;
-mod log;
+pub(crate) mod log;
 mod may;
 mod may_minihttp;
 mod monoio;

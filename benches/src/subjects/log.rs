@@ -6,7 +6,7 @@ use crate::lines::{self, Logger};
 use crate::machine;
 use crate::subject::{Job, Role, Skip, Subject, Work};
 
-mod coring;
+pub(crate) mod coring;
 mod fast_log;
 mod flexi_logger;
 mod ftlog;

@@ -7,23 +7,25 @@
 //! - `file`: up to 4,000,000 lines, until all are in the file; nothing is to be lost.
 //! - `echo_logged`: the open loop of suite `net` at half of what the server can do, one line a request. The limit there is the same
 //!   server without the line.
-//! - `echo_effect`: a load of 80,000 requests a second on one server that logs in some slices of the run and not in others (`effect.rs`): what the line does to the
-//!   p99 and the p50, with the interval in which 95 % of the draws lie, and the same of two parts that are equal (`a/a`). A round is
-//!   twelve times as long as those of other benches.
+//! - `echo_effect`: half of what the server can do, which a closed loop on it has just found, on one server that logs in some slices of the run and not in
+//!   others (`effect.rs`): what the line does to the p99 and the p50, with the interval in which 95 % of the draws lie, and the same of two
+//!   parts that are equal (`a/a`). `beside` is the p99 when the drain also takes its time from the generator's CPU. A round is twelve times
+//!   as long as those of other benches.
 //!
 //! All but the last two are measured by the subject itself (`lines.rs`).
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::child::{Child, Failure};
 use crate::effect::{Part, Slices};
 use crate::lines::{self, FILE_LINES, Lines};
-use crate::load::Load;
+use crate::load::{Load, Pace, Plan};
 use crate::subject::{Subject, Work};
-use crate::subjects;
+use crate::subjects::{self, log::coring};
 use crate::suite::{Bench, Better, Metric, Sample, Suite, Timing};
 use crate::suites::net::{self, Net};
 
@@ -79,6 +81,11 @@ const EFFECT: &[Metric] = &[
     metric("a/a_high", "%", false),
     metric("p50", "%", false),
     metric("a/a_p50", "%", false),
+    metric("beside_p99", "%", false),
+    metric("beside_low", "%", false),
+    metric("beside_high", "%", false),
+    metric("rate", "1/s", false),
+    metric("slices", "", false),
     metric("quiet_p99", "us", false),
     metric("quiet_p50", "us", false),
     metric("undisturbed", "%", false),
@@ -143,7 +150,7 @@ impl Suite for Log {
             ),
             bench(
                 "echo_effect",
-                &[("bytes", 64), ("connections", 64), ("rate", 80_000)],
+                &[("bytes", 64), ("connections", 64), ("load_percent", 50)],
                 EFFECT,
                 Work::EchoLogged { sliced: true },
             ),
@@ -180,16 +187,23 @@ impl Suite for Log {
 fn echo_by_slices(bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure> {
     let log = lines::scratch_path(child.id());
     let slices = (|| {
-        let mut load = Load::connect(child.address()?, net::plan(bench))?;
+        let (server, mut plan) = (child.address()?, net::plan(bench));
+        let rate = most(server, plan, timing)? * bench.param("load_percent").unwrap_or(100) / 100;
+        plan.pace = Pace::Open { rate };
+        let mut load = Load::connect(server, plan)?;
         load.start()?;
         load.run(timing.warm_up)?;
-        Ok::<_, Failure>(Slices::watch(&mut load, timing.measure * SLICED_TIMES)?)
+        let slices = Slices::watch(&mut load, timing.measure * SLICED_TIMES)?;
+        Ok::<_, Failure>((rate, slices))
     })();
     // What the drain still has is the end of the last slice.
     thread::sleep(Duration::from_millis(200));
-    let text = fs::read(&log).unwrap_or_default();
+    let mut text = fs::read(&log).unwrap_or_default();
     let _ = fs::remove_file(&log);
-    let slices = slices?;
+    let (rate, slices) = slices?;
+    if coring::is_binary(&text) {
+        text = coring::text_of_binary(&text);
+    }
     let whole = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
     let lines = lines::Content::of(&text[..whole]).lines;
     if !text.is_empty() && lines < slices.logged() {
@@ -202,7 +216,8 @@ fn echo_by_slices(bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sa
     }
     let above = |ratio: f64| (ratio - 1.0) * 100.0;
     let ratio = |part, quantile| slices.ratio(part, Part::Quiet, quantile);
-    let (effect, same) = (ratio(Part::Logs, 0.99), ratio(Part::QuietAgain, 0.99));
+    let [effect, same, beside] =
+        [Part::Logs, Part::QuietAgain, Part::LogsBeside].map(|part| ratio(part, 0.99));
     let quiet = |quantile| slices.value(Part::Quiet, quantile) / 1e3;
     Ok(Sample {
         values: vec![
@@ -214,12 +229,27 @@ fn echo_by_slices(bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sa
             above(same.high),
             above(ratio(Part::Logs, 0.5).value),
             above(ratio(Part::QuietAgain, 0.5).value),
+            above(beside.value),
+            above(beside.low),
+            above(beside.high),
+            rate as f64,
+            slices.count() as f64,
             quiet(0.99),
             quiet(0.5),
             slices.kept() * 100.0,
         ],
         doubt: None,
     })
+}
+
+/// How many requests a second the server answers, if each connection asks as soon as it can.
+fn most(server: SocketAddr, plan: Plan, timing: Timing) -> Result<u64, Failure> {
+    let mut load = Load::connect(server, plan)?;
+    load.start()?;
+    load.run(timing.warm_up)?;
+    let tally = load.run(timing.measure)?;
+    let answered = u128::from(tally.requests) * 1_000_000 / tally.elapsed.as_micros();
+    Ok(u64::try_from(answered).expect("a rate"))
 }
 
 /// How much longer than other samples one by slices is.

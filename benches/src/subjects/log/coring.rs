@@ -6,16 +6,15 @@
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use coring::coro;
-use coring::logger::{Binary, Full, LogReader, info, trace};
+use coring::logger::{Binary, Builder, Drain, Full, LogReader, info, trace};
 use coring::net::{TcpListener, TcpStream};
 
 use super::Of;
-use crate::effect::{self, Part};
+use crate::effect;
 use crate::lines::{self, Logger, Values};
 use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Work};
@@ -42,16 +41,20 @@ pub(super) static BINARY: Of<Coring<false, true>> = subject("coring-binary");
 
 pub(super) struct Coring<const TURN: bool, const BINARY: bool>(coring::logger::Logger);
 
-impl<const TURN: bool, const BINARY: bool> Logger for Coring<TURN, BINARY> {
-    fn start(path: &Path, lossless: bool) -> Result<Self, Skip> {
+impl<const TURN: bool, const BINARY: bool> Coring<TURN, BINARY> {
+    fn builder(path: &Path) -> Builder {
         let mut builder = coring::logging::builder().turn_time(TURN);
-        if lossless {
-            builder = builder.full(Full::Wait);
-        }
         if BINARY {
             builder = builder.format(Binary::new());
         }
-        Ok(Coring(builder.file(path).start()?))
+        builder.file(path)
+    }
+}
+
+impl<const TURN: bool, const BINARY: bool> Logger for Coring<TURN, BINARY> {
+    fn start(path: &Path, lossless: bool) -> Result<Self, Skip> {
+        let full = if lossless { Full::Wait } else { Full::Drop };
+        Ok(Coring(Self::builder(path).full(full).start()?))
     }
 
     fn inside(&self, body: impl FnOnce() -> Values) -> Values {
@@ -85,34 +88,45 @@ impl<const TURN: bool, const BINARY: bool> Logger for Coring<TURN, BINARY> {
         if !BINARY {
             return bytes;
         }
-        let mut text = Vec::new();
-        let mut reader = LogReader::new(&bytes);
-        while let Some(line) = reader.next_line().expect("no torn record") {
-            line.write_message(&mut text);
-            text.push(b'\n');
-        }
-        text
+        text_of_binary(&bytes)
     }
+}
+
+/// What a binary log says.
+pub(crate) fn text_of_binary(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut reader = LogReader::new(bytes);
+    while let Some(line) = reader.next_line().expect("no torn record") {
+        line.write_message(&mut text);
+        text.push(b'\n');
+    }
+    text
+}
+
+/// Whether a log is binary. It begins with a line then, and nothing that is text begins with one.
+pub(crate) fn is_binary(bytes: &[u8]) -> bool {
+    matches!(LogReader::new(bytes).next_line(), Ok(Some(_)))
 }
 
 /// The echo server of suite `net`, with a line for each request.
 fn serve<const TURN: bool, const BINARY: bool>(job: &Job) -> Result<(), Skip> {
-    if BINARY {
+    let sliced = matches!(job.work, Work::EchoLogged { sliced: true });
+    if BINARY && !sliced {
         return Err(Skip::because("differs from coring in its file only"));
     }
     sys::pin(&[job.peer])?;
-    let logger = Coring::<TURN, BINARY>::start(&lines::scratch_path(std::process::id()), false)?;
-    let unlogged: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(0)));
-    let sliced = matches!(job.work, Work::EchoLogged { sliced: true });
-    if sliced {
-        thread::spawn(|| log_what_others_do_not(unlogged));
-    }
+    let builder = Coring::<TURN, BINARY>::builder(&lines::scratch_path(std::process::id()));
+    let logger = if sliced {
+        let (logger, drain) = builder.build()?;
+        thread::spawn(|| drain_in_gaps(drain));
+        logger
+    } else {
+        builder.start()?
+    };
+    let logger = Coring::<TURN, BINARY>(logger);
     sys::pin(&[job.cpu])?;
     let result = listen(job, |id| {
-        if sliced && effect::part_now() != Part::Logs {
-            // The only one that stores.
-            unlogged.store(unlogged.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        } else {
+        if !sliced || effect::part_now().logs() {
             logger.line(id, lines::price(id), lines::SYMBOL);
         }
     });
@@ -120,21 +134,11 @@ fn serve<const TURN: bool, const BINARY: bool>(job: &Job) -> Result<(), Skip> {
     result
 }
 
-/// Gives the drain the lines that the server does not.
-fn log_what_others_do_not(unlogged: &AtomicU64) {
-    let mut logged = 0;
+/// The drain's thread, but that it writes only when it may, and looks now and then otherwise.
+fn drain_in_gaps(mut drain: Drain) {
     loop {
-        thread::sleep(Duration::from_millis(1));
-        let all = unlogged.load(Ordering::Relaxed);
-        for id in logged..all {
-            info!(
-                "beside id={} price={} sym={}",
-                id,
-                lines::price(id),
-                lines::SYMBOL
-            );
-        }
-        logged = all;
+        let _progress = drain.drain(if effect::may_write() { usize::MAX } else { 0 });
+        thread::sleep(effect::nap());
     }
 }
 
