@@ -128,19 +128,21 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// As read(2) and waitid(2).
+    /// As read(2) and waitid(2); a [`SpawnError`](coro::SpawnError) if there is no coroutine to be had, which reads one of the pipes.
     pub fn wait_with_output(mut self) -> io::Result<Output> {
         drop(self.stdin.take());
         let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
         // Both at once: a child that fills one pipe while we read the other would wait for ever.
         let (stdout, stderr) = coro::scope(|scope| {
-            let errors = scope.spawn(|| drain(stderr));
+            let errors = scope
+                .spawn_with(coro::Builder::new(), || drain(stderr))
+                .map_err(io::Error::other)?;
             let output = drain(stdout);
             let errors = errors
                 .join()
                 .unwrap_or_else(|error| Err(io::Error::other(error)));
-            (output, errors)
-        });
+            Ok::<_, io::Error>((output, errors))
+        })?;
         Ok(Output {
             status: self.wait()?,
             stdout: stdout?,

@@ -3,7 +3,7 @@
 use coring::coro;
 use coring::io::is_cancelled;
 use coring::process::{Command, Stdio};
-use coring_tests::{check, runtime, until_fails, until_in_flight};
+use coring_tests::{builder, check, runtime, until_fails, until_in_flight};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -198,6 +198,18 @@ fn collected_output() {
                 (&b"hello\n"[..], &b""[..])
             );
         });
+    });
+}
+
+#[test]
+fn output_without_a_coroutine_to_read_it() {
+    // Goal: who cannot have another coroutine gets an error, not a panic.
+    // Method: main is the only one there may be.
+    check(|| {
+        let runtime = builder(1).max_coroutines(1).build().unwrap();
+        let error = runtime.run(|| Command::new("true").output()).unwrap_err();
+        let source = error.get_ref().unwrap();
+        assert!(source.is::<coro::SpawnError>(), "{error}");
     });
 }
 
