@@ -56,6 +56,21 @@ fn the_limit_is_an_error_and_a_freed_slot_is_reused() {
 }
 
 #[test]
+fn a_limit_beyond_the_memory_is_none() {
+    // 51 GB, more than the kernel promises to who has less.
+    let mut slots = Slots::with_limits(u32::MAX, 8);
+    let ops: Vec<_> = (1..1000)
+        .map(|number| slots.insert(token(number)).unwrap())
+        .collect();
+    for (op, number) in ops.into_iter().zip(1..) {
+        assert_eq!(
+            slots.complete(cqe(op, 0, 0)),
+            Completed::Wake(token(number))
+        );
+    }
+}
+
+#[test]
 fn a_zero_copy_send_is_one_completion() {
     let mut slots = Slots::with_limits(1, 8);
     let op = slots.insert(token(1)).unwrap();
