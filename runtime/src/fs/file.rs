@@ -11,13 +11,14 @@
 
 use super::OpenOptions;
 use super::cached::{Cached, in_a_batch};
+use super::closing::waits_for_a_server;
 use crate::io::position::moving;
 use crate::io::{Limit, may_wait, perform, perform_here};
 use crate::per_core;
 use coring_uring::op;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -362,33 +363,21 @@ fn count<T>(buffers: &[T]) -> u32 {
     u32::try_from(buffers.len().min(1024)).expect("at most 1,024")
 }
 
-fn is_regular(fd: BorrowedFd<'_>) -> bool {
-    let mut status = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the place is writable and large enough.
-    let outcome = unsafe { libc::fstat(fd.as_raw_fd(), status.as_mut_ptr()) };
-    if outcome != 0 {
-        return false;
-    }
-    // SAFETY: fstat succeeded, so it has filled it.
-    let status = unsafe { status.assume_init() };
-    status.st_mode & libc::S_IFMT == libc::S_IFREG
-}
-
-/// Closing a file may flush, which may wait for a device or a server: on a core the ring does it. An error is lost, as with std;
-/// `sync_all` tells. What is no regular file - a pipe, say, whose reader waits for our end to go - is closed by a plain call.
-///
-/// A close can be seen: a lock goes with it, and a program that was open for writing can be run. So the kernel is told at once,
-/// unless the file was open for reading alone and has no lock. Then nobody waits for its end: it goes with the core's next batch,
-/// and its type is not asked (0.2 us).
+/// A close can be seen: the lock goes with it, a program that was open for writing can be started, the reader of a pipe finds the
+/// end. So it is done here and now. Two kinds are left to the ring: what was open for reading alone and has no lock, which goes with
+/// the core's next batch since nobody can tell; and what waits for a server (closing.rs), which must not hold up the core. An error
+/// is lost, as with std; `sync_all` tells.
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: this is the drop: the descriptor is taken once.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-        let quiet = *self.quiet.get_mut();
-        let by_ring = quiet || is_regular(fd.as_fd());
-        let Some(engine) = per_core::current().filter(|_| by_ring) else {
+        let Some(engine) = per_core::current() else {
             return drop(fd);
         };
+        let quiet = *self.quiet.get_mut();
+        if !quiet && !waits_for_a_server(fd.as_fd()) {
+            return drop(fd);
+        }
         let sqe = op::fs::close(fd.as_raw_fd());
         // SAFETY: a close points at nothing.
         if unsafe { engine.ring().borrow_mut().submit_detached(sqe) }.is_err() {
@@ -397,7 +386,7 @@ impl Drop for File {
         // The ring owns the descriptor now.
         let _ = fd.into_raw_fd();
         if !quiet {
-            engine.close_now();
+            engine.hand_over();
         }
     }
 }

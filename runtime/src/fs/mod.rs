@@ -10,6 +10,7 @@
 
 mod aligned;
 mod cached;
+mod closing;
 mod directory;
 mod fifo;
 mod file;

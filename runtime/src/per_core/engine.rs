@@ -44,8 +44,6 @@ const LOOKS_PER_CLOCK: u32 = 16;
 const SPARE_WAITERS: usize = 256;
 /// How often is looked whether an operation has ended, for who cannot wait for it.
 const LOOKS_FOR_AN_END: u32 = 1000;
-/// The same for a close, which may wait for a server: 20 to 60 us.
-const LOOKS_FOR_A_CLOSE: u32 = 50;
 
 /// Everything of a core but its coroutines.
 #[derive(Debug)]
@@ -320,19 +318,8 @@ impl Engine {
     /// Called by a coroutine, so inside a turn.
     pub(crate) fn end_now(&self, op: OpId) {
         self.hand_over();
-        self.look_for(LOOKS_FOR_AN_END, |ring| !ring.is_in_flight(op));
-    }
-
-    /// Has the kernel do at once what is queued and nobody waits for: closes. Mostly they are done then; one that waits for a
-    /// server is given a moment, and left to the kernel.
-    pub(crate) fn close_now(&self) {
-        self.hand_over();
-        self.look_for(LOOKS_FOR_A_CLOSE, |ring| ring.detached() == 0);
-    }
-
-    fn look_for(&self, looks: u32, is_over: impl Fn(&Ring) -> bool) {
-        for _ in 0..looks {
-            if is_over(&self.ring.borrow()) {
+        for _ in 0..LOOKS_FOR_AN_END {
+            if !self.ring.borrow().is_in_flight(op) {
                 return;
             }
             std::thread::yield_now();

@@ -1,0 +1,104 @@
+//! Whether the close of a file waits for a server.
+//!
+//! A file system may have something to do at each close (its `flush`): one whose files are elsewhere sends what was written, and
+//! waits for the answer. The others are done at once, in the ring as well, which closes their files on the core's own thread.
+//!
+//! ```text
+//!   statx, from memory --> number of the device --> a disk of this machine: no
+//!                                                   else: its type in /proc/self/mountinfo, looked up once
+//! ```
+//!
+//! fstatfs(2) would say the type, too, but asks the server for it. A device that is not listed - an overlay may have some - is taken
+//! for one of ours.
+#![expect(unsafe_code, reason = "statx fills a structure in this frame")]
+
+use std::cell::RefCell;
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Types of file systems whose files are elsewhere. Those in user space (fuse) are known by how they begin.
+const ELSEWHERE: [&str; 12] = [
+    "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "afs", "coda", "orangefs", "lustre",
+    "gpfs",
+];
+/// Devices whose type is remembered. There are about as many as mounts in use.
+const MOST_KNOWN: usize = 64;
+
+/// Major and minor number.
+type Device = (u32, u32);
+
+thread_local! {
+    static KNOWN: RefCell<Vec<(Device, bool)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the close of this file may wait for a server.
+pub(super) fn waits_for_a_server(fd: BorrowedFd<'_>) -> bool {
+    let Some(device) = device_of(fd).filter(|(major, _)| *major == 0) else {
+        return false;
+    };
+    let known = KNOWN.try_with(|known| {
+        let mut known = known.borrow_mut();
+        if let Some((_, answer)) = known.iter().find(|(known, _)| *known == device) {
+            return *answer;
+        }
+        // A device that can be mounted elsewhere meanwhile is asked for again, some time.
+        known.truncate(MOST_KNOWN - 1);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let answer = is_elsewhere(&mounts, device);
+        known.insert(0, (device, answer));
+        answer
+    });
+    known.unwrap_or(false)
+}
+
+/// Without asking a server.
+fn device_of(fd: BorrowedFd<'_>) -> Option<Device> {
+    // SAFETY: all zeroes is a valid value: numbers only.
+    let mut answer: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    // SAFETY: an empty path with AT_EMPTY_PATH means the descriptor; the answer is writable.
+    let outcome = unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, 0, &raw mut answer) };
+    (outcome == 0).then_some((answer.stx_dev_major, answer.stx_dev_minor))
+}
+
+/// A line is `36 35 0:52 / /mnt rw,noatime shared:1 - nfs4 server:/ rw`, with any number of words before the dash.
+fn is_elsewhere(mounts: &str, (major, minor): Device) -> bool {
+    let device = format!("{major}:{minor}");
+    let mount = mounts
+        .lines()
+        .find(|line| line.split(' ').nth(2) == Some(&device));
+    let types = mount.and_then(|line| line.split_once(" - "));
+    let name = types.and_then(|(_, types)| types.split(' ').next());
+    name.is_some_and(|name| ELSEWHERE.contains(&name) || name.starts_with("fuse"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_known_by_its_type() {
+        let mounts = "\
+            22 27 0:21 / /proc rw,relatime - proc proc rw\n\
+            31 27 0:41 / /home rw shared:1 master:2 - nfs4 server:/home rw\n\
+            32 27 0:42 / /nfs rw - tmpfs nfs rw\n\
+            33 27 0:43 / /mnt/ssh rw - fuse.sshfs me@there: rw\n\
+            34 27 0:4 / /mnt/share rw - cifs //there/share rw\n";
+        let elsewhere = [(0, 41), (0, 43), (0, 4)];
+        for device in [(0, 21), (0, 41), (0, 42), (0, 43), (0, 4), (0, 44), (4, 1)] {
+            let expected = elsewhere.contains(&device);
+            assert_eq!(is_elsewhere(mounts, device), expected, "{device:?}");
+        }
+    }
+
+    #[test]
+    fn files_of_this_machine_wait_for_none() {
+        use std::os::fd::AsFd;
+        for path in ["/proc/self/stat", "/dev/null", "/dev/shm"] {
+            let file = fs::File::open(path).unwrap();
+            assert!(!waits_for_a_server(file.as_fd()), "{path}");
+        }
+        let (reader, _writer) = std::io::pipe().unwrap();
+        assert!(!waits_for_a_server(reader.as_fd()));
+    }
+}
