@@ -1,6 +1,7 @@
 //! The slab against a set: who is handed out is handed out once, and all comes back.
 
 use super::*;
+use crate::stack::{COLOUR_BYTES, COLOURS};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -108,4 +109,18 @@ fn tops_are_an_odd_number_of_pages_apart() {
             assert_eq!(class.stride / books.page_bytes % 2, 1, "{class:?}");
         }
     }
+}
+
+/// Goal: the tops of neighbours fall into different sets of the cache: each has a line of its own within the page for half a page.
+/// Method: the lines of as many neighbours as there are colours.
+#[test]
+fn neighbours_have_different_colours() {
+    let slab = Slab::new(StackConfig::default());
+    let line_of = || {
+        let lease = slab.acquire(None, false).expect("there is room");
+        let below = slab.slot(lease.control, lease.class).top - lease.control.addr().get();
+        (below - size_of::<ControlBlock>()) / COLOUR_BYTES
+    };
+    let lines: BTreeSet<usize> = (0..COLOURS).map(|_| line_of()).collect();
+    assert!(lines.iter().copied().eq(0..COLOURS), "{lines:?}");
 }
