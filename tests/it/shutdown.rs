@@ -146,6 +146,21 @@ fn files_dropped_at_the_very_end_are_closed() {
 }
 
 #[test]
+fn descriptors_of_dropped_files_are_free() {
+    // Goal: closes that wait for the core's next batch keep a bounded number of descriptors, so what needs one next gets it.
+    // Method: nearly all descriptors there may be are opened and dropped by main, which then opens others without waiting.
+    alone(|| {
+        runtime(1).run(|| {
+            proc::limit_files(1000);
+            let files: Vec<File> = (0..900).map(|_| File::open("/dev/null").unwrap()).collect();
+            drop(files);
+            let others: std::io::Result<Vec<_>> = (0..400).map(|_| std::io::pipe()).collect();
+            others.unwrap();
+        });
+    });
+}
+
+#[test]
 fn a_handle_outlives_its_core() {
     // Goal: results and handles may be kept after the runtime has gone: a value is still there, who waits is told.
     // Method: handles are smuggled out of `run`; joined on this plain thread.

@@ -511,6 +511,13 @@ impl<B: Backend> Ring<B> {
         self.slots.in_flight() + self.own.detached
     }
 
+    /// Those of them that nobody waits for.
+    #[inline]
+    #[must_use]
+    pub fn detached(&self) -> usize {
+        self.own.detached
+    }
+
     /// The clock of [`Wait::Until`], in nanoseconds: `CLOCK_MONOTONIC`, or a simulation's.
     #[must_use]
     pub fn now_ns(&self) -> u64 {

@@ -27,6 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The offset that means "at the file's position, and move it".
 const AT_POSITION: u64 = u64::MAX;
 
+/// Closes that the core's next batch may wait for: so many descriptors are still taken although their files are gone.
+const MOST_CLOSES: usize = 128;
+
 /// An open file. Compare [`std::fs::File`].
 ///
 /// # Examples
@@ -365,7 +368,7 @@ fn count<T>(buffers: &[T]) -> u32 {
 
 /// A close can be seen: the lock goes with it, a program that was open for writing can be started, the reader of a pipe finds the
 /// end. So it is done here and now. Two kinds are left to the ring: what was open for reading alone and has no lock, which goes with
-/// the core's next batch since nobody can tell; and what waits for a server (closing.rs), which must not hold up the core. An error
+/// the core's next batch, of so many at most, since nobody can tell; and what waits for a server (closing.rs), which must not hold up the core. An error
 /// is lost, as with std; `sync_all` tells.
 impl Drop for File {
     fn drop(&mut self) {
@@ -379,13 +382,16 @@ impl Drop for File {
             return drop(fd);
         }
         let sqe = op::fs::close(fd.as_raw_fd());
+        let mut ring = engine.ring().borrow_mut();
         // SAFETY: a close points at nothing.
-        if unsafe { engine.ring().borrow_mut().submit_detached(sqe) }.is_err() {
+        if unsafe { ring.submit_detached(sqe) }.is_err() {
             return drop(fd);
         }
         // The ring owns the descriptor now.
         let _ = fd.into_raw_fd();
-        if !quiet {
+        let crowded = ring.detached() >= MOST_CLOSES;
+        drop(ring);
+        if crowded || !quiet {
             engine.hand_over();
         }
     }
