@@ -234,7 +234,7 @@ fn whoever_dies_nothing_is_halved_or_doubled() {
     // Goal: counted end to end, 10^8 messages in the heavy lane: cores and the whole runtime end at any moment, or the
     // receiver does. Of each sender a prefix arrives, in order, once and whole; all that it was told was sent, when the
     // receiver outlives it; and each message ever made is dropped once.
-    // Method: senders on three cores, one at a time and in batches, with rings of 1 to 64; the receiver is a plain thread. In even
+    // Method: senders on three cores, one at a time, from an iterator and in batches, with rings of 1 to 64; the receiver is a plain thread. In even
     // rounds main returns after a random number of messages has arrived, in odd ones the receiver goes.
     alone(|| {
         let wanted = rounds(100_000, 100_000_000) as u64;
@@ -263,18 +263,27 @@ fn whoever_dies_nothing_is_halved_or_doubled() {
                         };
                         let mut next = 0;
                         loop {
-                            let count = if core == 2 { 50 } else { 1 };
-                            let mut batch: Vec<_> = (next..next + count).map(message).collect();
                             let ended = match core {
-                                2 => sender.send_many(&mut batch).is_err(),
-                                _ => sender.send(batch.remove(0)).is_err(),
+                                0 => {
+                                    let sent = sender.send(message(next));
+                                    next += u64::from(sent.is_ok());
+                                    sent.is_err()
+                                }
+                                1 => {
+                                    let mut numbers = next..next + 50;
+                                    let sent = sender.send_all(numbers.by_ref().map(message));
+                                    // The one that came back was given, too.
+                                    next = numbers.start - u64::from(sent.is_err());
+                                    sent.is_err()
+                                }
+                                _ => {
+                                    let mut batch: Vec<_> =
+                                        (next..next + 50).map(message).collect();
+                                    let sent = sender.send_many(&mut batch);
+                                    next += 50 - batch.len() as u64;
+                                    sent.is_err()
+                                }
                             };
-                            let left = if core == 2 {
-                                batch.len() as u64
-                            } else {
-                                u64::from(ended)
-                            };
-                            next += count - left;
                             told[core].store(next, Ordering::Relaxed);
                             if ended {
                                 return;
@@ -286,11 +295,20 @@ fn whoever_dies_nothing_is_halved_or_doubled() {
                 let there = Arc::clone(&arrived);
                 let receiver = thread::spawn(move || {
                     let (mut next, mut batch) = ([0u64; 3], Vec::new());
+                    let take = |message: &Counted, next: &mut [u64; 3]| {
+                        let core = usize::try_from(message.words[0]).unwrap();
+                        assert_eq!(message.words[1..], [next[core]; 7], "of core {core}");
+                        next[core] += 1;
+                    };
                     while receiver.recv_many(&mut batch, 100).is_ok() {
-                        for message in batch.drain(..) {
-                            let core = usize::try_from(message.words[0]).unwrap();
-                            assert_eq!(message.words[1..], [next[core]; 7], "of core {core}");
-                            next[core] += 1;
+                        batch
+                            .drain(..)
+                            .for_each(|message| take(&message, &mut next));
+                        if receiver
+                            .recv_each(70, |message| take(&message, &mut next))
+                            .is_err()
+                        {
+                            break;
                         }
                         let sum = next.iter().sum();
                         there.store(sum, Ordering::Relaxed);
@@ -335,23 +353,30 @@ fn whoever_dies_nothing_is_halved_or_doubled() {
 #[test]
 fn calls_that_never_wait_let_others_run() {
     // Goal: who sends and receives without ever having to wait does not keep its core from other coroutines, timers and
-    // the ring. Method: one core, both halves in one coroutine, until a sleeper has been woken; with single messages and
-    // with batches.
+    // the ring. Method: one core, both halves in one coroutine, until a sleeper has been woken; with single messages, with
+    // batches, and with batches in place.
     check(|| {
-        for in_batches in [false, true] {
+        for way in 0..3 {
             runtime(1).run(|| {
                 let (sender, mut receiver) = mailbox(4);
                 let sleeper = coro::spawn(|| coro::sleep(Duration::from_millis(1)));
                 let mut batch = Vec::new();
                 while !sleeper.is_finished() {
-                    if in_batches {
-                        batch.extend([1, 2]);
-                        sender.send_many(&mut batch).unwrap();
-                        assert_eq!(receiver.recv_many(&mut batch, 4), Ok(2));
-                        batch.clear();
-                    } else {
-                        sender.send(1).unwrap();
-                        assert_eq!(receiver.recv(), Ok(1));
+                    match way {
+                        0 => {
+                            sender.send(1).unwrap();
+                            assert_eq!(receiver.recv(), Ok(1));
+                        }
+                        1 => {
+                            batch.extend([1, 2]);
+                            sender.send_many(&mut batch).unwrap();
+                            assert_eq!(receiver.recv_many(&mut batch, 4), Ok(2));
+                            batch.clear();
+                        }
+                        _ => {
+                            sender.send_all([1, 2]).unwrap();
+                            assert_eq!(receiver.recv_each(4, |_| ()), Ok(2));
+                        }
                     }
                 }
                 sleeper.join().unwrap();

@@ -10,6 +10,7 @@
 mod abort;
 mod accept_stream;
 mod attacked;
+mod batches;
 mod blocking;
 mod cached;
 mod call;

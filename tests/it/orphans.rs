@@ -50,6 +50,7 @@ fn what_is_in_a_mailbox_goes_with_its_receiver() {
                             let token = Token(Arc::clone(&drops));
                             let sent = match way {
                                 0 => sender.send(token).is_ok(),
+                                1 => sender.send_all([token]).is_ok(),
                                 _ => sender.send_many(&mut vec![token]).is_ok(),
                             };
                             if !sent {
@@ -58,8 +59,8 @@ fn what_is_in_a_mailbox_goes_with_its_receiver() {
                         }
                     }
                 };
-                let there = spawn_on(1, stream(round % 2));
-                let thread = thread::spawn(stream(round / 2 % 2));
+                let there = spawn_on(1, stream(round % 3));
+                let thread = thread::spawn(stream(round / 3 % 3));
                 for _ in 0..round * 7 % 3_000 {
                     drop(receiver.recv().unwrap());
                 }

@@ -22,6 +22,8 @@
 //! notifies, a receiver pops before it does. In a stream both leave the fence out (bias.rs).
 #![expect(unsafe_code, reason = "the receiver has the right to receive")]
 
+mod batches;
+
 use super::channel_errors::{RecvError, SendError, TryRecvError, TrySendError};
 use super::lanes::{self, Lane, Lanes, Round};
 use super::waiter::Stop;
@@ -169,51 +171,6 @@ impl<T> Sender<T> {
         self.shared.send(message, Some(limit))
     }
 
-    /// Sends all of these, in this order, and waits for room. What could not be sent is left in `messages`.
-    ///
-    /// Cheaper than one by one: as many as there is room for are shown to the receiver at once.
-    ///
-    /// # Parks
-    ///
-    /// While the caller's lane is full.
-    ///
-    /// # Cancellation
-    ///
-    /// Those that are left were not sent.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// coring::Runtime::builder().cores(2).build()?.run(|| {
-    ///     let (sender, mut receiver) = coring::mailbox(16);
-    ///     coring::spawn_on(1, move || sender.send_many(&mut (0..100).collect()).unwrap());
-    ///     assert_eq!(receiver.iter().sum::<i32>(), 4950);
-    /// });
-    /// # Ok::<(), coring::StartError>(())
-    /// ```
-    pub fn send_many(&self, messages: &mut Vec<T>) -> Result<(), SendError<()>> {
-        let (lane, sender) = self.shared.lanes.own(self.shared.cluster.as_ref());
-        let cluster = self.shared.cluster.as_ref();
-        let sent = lane.wait_for_room("room in a mailbox", None, cluster, || {
-            if self.is_disconnected() {
-                return Some(Err(SendError::Disconnected(())));
-            }
-            if lane.push_many(sender, messages) > 0 {
-                self.shared.announce(lane, sender);
-            }
-            messages.is_empty().then_some(Ok(()))
-        });
-        wait::give_way();
-        sent.unwrap_or_else(|stop| match stop {
-            Stop::Refused(refusal) => Err(SendError::Refused((), refusal)),
-            Stop::TimedOut => unreachable!("there is no limit"),
-        })
-    }
-
     /// Whether the receiver has gone.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
@@ -304,7 +261,7 @@ impl<T> Shared<T> {
         // SAFETY: the receiver has gone, and its right is with who holds the lock.
         while unsafe {
             self.lanes
-                .pop_many(&mut round, None, usize::MAX, &mut orphans)
+                .pop_each(&mut round, None, usize::MAX, |orphan| orphans.push(orphan))
         } > 0
         {}
         drop(right);
@@ -444,33 +401,6 @@ impl<T> Receiver<T> {
         let Self { shared, round } = self;
         let pause = round.end_burst();
         let taken = shared.wait_for_news("a message", limit, pause, || pop(shared, round));
-        taken?.ok_or(RecvError::Disconnected)
-    }
-
-    /// Takes what waits, up to `most` messages, and appends it; waits for the first. How many it took.
-    ///
-    /// Cheaper than one by one: senders are told about room once a batch.
-    ///
-    /// # Parks
-    ///
-    /// While there is none.
-    ///
-    /// # Cancellation
-    ///
-    /// As [`recv`](Self::recv).
-    ///
-    /// # Errors
-    ///
-    /// [`RecvError`]; nothing was appended then.
-    pub fn recv_many(&mut self, into: &mut Vec<T>, most: usize) -> Result<usize, RecvError> {
-        let Self { shared, round } = self;
-        let here = lanes::here(shared.cluster.as_ref());
-        let pause = round.end_burst();
-        let taken = shared.wait_for_news("messages", None, pause, || {
-            // SAFETY: there is one receiver, and it is borrowed uniquely.
-            let taken = unsafe { shared.lanes.pop_many(round, here, most, into) };
-            (taken > 0 || most == 0).then_some(taken)
-        });
         taken?.ok_or(RecvError::Disconnected)
     }
 

@@ -25,7 +25,7 @@
 
 use super::Cluster;
 use super::bias::{self, Bias};
-use super::ring::Ring;
+use super::ring::{Filled, Ring};
 use super::wait_queue::WaitQueue;
 use super::waiter::Stop;
 use crate::per_core::{self, Engine};
@@ -193,39 +193,39 @@ impl<T> Lanes<T> {
         })
     }
 
-    /// As [`pop`](Self::pop), up to `most` of them; announces room once a lane. How many it took.
+    /// As [`pop`](Self::pop), up to `most` of them, each given to `each`; announces room once a lane. How many it took.
     ///
     /// # Safety
     ///
-    /// One receiver at a time.
-    pub(crate) unsafe fn pop_many(
+    /// One receiver at a time, also while `each` runs, which may be any code.
+    #[inline]
+    pub(crate) unsafe fn pop_each(
         &self,
         round: &mut Round,
         here: Option<&Engine>,
         most: usize,
-        into: &mut Vec<T>,
+        mut each: impl FnMut(T),
     ) -> usize {
         self.see_lanes(round);
         // No more than can have waited: senders that refill their lanes all the while do not make it longer.
         let most = most.min(self.capacity.saturating_mul(round.open.len()));
-        let before = into.len();
-        while into.len() - before < most {
-            let left = most - (into.len() - before);
-            let taken = self.visit(round, |lane, share| {
+        let mut taken = 0;
+        while taken < most {
+            let some = self.visit(round, |lane, share| {
+                let leaving = Leaving {
+                    lane,
+                    here,
+                    before: lane.ring.taken(),
+                };
                 // SAFETY: passed on to the caller.
-                let taken = unsafe { lane.ring.pop_many(share.min(left), into) };
-                for _ in 0..taken {
-                    if !lane.tell_of_room(here) {
-                        break;
-                    }
-                }
-                (taken > 0).then_some((taken, taken))
+                let some = unsafe { lane.ring.pop_each(share.min(most - taken), &mut each) };
+                drop(leaving);
+                (some > 0).then_some((some, some))
             });
-            if taken.is_none() {
-                break;
-            }
+            let Some(some) = some else { break };
+            taken += some;
         }
-        into.len() - before
+        taken
     }
 
     /// The lane whose turn it is, of those that the round knows. `None` if there is none.
@@ -404,6 +404,23 @@ impl<T> Lane<T> {
         unsafe { self.ring.push(message) }
     }
 
+    /// As [`Ring::fill`], on the core that the lane belongs to.
+    #[inline]
+    pub(crate) fn fill(
+        &self,
+        _: &'static Engine,
+        messages: &mut impl Iterator<Item = T>,
+    ) -> Filled<T> {
+        // SAFETY: as in `push`; and whatever the iterator does, it comes back on this core.
+        unsafe { self.ring.fill(messages) }
+    }
+
+    /// As [`Ring::show_group`], on the core that the lane belongs to.
+    pub(crate) fn show_group(&self, _: &'static Engine) {
+        // SAFETY: as in `push`.
+        unsafe { self.ring.show_group() };
+    }
+
     /// As [`push`](Self::push), as many as there is room for, from the front. How many.
     pub(crate) fn push_many(&self, sender: Sender, messages: &mut Vec<T>) -> usize {
         let _threads = self.exclude(sender);
@@ -415,6 +432,23 @@ impl<T> Lane<T> {
         match sender {
             Sender::Core(_) => None,
             Sender::Thread => Some(self.threads.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+}
+
+/// Tells as many who wait for room as messages were taken out, also when one of those panics.
+struct Leaving<'a, T> {
+    lane: &'a Lane<T>,
+    here: Option<&'a Engine>,
+    before: usize,
+}
+
+impl<T> Drop for Leaving<'_, T> {
+    fn drop(&mut self) {
+        for _ in 0..self.lane.ring.taken().wrapping_sub(self.before) {
+            if !self.lane.tell_of_room(self.here) {
+                break;
+            }
         }
     }
 }
@@ -432,10 +466,11 @@ mod tests {
             let (mut round, mut got) = (Round::default(), Vec::new());
             lanes.lane(old).push_locked(1).unwrap();
             // SAFETY: one thread.
-            assert_eq!(unsafe { lanes.pop_many(&mut round, None, 8, &mut got) }, 1);
+            let taken = unsafe { lanes.pop_each(&mut round, None, 8, |n| got.push(n)) };
+            assert_eq!(taken, 1);
             lanes.lane(new).push_locked(2).unwrap();
             // SAFETY: as above.
-            let taken = unsafe { lanes.pop_many(&mut round, None, 8, &mut got) };
+            let taken = unsafe { lanes.pop_each(&mut round, None, 8, |n| got.push(n)) };
             assert_eq!(taken, 1, "lane {new} after lane {old}");
         }
     }

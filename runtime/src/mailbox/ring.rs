@@ -15,6 +15,8 @@
 //! put into it. The consumer asks only the block that it reads, and there for no more than up to its end, so a burst costs one
 //! look a block.
 //!
+//! A producer with many to come writes them into a group (group.rs), which it shows at once.
+//!
 //! Why it is right. The tails that a block is given ascend, and each covers only slots that were written before it was stored. So
 //! one that is above a slot's number, however old or new, makes that slot's value visible; one that is left from the lap before is
 //! at the most where the block begins, and covers nothing. `head` is written by the consumer only; a slot is written again
@@ -33,8 +35,13 @@
     reason = "slots are shared by protocol, not by the borrow checker"
 )]
 
+mod group;
+
+pub(crate) use group::Filled;
+
 use super::atomics::{AtomicUsize, Ordering, UnsafeCell};
 use super::prefetch;
+use group::Group;
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -85,8 +92,7 @@ fn empty_blocks<T>(count: usize) -> Box<[Block<T>]> {
 struct Side {
     own: AtomicUsize,
     other_seen: Cell<usize>,
-    block: Cell<usize>,
-    slot: Cell<usize>,
+    place: Place,
 }
 
 impl Side {
@@ -94,11 +100,19 @@ impl Side {
         Apart(Self {
             own: AtomicUsize::new(0),
             other_seen: Cell::new(0),
-            block: Cell::new(0),
-            slot: Cell::new(0),
+            place: Place::default(),
         })
     }
+}
 
+/// A slot.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    block: Cell<usize>,
+    slot: Cell<usize>,
+}
+
+impl Place {
     /// Slots from here to the end of the block.
     #[inline(always)]
     fn rest(&self) -> usize {
@@ -124,6 +138,8 @@ impl Side {
 #[derive(Debug)]
 pub(crate) struct Ring<T> {
     producer: Apart<Side>,
+    /// The producer's.
+    group: Apart<Group>,
     consumer: Apart<Side>,
     blocks: Box<[Block<T>]>,
     capacity: usize,
@@ -145,6 +161,7 @@ impl<T> Ring<T> {
         assert!(capacity > 0, "a ring without room could pass nothing on");
         Self {
             producer: Side::new(),
+            group: Apart(Group::new()),
             consumer: Side::new(),
             blocks: empty_blocks(capacity.div_ceil(BLOCK)),
             capacity,
@@ -153,7 +170,7 @@ impl<T> Ring<T> {
 
     #[inline(always)]
     fn block(&self, side: &Side) -> &Block<T> {
-        &self.blocks[side.block.get()]
+        &self.blocks[side.place.block.get()]
     }
 
     /// How many messages the producer knows to have room for; looks again when that is less than `wanted`.
@@ -164,10 +181,14 @@ impl<T> Ring<T> {
     #[inline(always)]
     unsafe fn room(&self, wanted: usize) -> usize {
         let side = &self.producer.0;
-        let tail = side.own.load(Ordering::Relaxed);
-        let room = || self.capacity - tail.wrapping_sub(side.other_seen.get());
+        let room = || {
+            let tail = side.own.load(Ordering::Relaxed);
+            self.capacity - tail.wrapping_sub(side.other_seen.get())
+        };
         if room() < wanted {
-            // Pairs with the stores in `pop` and `pop_many`: the consumer has read what it has passed.
+            // SAFETY: the caller's promise.
+            unsafe { self.show_group() };
+            // Pairs with the store in `pass`: the consumer has read what it has passed.
             side.other_seen
                 .set(self.consumer.0.own.load(Ordering::Acquire));
         }
@@ -210,7 +231,7 @@ impl<T> Ring<T> {
     pub(crate) unsafe fn put(&self, message: T) {
         let side = &self.producer.0;
         let block = self.block(side);
-        block.slots[side.slot.get()].with_mut(|slot| {
+        block.slots[side.place.slot.get()].with_mut(|slot| {
             // SAFETY: the slot is not between head and tail: the consumer is through with it and we alone write.
             unsafe { slot.write(MaybeUninit::new(message)) }
         });
@@ -229,8 +250,8 @@ impl<T> Ring<T> {
         let mut moved = 0;
         while moved < count {
             let block = self.block(side);
-            let some = side.rest().min(count - moved);
-            let slots = &block.slots[side.slot.get()..][..some];
+            let some = side.place.rest().min(count - moved);
+            let slots = &block.slots[side.place.slot.get()..][..some];
             for (slot, message) in slots.iter().zip(&messages[moved..]) {
                 let message = std::ptr::from_ref(message).cast::<MaybeUninit<T>>();
                 // SAFETY: it is there. From here on it is the ring's, and `messages` forgets it below.
@@ -250,12 +271,12 @@ impl<T> Ring<T> {
     fn show(&self, block: &Block<T>, count: usize) {
         let side = &self.producer.0;
         let tail = side.own.load(Ordering::Relaxed).wrapping_add(count);
-        // Before the block's: who has seen that finds no less here. Pairs with the loads in `pop_many` and `len`.
+        // Pairs with the loads in `pop_each` and `len`.
         side.own.store(tail, Ordering::Release);
         // Pairs with the load in `available`.
         block.tail.store(tail, Ordering::Release);
-        if side.go_on(count, self.blocks.len()) {
-            self.fetch_ahead(side);
+        if side.place.go_on(count, self.blocks.len()) {
+            self.fetch_ahead(&side.place);
         }
     }
 
@@ -271,7 +292,7 @@ impl<T> Ring<T> {
             return None;
         }
         let side = &self.consumer.0;
-        let message = self.block(side).slots[side.slot.get()].with_mut(|slot| {
+        let message = self.block(side).slots[side.place.slot.get()].with_mut(|slot| {
             // SAFETY: between head and tail: written, and not written again before `head` has passed it.
             unsafe { slot.read() }
         });
@@ -280,46 +301,48 @@ impl<T> Ring<T> {
         Some(unsafe { message.assume_init() })
     }
 
-    /// Takes out up to `most`, the oldest first. How many.
+    /// Takes out up to `most`, the oldest first, and gives each to `each` from where it lies. How many.
+    ///
+    /// Each is out before it is given; their room is given back at the end, also when `each` panics.
     ///
     /// # Safety
     ///
-    /// As [`pop`](Self::pop).
-    pub(crate) unsafe fn pop_many(&self, most: usize, into: &mut Vec<T>) -> usize {
+    /// As [`pop`](Self::pop), also for `each`.
+    #[inline]
+    pub(crate) unsafe fn pop_each(&self, most: usize, mut each: impl FnMut(T)) -> usize {
         let side = &self.consumer.0;
-        // SAFETY: the caller's promise.
-        let here = unsafe { self.available() };
-        let all = if here == side.rest() && here < most {
-            // There may be more than one block to move: ask once for all. Pairs with the store in `show`.
-            let tail = self.producer.0.own.load(Ordering::Acquire);
-            tail.wrapping_sub(side.own.load(Ordering::Relaxed))
-        } else {
-            here
-        };
+        // Once for all, and not block by block: nobody disturbs a producer that fills some. Pairs with the store in `show`.
+        let tail = self.producer.0.own.load(Ordering::Acquire);
+        let all = tail.wrapping_sub(side.own.load(Ordering::Relaxed));
+        // Negative: of a group that is being shown some were taken already.
+        let all = usize::try_from(all.cast_signed()).unwrap_or(0);
         let count = all.min(most);
-        if count > here {
-            self.fetch_following(side, count / BLOCK);
-        }
-        // First: nothing between the first read and the store of `head` may fail.
-        into.reserve(count);
-        let mut left = count;
-        while left > 0 {
-            let some = side.rest().min(left);
-            let slots = &self.block(side).slots[side.slot.get()..][..some];
-            for (slot, place) in slots.iter().zip(into.spare_capacity_mut()) {
+        self.fetch_following(side, count / BLOCK);
+        let mut passing = Passing {
+            ring: self,
+            taken: 0,
+            of_block: 0,
+        };
+        while passing.taken < count {
+            let some = side.place.rest().min(count - passing.taken);
+            for slot in &self.block(side).slots[side.place.slot.get()..][..some] {
                 // SAFETY: as in `pop`: `count` messages are there.
-                *place = slot.with_mut(|slot| unsafe { slot.read() });
+                let message = slot.with_mut(|slot| unsafe { slot.read() });
+                passing.of_block += 1;
+                // SAFETY: the producer initialised it before it moved `tail` over it.
+                each(unsafe { message.assume_init() });
             }
-            // SAFETY: so many were written, and the producer had initialised them before it moved `tail` over them.
-            unsafe { into.set_len(into.len() + some) };
-            self.pass(some);
-            left -= some;
+            passing.taken += some;
+            passing.of_block = 0;
+            side.place.go_on(some, self.blocks.len());
         }
-        if count > here {
-            // Of the block in which it is now nothing is known.
-            side.other_seen.set(side.own.load(Ordering::Relaxed));
-        }
+        drop(passing);
         count
+    }
+
+    /// How many messages were taken out, ever, up to the room that was given back.
+    pub(crate) fn taken(&self) -> usize {
+        self.consumer.0.own.load(Ordering::Relaxed)
     }
 
     /// Gives back the room of so many messages of the block in which the consumer is.
@@ -329,7 +352,7 @@ impl<T> Ring<T> {
         let head = side.own.load(Ordering::Relaxed).wrapping_add(count);
         // Pairs with the load in `room`.
         side.own.store(head, Ordering::Release);
-        side.go_on(count, self.blocks.len());
+        side.place.go_on(count, self.blocks.len());
     }
 
     /// How many messages of its block the consumer knows of; looks again when it knows of none.
@@ -352,7 +375,7 @@ impl<T> Ring<T> {
             // From the lap before.
             return 0;
         };
-        let available = covered.min(side.rest());
+        let available = covered.min(side.place.rest());
         self.fetch_next(side, available);
         side.other_seen.set(head.wrapping_add(available));
         available
@@ -367,13 +390,13 @@ impl<T> Ring<T> {
     #[inline(always)]
     fn fetch_next(&self, side: &Side, found: usize) {
         if size_of::<T>() >= LINE / 2 {
-            let slots = &self.block(side).slots[side.slot.get()..];
+            let slots = &self.block(side).slots[side.place.slot.get()..];
             for slot in slots.iter().take(found) {
                 prefetch::to_read(&raw const *slot);
             }
         }
-        if found == side.rest() {
-            let next = side.block.get() + 1;
+        if found == side.place.rest() {
+            let next = side.place.block.get() + 1;
             let next = &self.blocks[if next < self.blocks.len() { next } else { 0 }];
             prefetch::to_read(&raw const next.tail);
         }
@@ -382,7 +405,7 @@ impl<T> Ring<T> {
     /// Has so many blocks fetched that follow the one in which the consumer is, within bounds.
     #[inline(always)]
     fn fetch_following(&self, side: &Side, count: usize) {
-        let mut index = side.block.get();
+        let mut index = side.place.block.get();
         for _ in 0..count.min(AHEAD_BYTES / size_of::<Block<T>>()) {
             index = if index + 1 < self.blocks.len() {
                 index + 1
@@ -399,13 +422,13 @@ impl<T> Ring<T> {
     /// Has a block fetched that the producer will write soon: the consumer was the last to touch it. A store that waits for
     /// its line holds up all stores behind it.
     #[inline(always)]
-    fn fetch_ahead(&self, side: &Side) {
+    fn fetch_ahead(&self, place: &Place) {
         let ahead = AHEAD_BYTES / size_of::<Block<T>>();
         // In a small ring it would be one that the consumer reads.
         if self.blocks.len() <= 4 * ahead {
             return;
         }
-        let block = side.block.get() + ahead;
+        let block = place.block.get() + ahead;
         let wrapped = block.checked_sub(self.blocks.len()).unwrap_or(block);
         let block = &raw const self.blocks[wrapped];
         for line in 0..(size_of::<Block<T>>() / LINE).min(AHEAD_BYTES / LINE) {
@@ -419,7 +442,32 @@ impl<T> Ring<T> {
         let head = self.consumer.0.own.load(Ordering::Acquire);
         // Pairs with the store in `show`, which comes a moment before the block's: who has counted a message will find it, soon.
         let tail = self.producer.0.own.load(Ordering::Acquire);
-        tail.wrapping_sub(head).min(self.capacity)
+        // As in `pop_each`.
+        let count = usize::try_from(tail.wrapping_sub(head).cast_signed()).unwrap_or(0);
+        count.min(self.capacity)
+    }
+}
+
+/// Messages that are out, and whose room is still to be given back.
+struct Passing<'a, T> {
+    ring: &'a Ring<T>,
+    /// Those of the blocks that the consumer has left.
+    taken: usize,
+    /// Those of the block in which it is.
+    of_block: usize,
+}
+
+impl<T> Drop for Passing<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let side = &self.ring.consumer.0;
+        side.place.go_on(self.of_block, self.ring.blocks.len());
+        let head = side.own.load(Ordering::Relaxed);
+        let head = head.wrapping_add(self.taken + self.of_block);
+        // Pairs with the load in `room`.
+        side.own.store(head, Ordering::Release);
+        // Of the block in which the consumer is now nothing is known.
+        side.other_seen.set(head);
     }
 }
 
@@ -444,7 +492,7 @@ impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
         let mut left = Vec::new();
         // SAFETY: nobody else is left.
-        while unsafe { self.pop_many(self.capacity, &mut left) } > 0 {}
+        while unsafe { self.pop_each(self.capacity, |message| left.push(message)) } > 0 {}
         // All of them, also behind one whose destructor panics.
         drop(left);
     }

@@ -53,12 +53,10 @@ fn stream<const WORDS: usize>(job: &Job, in_batches: bool) {
     let is_over = Arc::clone(&over);
     let producer = coring::spawn_on(1, move || {
         let mut messages = (0..).map(Message::numbered);
-        let mut batch = Vec::with_capacity(BATCH);
         while !is_over.load(Ordering::Relaxed) {
             let mut some = messages.by_ref().take(BATCH);
             let sent = if in_batches {
-                batch.extend(some);
-                sender.send_many(&mut batch).is_ok()
+                sender.send_all(some).is_ok()
             } else {
                 some.all(|message| sender.send(message).is_ok())
             };
@@ -68,22 +66,20 @@ fn stream<const WORDS: usize>(job: &Job, in_batches: bool) {
         }
     });
     let mut expected = 0;
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut check = |message: Message<WORDS>| {
+        message.check(expected);
+        expected += 1;
+    };
     let mut meter = job.meter(STREAM_LAP);
     while meter.lap() {
         let mut left = STREAM_LAP;
         while left > 0 {
             if in_batches {
-                left -= receiver
-                    .recv_many(&mut batch, BATCH.min(left))
-                    .expect("somebody sends");
+                let taken = receiver.recv_each(BATCH.min(left), &mut check);
+                left -= taken.expect("somebody sends");
             } else {
-                batch.push(receiver.recv().expect("somebody sends"));
+                check(receiver.recv().expect("somebody sends"));
                 left -= 1;
-            }
-            for message in batch.drain(..) {
-                message.check(expected);
-                expected += 1;
             }
         }
     }

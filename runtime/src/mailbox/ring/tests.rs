@@ -4,13 +4,15 @@
     reason = "the tests keep the promise of one producer and one consumer"
 )]
 
-use super::Ring;
+use super::{Filled, Ring};
 
 #[cfg(not(loom))]
 mod threads {
-    use super::Ring;
+    use super::{Filled, Ring};
     use proptest::prelude::*;
+    use std::cell::RefCell;
     use std::collections::VecDeque;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::Arc;
 
     proptest! {
@@ -64,7 +66,7 @@ mod threads {
                 } else {
                     let mut messages = Vec::new();
                     // SAFETY: one thread.
-                    let popped = unsafe { ring.pop_many(count, &mut messages) };
+                    let popped = unsafe { ring.pop_each(count, |message| messages.push(message)) };
                     // What lies there and was not looked for may be left for the next call, but not all of it.
                     prop_assert_eq!(popped == 0, count.min(model.len()) == 0);
                     let expected: Vec<_> = model.drain(..popped).collect();
@@ -74,6 +76,98 @@ mod threads {
                 prop_assert_eq!(ring.len(), model.len());
                 prop_assert_eq!(Arc::strong_count(&counted), 1 + model.len());
             }
+        }
+    }
+
+    type Counted = ((usize, usize), Arc<()>);
+
+    /// Fills in what an iterator gives, as a sender does. At `odd` the iterator puts some in itself, or panics. The model has
+    /// what it has given.
+    fn fill(
+        ring: &Ring<Counted>,
+        model: &RefCell<VecDeque<(usize, usize)>>,
+        (number, count, odd, panics): (usize, usize, usize, bool),
+        counted: &Arc<()>,
+    ) {
+        let mut messages = (0..count).map(|of| {
+            if of == odd && panics {
+                resume_unwind(Box::new(()));
+            }
+            for _ in 0..if of == odd { 1 + number % 3 } else { 0 } {
+                let between = ((number, usize::MAX), Arc::clone(counted));
+                // SAFETY: one thread.
+                if unsafe { ring.push(between) }.is_ok() {
+                    model.borrow_mut().push_back((number, usize::MAX));
+                }
+            }
+            model.borrow_mut().push_back((number, of));
+            ((number, of), Arc::clone(counted))
+        });
+        loop {
+            // SAFETY: one thread.
+            let filled = catch_unwind(AssertUnwindSafe(|| unsafe { ring.fill(&mut messages) }));
+            // SAFETY: as above.
+            unsafe { ring.show_group() };
+            match filled {
+                Ok(Filled::Full) => {}
+                Ok(Filled::Interrupted(message)) => {
+                    // SAFETY: as above.
+                    if unsafe { ring.push(message) }.is_err() {
+                        model.borrow_mut().pop_back();
+                        return;
+                    }
+                }
+                Ok(Filled::Over | Filled::NoRoom) | Err(_) => return,
+            }
+        }
+    }
+
+    proptest! {
+        /// Groups that are filled by an iterator, and messages that are given to a closure, are as many single moves, whatever that
+        /// code does: it puts one in itself, or panics. What it was given or has given before that is moved, and nothing else.
+        #[test]
+        fn groups_are_as_many_single_moves(
+            capacity in prop_oneof![1usize..9, 60usize..200],
+            moves in prop::collection::vec((0usize..3, 0usize..150, 0usize..80, any::<bool>()), 0..60),
+        ) {
+            let ring = Ring::new(capacity);
+            let model = RefCell::new(VecDeque::new());
+            let counted = Arc::new(());
+            for (number, (way, count, odd, panics)) in moves.into_iter().enumerate() {
+                match way {
+                    0 => fill(&ring, &model, (number, count, odd, panics), &counted),
+                    1 => {
+                        let mut names = Vec::new();
+                        let each = |message: Counted| {
+                            names.push(message.0);
+                            if panics && names.len() == odd {
+                                resume_unwind(Box::new(()));
+                            }
+                        };
+                        // SAFETY: one thread.
+                        let popped = catch_unwind(AssertUnwindSafe(|| unsafe { ring.pop_each(count, each) }));
+                        let lain = model.borrow().len();
+                        let expected = match popped {
+                            Ok(popped) => {
+                                prop_assert_eq!(popped, count.min(lain));
+                                popped
+                            }
+                            Err(_) => odd,
+                        };
+                        let expected: Vec<_> = model.borrow_mut().drain(..expected).collect();
+                        prop_assert_eq!(names, expected);
+                    }
+                    _ => {
+                        // SAFETY: one thread.
+                        let popped = unsafe { ring.pop() }.map(|message| message.0);
+                        prop_assert_eq!(popped, model.borrow_mut().pop_front());
+                    }
+                }
+                prop_assert_eq!(ring.len(), model.borrow().len());
+                prop_assert_eq!(Arc::strong_count(&counted), 1 + model.borrow().len());
+            }
+            drop(ring);
+            prop_assert_eq!(Arc::strong_count(&counted), 1);
         }
     }
 
@@ -165,12 +259,57 @@ fn batches_once_and_in_order(capacity: usize) {
         let mut seen = Vec::new();
         for _ in 0..2 {
             // SAFETY: the only consumer.
-            unsafe { ring.pop_many(2, &mut seen) };
+            unsafe { ring.pop_each(2, |number| seen.push(number)) };
         }
         let pushed = producer.join().unwrap();
         // SAFETY: the only consumer.
-        while unsafe { ring.pop_many(2, &mut seen) } > 0 {}
+        while unsafe { ring.pop_each(2, |number| seen.push(number)) } > 0 {}
         assert!(pushed >= 2);
         assert_eq!(seen, (0..pushed).collect::<Vec<_>>());
+    });
+}
+
+/// A group of three, into rings of two and three, against single calls and those that take many: what is seen of it is whole.
+#[cfg(loom)]
+#[test]
+fn loom_groups_once_and_in_order() {
+    for capacity in [2, 3] {
+        for singly in [false, true] {
+            groups_once_and_in_order(capacity, singly);
+        }
+    }
+}
+
+#[cfg(loom)]
+fn groups_once_and_in_order(capacity: usize, singly: bool) {
+    loom::model(move || {
+        let ring = loom::sync::Arc::new(Ring::new(capacity));
+        let there = loom::sync::Arc::clone(&ring);
+        let producer = loom::thread::spawn(move || {
+            let mut messages = 0..4;
+            for _ in 0..2 {
+                // SAFETY: the only producer.
+                let filled = unsafe { there.fill(&mut messages) };
+                // SAFETY: as above.
+                unsafe { there.show_group() };
+                assert!(!matches!(filled, Filled::Interrupted(_)));
+            }
+            messages.start
+        });
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            if singly {
+                // SAFETY: the only consumer.
+                seen.extend(unsafe { ring.pop() });
+            } else {
+                // SAFETY: the only consumer.
+                unsafe { ring.pop_each(2, |number| seen.push(number)) };
+            }
+        }
+        let given = producer.join().unwrap();
+        // SAFETY: the only consumer.
+        while unsafe { ring.pop_each(2, |number| seen.push(number)) } > 0 {}
+        assert!(given >= 2);
+        assert_eq!(seen, (0..given).collect::<Vec<_>>());
     });
 }

@@ -1,0 +1,149 @@
+//! Groups: messages that a producer writes one by one and shows at once.
+//!
+//! The blocks' tails are stored first and the ring's own last, which is what a consumer of many looks at: it does not take the lines
+//! away from who still writes them.
+//!
+//! The messages come from an iterator, any code, which may put something into the same ring, or park while others do. A group
+//! leaves no room (`other_seen` is set back), so whoever does that passes through `room`, which shows the group and ends it. Who fills it
+//! sees that it is not its own any more, and keeps nothing else in mind.
+#![expect(
+    unsafe_code,
+    reason = "slots are shared by protocol, not by the borrow checker"
+)]
+
+use super::Ring;
+use crate::mailbox::atomics::Ordering;
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// Messages of a group, at the most: so many go as far without a look at the consumer.
+#[cfg(not(loom))]
+const GROUP: usize = 64;
+#[cfg(loom)]
+const GROUP: usize = 3;
+
+/// Messages that are written and not shown: they begin where the producer is.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The call that fills it; null: there is none.
+    filler: Cell<*const ()>,
+    /// How many it may have, and how many it has.
+    size: Cell<usize>,
+    written: Cell<usize>,
+    /// What the producer has seen of the consumer's index.
+    other_seen: Cell<usize>,
+}
+
+impl Group {
+    pub(super) fn new() -> Self {
+        Self {
+            filler: Cell::new(ptr::null()),
+            size: Cell::new(0),
+            written: Cell::new(0),
+            other_seen: Cell::new(0),
+        }
+    }
+}
+
+/// Why no more was filled in.
+#[derive(Debug)]
+pub(crate) enum Filled<T> {
+    /// The iterator gives no more.
+    Over,
+    /// The group is full: to be shown.
+    Full,
+    /// There was no room for any, and the iterator was not asked.
+    NoRoom,
+    /// Something else was put in meanwhile. This has still to be.
+    Interrupted(T),
+}
+
+impl<T> Ring<T> {
+    /// Puts in what an iterator gives, each made in its slot, until there is no room, or a group is full. They are shown as one:
+    /// by [`show_group`](Self::show_group), or before anything else that is put in.
+    ///
+    /// The iterator may be any code: one that puts something into this ring itself, or parks while others do, ends the group.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push), also for the iterator.
+    #[inline]
+    pub(crate) unsafe fn fill(&self, messages: &mut impl Iterator<Item = T>) -> Filled<T> {
+        let group = &self.group.0;
+        let me = 0u8;
+        let filler = (&raw const me).cast();
+        // SAFETY: the caller's promise.
+        if !unsafe { self.begin_group(filler) } {
+            return Filled::NoRoom;
+        }
+        let place = self.producer.0.place.clone();
+        let (size, mut written) = (group.size.get(), 0);
+        while written < size {
+            let some = place.rest().min(size - written);
+            let slots = &self.blocks[place.block.get()].slots[place.slot.get()..][..some];
+            for slot in slots {
+                let Some(message) = messages.next() else {
+                    return Filled::Over;
+                };
+                if group.filler.get() != filler {
+                    return Filled::Interrupted(message);
+                }
+                // SAFETY: as in `put`: there is room for the group.
+                slot.with_mut(|slot| unsafe { slot.write(MaybeUninit::new(message)) });
+                written += 1;
+                group.written.set(written);
+            }
+            if place.go_on(some, self.blocks.len()) {
+                self.fetch_ahead(&place);
+            }
+        }
+        Filled::Full
+    }
+
+    /// Begins a group, if there is room for a message.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push).
+    unsafe fn begin_group(&self, filler: *const ()) -> bool {
+        let (side, group) = (&self.producer.0, &self.group.0);
+        // SAFETY: the caller's promise. A group that is there leaves no room, so it is shown by this.
+        let size = unsafe { self.room(GROUP) }.min(GROUP);
+        if size == 0 {
+            return false;
+        }
+        group.filler.set(filler);
+        group.size.set(size);
+        group.written.set(0);
+        // From here on there is no room: who wants some comes by `room`, and shows the group.
+        let full = side.own.load(Ordering::Relaxed).wrapping_sub(self.capacity);
+        group.other_seen.set(side.other_seen.replace(full));
+        true
+    }
+
+    /// Shows the group, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push).
+    pub(crate) unsafe fn show_group(&self) {
+        let (side, group) = (&self.producer.0, &self.group.0);
+        if group.filler.replace(ptr::null()).is_null() {
+            return;
+        }
+        side.other_seen.set(group.other_seen.get());
+        let mut tail = side.own.load(Ordering::Relaxed);
+        let end = tail.wrapping_add(group.written.get());
+        while tail != end {
+            let some = side.place.rest().min(end.wrapping_sub(tail));
+            tail = tail.wrapping_add(some);
+            // Pairs with the load in `available`.
+            self.block(side).tail.store(tail, Ordering::Release);
+            side.place.go_on(some, self.blocks.len());
+        }
+        // Last: who takes many begins when it sees this, and would have the lines away from here. Pairs with the loads in `pop_each`
+        // and `len`.
+        side.own.store(end, Ordering::Release);
+    }
+}
