@@ -65,7 +65,7 @@
 //!
 //! # Inside
 //! Imports go one way: `record`, `append` <- `encode`, `value` <- `plan`, `show`, `line` <- `format`, `sink` <- `drain` <- `logger`; and
-//! `ring` <- `memory` <- `producer` <- `expanded` (what the macros call). `state` is what both sides share.
+//! `cache`, `ring` <- `memory` <- `producer` <- `expanded` (what the macros call). `state` is what both sides share.
 
 #[macro_use]
 mod macros;
@@ -74,6 +74,7 @@ mod macros;
 #[path = "expanded.rs"]
 pub mod __private;
 mod append;
+mod cache;
 mod callsite;
 mod clock;
 mod context;

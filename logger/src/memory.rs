@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use crate::cache;
 use crate::record::{self, lap};
 use crate::ring::{Shared, Since};
 
@@ -123,6 +124,26 @@ impl Ring {
         unsafe { std::slice::from_raw_parts(start.as_ptr(), length) }
     }
 
+    /// Lets this CPU's cache go of the lines that end between two positions.
+    pub(crate) fn let_go(&self, from: u64, to: u64) {
+        let line = cache::LINE_BYTES as u64;
+        let lines = cache::can_let_go().then(|| from / line..to / line);
+        for number in lines.into_iter().flatten() {
+            cache::let_go(self.address(number * line));
+        }
+    }
+
+    /// Where a position is in memory.
+    fn address(&self, position: u64) -> *mut u8 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "an offset in a ring that is mapped"
+        )]
+        let offset = (position % self.capacity as u64) as usize;
+        // SAFETY: inside the ring.
+        unsafe { self.data().add(offset) }.as_ptr()
+    }
+
     /// Keeps the reader from releasing anything for as long as the guard lives. The writer never asks for it.
     pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
         lock(&self.held)
@@ -147,19 +168,11 @@ impl Ring {
     /// `position` was published, and since before it was read the reader has released nothing: the caller is the reader, or
     /// [holds](Ring::hold) it. So the writer cannot have gone round and past it: what it may be doing there is storing this very word, at once.
     pub(crate) unsafe fn has_record_at(&self, position: u64) -> bool {
-        let capacity = self.capacity as u64;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "an offset in a ring that is mapped"
-        )]
-        let offset = (position % capacity) as usize;
-        // SAFETY: inside the ring.
-        let at = unsafe { self.data().add(offset) };
         // SAFETY: mapped and 8-aligned; a first word is stored whole (`Producer::put`), and nothing else here (caller).
-        let first = unsafe { AtomicU64::from_ptr(at.as_ptr().cast()) };
+        let first = unsafe { AtomicU64::from_ptr(self.address(position).cast()) };
         // Acquire: who was told of a line by another core finds it here.
         let first = u64::from_le(first.load(Ordering::Acquire));
-        record::is_of_lap(first, lap(position, capacity))
+        record::is_of_lap(first, lap(position, self.capacity as u64))
     }
 
     pub(crate) fn close(&self) {

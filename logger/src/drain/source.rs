@@ -273,7 +273,9 @@ impl Source {
         self.release_to(trail);
     }
 
+    /// Gives the bytes below `position` back, and lets this CPU's cache go of them: the writer need not take them from it.
     fn release_to(&mut self, position: u64) {
+        self.ring.let_go(self.reader.released(), position);
         let _held = self.ring.hold();
         self.reader.release(self.ring.shared(), position);
     }

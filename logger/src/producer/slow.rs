@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use log::Level;
 
 use super::{PUBLISH_BYTES, Producer, UNKNOWN_CONTEXT, record_size};
+use crate::cache;
 use crate::clock;
 use crate::context;
 use crate::encode::{Args, Encoded};
@@ -102,20 +103,8 @@ impl Producer {
     /// Fetches the lines from a position on for writing. What is free there is written for certain
     /// soon; what is not, is some line of this ring, and fetching it harms nobody but its reader's cache.
     pub(super) fn prefetch(&self, position: u64) {
-        for line in (0..PREFETCH_BYTES).step_by(64) {
-            let at = self.data_at(position + line);
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a hint, which changes neither memory nor flags and never faults. Processors without it take it for a no-op.
-            unsafe {
-                std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
-            }
-            #[cfg(target_arch = "aarch64")]
-            // SAFETY: as above.
-            unsafe {
-                std::arch::asm!("prfm pstl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
-            }
-            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-            let _ = at;
+        for line in (0..PREFETCH_BYTES).step_by(cache::LINE_BYTES) {
+            cache::fetch_for_writing(self.data_at(position + line));
         }
     }
 
