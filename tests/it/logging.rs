@@ -1,7 +1,7 @@
 //! Goal: the logger on the runtime: what waits parks its coroutine and not the core, and the drain needs no thread of its own.
 
 use coring::coro;
-use coring::logger::{Full, info};
+use coring::logger::{Full, info, with_context};
 use coring_tests::{alone, builder, until, until_outside};
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -113,6 +113,52 @@ fn a_full_ring_parks_the_coroutine_and_not_the_core() {
         assert_eq!(dropped, before);
         assert!(lines.text().lines().eq((0..20_000).map(|n| n.to_string())));
         assert!(turns > 100, "{turns} turns of the other coroutine");
+    });
+}
+
+#[test]
+fn fields_end_with_their_own_coroutine() {
+    // Goal: fields of coroutines that overlap in time, neither within the other, begin and end with their own.
+    // Method: one takes a field, then the other; the first lets go of its own while the second still has one.
+    alone(|| {
+        let (logs, lines) = coring::logging::builder()
+            .pattern("{message}{fields}")
+            .memory();
+        let logger = logs.start().unwrap();
+        builder(1).build().unwrap().run(|| {
+            let (second_has, first_has_not) = (Cell::new(false), Cell::new(false));
+            let until = |flag: &Cell<bool>| {
+                while !flag.get() {
+                    coro::yield_now();
+                }
+            };
+            coro::scope(|scope| {
+                scope.spawn(|| {
+                    with_context("first", 1, || {
+                        info!("first, within");
+                        until(&second_has);
+                        info!("first, still within");
+                    });
+                    info!("first, over");
+                    first_has_not.set(true);
+                });
+                scope.spawn(|| {
+                    with_context("second", 2, || {
+                        info!("second, within");
+                        second_has.set(true);
+                        until(&first_has_not);
+                        info!("second, still within");
+                    });
+                    info!("second, over");
+                });
+            });
+        });
+        logger.shutdown();
+        assert_eq!(
+            lines.text(),
+            "first, within first=1\nsecond, within second=2\nfirst, still within first=1\nfirst, over\n\
+             second, still within second=2\nsecond, over\n"
+        );
     });
 }
 
