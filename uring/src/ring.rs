@@ -290,6 +290,13 @@ impl<B: Backend> Ring<B> {
         self.slots.take(op)
     }
 
+    /// What [`take`](Ring::take) would give, which is left for the owner.
+    #[inline]
+    #[must_use]
+    pub fn look(&self, op: OpId) -> Option<Completion> {
+        self.slots.look(op)
+    }
+
     /// Whether the kernel still works on `op`, and so may still use its memory.
     #[inline]
     #[must_use]

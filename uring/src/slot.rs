@@ -359,6 +359,17 @@ impl Slots {
         Some(completion)
     }
 
+    /// What [`take`](Slots::take) would give.
+    #[inline]
+    pub(crate) fn look(&self, op: OpId) -> Option<Completion> {
+        let slot = self.slots.get(op.index())?;
+        let done = slot.generation == op.generation() && slot.state == State::Done;
+        done.then_some(Completion {
+            result: slot.result,
+            flags: slot.flags,
+        })
+    }
+
     /// Whether the terminal CQE of `op` is still to come.
     #[inline]
     #[must_use]

@@ -5,6 +5,9 @@
 //! reads. In both cases the open is done again by a worker thread of the kernel, which waits there as open(2)
 //! does, and can be called back.
 //!
+//! Nothing of an open says what was opened, so whoever opens for reading is asked about: all that have opened together in one call
+//! (opening.rs), a lone one by itself.
+//!
 //! The first descriptor of a reader has been seen by writers, so it is kept until there is another. A writer may also
 //! come and go before the second open has begun, which then would wait for the next one. So it is called back now and
 //! then, with growing pauses, to see whether something has come to the first.
@@ -13,7 +16,8 @@
     reason = "lends the path to the kernel while the operation runs; asks about a descriptor"
 )]
 
-use crate::io::{Limit, perform_open, within};
+use crate::io::{Limit, perform_open, perform_open_noted, within};
+use crate::per_core::Engine;
 use coring_uring::op;
 use std::ffi::CStr;
 use std::fs::File;
@@ -26,16 +30,38 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
+/// Opens what may be a FIFO.
+#[inline]
+pub(super) fn open(path: &CStr, flags: libc::c_int, mode: u32) -> io::Result<OwnedFd> {
+    let may_wait = flags & (libc::O_NONBLOCK | libc::O_PATH) == 0;
+    let reads = may_wait && flags & libc::O_ACCMODE == libc::O_RDONLY;
+    let make = || op::fs::openat(libc::AT_FDCWD, path.as_ptr(), flags, mode);
+    let note = |engine: &'static Engine, op| {
+        let noted = reads.then(|| engine.openings().note(op, path.to_bytes()));
+        (engine, noted.flatten())
+    };
+    // SAFETY: the path is borrowed for longer than this call; an open makes a new descriptor.
+    let first = unsafe { perform_open_noted(make, "open", note) };
+    let first = match first {
+        Ok((fd, (engine, Some(opening)))) if opening.is_readable(&fd, engine.ring()) => {
+            return Ok(fd);
+        }
+        first => first.map(|(fd, _)| fd),
+    };
+    if may_wait {
+        wait_for_other_side(first, path, flags, mode)
+    } else {
+        first
+    }
+}
+
 /// Goes on with an open whose first attempt, which did not wait, ended like this.
-pub(super) fn wait_for_other_side(
+fn wait_for_other_side(
     first: io::Result<OwnedFd>,
     path: &CStr,
     flags: libc::c_int,
     mode: u32,
 ) -> io::Result<OwnedFd> {
-    if flags & (libc::O_NONBLOCK | libc::O_PATH) != 0 {
-        return first;
-    }
     let again = |limit: Limit<'_>| {
         let sqe = op::fs::openat_by_worker(libc::AT_FDCWD, path.as_ptr(), flags, mode);
         // SAFETY: the path is borrowed for longer than this call; an open makes a new descriptor.

@@ -19,6 +19,7 @@ mod lock;
 mod mmap;
 mod names;
 mod open_options;
+mod opening;
 mod pool;
 mod space;
 mod whole;
@@ -33,6 +34,7 @@ pub use names::{
     symlink, symlink_metadata,
 };
 pub use open_options::OpenOptions;
+pub(crate) use opening::Openings;
 pub use pool::{canonicalize, chown, copy, lchown, read_link, remove_dir_all, set_permissions};
 pub use space::{Advice, DirectAlignment};
 pub use std::fs::{FileTimes, FileType, Metadata, Permissions, TryLockError};

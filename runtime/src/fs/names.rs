@@ -10,7 +10,7 @@
 use super::{File, Metadata, OpenOptions};
 use crate::io::perform;
 use coring_uring::op;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -20,8 +20,34 @@ const HERE: i32 = libc::AT_FDCWD;
 
 /// A path as the kernel takes it.
 pub(super) fn lower(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the path contains a NUL byte"))
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| has_nul())
+}
+
+/// Paths that are shorter are lowered in the caller's frame.
+const SHORT_BYTES: usize = 128;
+
+/// Lends a path as the kernel takes it, without allocating for one that is short.
+#[inline(always)]
+pub(super) fn with_lowered<T>(
+    path: &Path,
+    call: impl FnOnce(&CStr) -> io::Result<T>,
+) -> io::Result<T> {
+    let bytes = path.as_os_str().as_bytes();
+    let (mut short, long);
+    let lowered = if bytes.len() < SHORT_BYTES {
+        short = [0; SHORT_BYTES];
+        short[..bytes.len()].copy_from_slice(bytes);
+        CStr::from_bytes_with_nul(&short[..=bytes.len()]).map_err(|_| has_nul())?
+    } else {
+        long = lower(path)?;
+        &*long
+    };
+    call(lowered)
+}
+
+#[cold]
+fn has_nul() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the path contains a NUL byte")
 }
 
 /// Removes a name, and the file with its last one. Compare [`std::fs::remove_file`].

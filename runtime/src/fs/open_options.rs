@@ -1,13 +1,7 @@
 //! How a file is opened: std's `OpenOptions`, lowered to `IORING_OP_OPENAT`.
-#![expect(
-    unsafe_code,
-    reason = "lends the path to the kernel while the operation runs"
-)]
 
-use super::names::lower;
+use super::names::with_lowered;
 use super::{File, fifo};
-use crate::io::{Limit, perform_open};
-use coring_uring::op;
 use std::io;
 use std::path::Path;
 
@@ -105,11 +99,7 @@ impl OpenOptions {
     /// `IORING_OP_OPENAT`, Linux 5.6.
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let flags = self.flags()?;
-        let path = lower(path.as_ref())?;
-        let sqe = op::fs::openat(libc::AT_FDCWD, path.as_ptr(), flags, self.mode);
-        // SAFETY: the path lives in this frame until the operation is done; an open makes a new descriptor.
-        let fd = unsafe { perform_open(sqe, "open", Limit::NONE) };
-        let fd = fifo::wait_for_other_side(fd, &path, flags, self.mode)?;
+        let fd = with_lowered(path.as_ref(), |path| fifo::open(path, flags, self.mode))?;
         Ok(File::opened(fd, flags))
     }
 

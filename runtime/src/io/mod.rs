@@ -41,9 +41,9 @@ pub use pooled::RecvBuffer;
 pub(crate) use pooled::recv_pooled;
 pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 
-use crate::per_core;
+use crate::per_core::{self, Engine};
 use coring_coro::wait::{self, Alarm, Interrupt, Refusal};
-use coring_uring::{Completion, Sqe, Token};
+use coring_uring::{Completion, OpId, Sqe, Token};
 use std::fmt;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -227,9 +227,42 @@ pub(crate) unsafe fn perform_open(
 ) -> io::Result<OwnedFd> {
     // SAFETY: passed on to the caller.
     let fd = unsafe { perform_within(sqe, what_for, limit) }?;
-    let fd = RawFd::try_from(fd).expect("a descriptor fits in its own type");
     // SAFETY: the kernel has just given us this descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { owned(fd) })
+}
+
+/// As [`perform_open`], without a limit; `begun` is called with the operation when it is under way, and what it returns is given
+/// back with the descriptor.
+///
+/// # Safety
+///
+/// As [`perform_open`], for each entry made. `begun` does not unwind.
+#[inline(always)]
+pub(crate) unsafe fn perform_open_noted<T>(
+    make: impl Fn() -> Sqe,
+    what_for: &'static str,
+    begun: impl Fn(&'static Engine, OpId) -> T,
+) -> io::Result<(OwnedFd, T)> {
+    loop {
+        // SAFETY: passed on to the caller; an operation that ended with EINTR is over and may be done again.
+        let (engine, op) = unsafe { submit_once(make()) }?;
+        let note = begun(engine, op);
+        let (completion, cancelling) = completion_of(engine, op, what_for, Limit::NONE);
+        match result_of(completion, cancelling) {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            // SAFETY: the kernel has just given us this descriptor.
+            outcome => return outcome.map(|fd| (unsafe { owned(fd) }, note)),
+        }
+    }
+}
+
+/// # Safety
+///
+/// It is a descriptor that nobody else has.
+unsafe fn owned(fd: u32) -> OwnedFd {
+    let fd = RawFd::try_from(fd).expect("a descriptor fits in its own type");
+    // SAFETY: passed on to the caller.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// # Safety
@@ -253,13 +286,36 @@ unsafe fn complete_once(
     what_for: &'static str,
     limit: Limit<'_>,
 ) -> io::Result<(Completion, bool)> {
+    // SAFETY: passed on to the caller; the end is waited for at once.
+    let (engine, op) = unsafe { submit_once(sqe) }?;
+    Ok(completion_of(engine, op, what_for, limit))
+}
+
+/// Begins an operation of the current coroutine.
+///
+/// # Safety
+///
+/// As [`perform_within`], until [`completion_of`] has returned, which is called next.
+#[inline(always)]
+unsafe fn submit_once(sqe: Sqe) -> io::Result<(&'static Engine, OpId)> {
     let Some(engine) = per_core::current() else {
         return Err(refused(Refusal::Outside));
     };
     let token = wait::begin().map_err(refused)?;
     let token = Token::new(token.into_raw());
-    // SAFETY: the memory stays valid until this function returns, and it returns only after the token came back.
+    // SAFETY: passed on to the caller: the memory is valid, and the wait not over, until the token came back.
     let op = unsafe { engine.ring().borrow_mut().submit(sqe, token) }?;
+    Ok((engine, op))
+}
+
+/// Waits for the end of an operation of the current coroutine.
+#[inline(always)]
+fn completion_of(
+    engine: &Engine,
+    op: OpId,
+    what_for: &'static str,
+    limit: Limit<'_>,
+) -> (Completion, bool) {
     // The alarm may have rung since it was set, when the caller let others run in between: it will not ring again. The
     // operation is still tried.
     let mut cancelling = limit.passed();
@@ -282,7 +338,7 @@ unsafe fn complete_once(
             ring.cancel(op);
         }
     };
-    Ok((completion, cancelling))
+    (completion, cancelling)
 }
 
 /// Parks for an operation that has been asked to end, and not for ever: the asking may have met it between two states, on its way to

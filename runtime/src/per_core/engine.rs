@@ -24,6 +24,7 @@ use super::glance::{Glance, LOOKS_PER_NEWS};
 use super::idle::{Progress, Window};
 use super::stats::{self, CoreStats, Counters};
 use super::{CoreConfig, Filling};
+use crate::fs::Openings;
 use crate::mailbox::{Cluster, OpenTurn, Round, Waiter};
 use crate::report;
 use crate::watch::Pulse;
@@ -66,6 +67,7 @@ pub(crate) struct Engine {
     stream_buffers: OnceCell<Option<BufferRing>>,
     stream_filling: Filling,
     fixed_buffers: FixedPool,
+    openings: Openings,
     waiters: RefCell<Vec<Arc<Waiter>>>,
     /// The core's values of each [`Sharded`](crate::Sharded).
     shards: RefCell<HashMap<u64, Rc<dyn Any>>>,
@@ -129,6 +131,7 @@ impl Engine {
             stream_buffers: OnceCell::new(),
             stream_filling: config.stream_filling,
             fixed_buffers: FixedPool::new(config.fixed_buffers),
+            openings: Openings::default(),
             waiters: RefCell::default(),
             shards: RefCell::default(),
         }
@@ -199,6 +202,12 @@ impl Engine {
     #[inline(always)]
     pub(crate) fn fixed_buffers(&self) -> &FixedPool {
         &self.fixed_buffers
+    }
+
+    /// The core's opens for reading that are under way.
+    #[inline(always)]
+    pub(crate) fn openings(&self) -> &Openings {
+        &self.openings
     }
 
     /// What the core's ring and its idle moments have counted.

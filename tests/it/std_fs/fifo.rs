@@ -43,6 +43,87 @@ fn a_reader_waits_for_a_writer() {
 }
 
 #[test]
+fn readers_among_many_opens() {
+    // Goal: FIFOs that are opened together with other files, so that the kernel does all in one go, wait for their writers as a lone
+    // one does; the other files, whatever they are, do not. Some are cancelled. No descriptor stays.
+    // Method: a hundred opens in one turn, more than are asked about in one call: every third is of a FIFO, one of a name that is not
+    // there. In later rounds a writer is there already, has written, or has gone again.
+    coring_tests::alone(|| {
+        with_scratch(|scratch| {
+            let file = scratch.join("file");
+            std::fs::write(&file, "of a file").unwrap();
+            fs::metadata(&file).unwrap();
+            let fifo = fifo(scratch);
+            until_in_flight(0);
+            let before = proc::fds();
+            for round in 0..12 {
+                // Both accesses: it opens without waiting, and counts as a writer.
+                let both = || OpenOptions::new().read(true).write(true).open(&fifo);
+                let writer = (round % 3 != 0).then(|| both().unwrap());
+                let paths = (0..100).map(|number| match number {
+                    50 => scratch.join("no"),
+                    _ if number % 3 == 0 => fifo.clone(),
+                    _ if number == 70 => PathBuf::from("/dev/null"),
+                    _ => file.clone(),
+                });
+                let opens: Vec<_> = paths
+                    .map(|path| {
+                        coro::spawn(move || {
+                            let mut bytes = [0; 32];
+                            let mut file = File::open(&path)?;
+                            if path.ends_with("fifo") {
+                                return Ok("of a fifo".to_owned());
+                            }
+                            let count = file.read(&mut bytes)?;
+                            Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes[..count]).into())
+                        })
+                    })
+                    .collect();
+                coro::yield_now();
+                if round % 3 == 2 {
+                    // What was written keeps an early reader's side readable after its writer has gone.
+                    writer.as_ref().unwrap().write_all(b"x").unwrap();
+                }
+                coro::sleep(Duration::from_millis(5));
+                let is_fifo = |number: &usize| number.is_multiple_of(3);
+                if round % 3 == 0 {
+                    let early = (0..100)
+                        .filter(is_fifo)
+                        .filter(|&it| opens[it].is_finished());
+                    assert_eq!(early.count(), 0, "nobody writes");
+                    opens
+                        .iter()
+                        .skip(3)
+                        .step_by(9)
+                        .for_each(coro::JoinHandle::cancel);
+                }
+                let late = (0..100).filter(|it| !is_fifo(it) && !opens[*it].is_finished());
+                assert_eq!(late.count(), 0, "a file has nothing to wait for");
+                let writer = writer.unwrap_or_else(|| {
+                    until_in_flight((0..100).filter(is_fifo).count());
+                    both().unwrap()
+                });
+                for (number, open) in opens.into_iter().enumerate() {
+                    let outcome = open.join().unwrap();
+                    match number {
+                        50 => assert_eq!(kind(outcome), ErrorKind::NotFound),
+                        70 => assert_eq!(outcome.unwrap(), ""),
+                        _ if !is_fifo(&number) => assert_eq!(outcome.unwrap(), "of a file"),
+                        _ => match outcome {
+                            Err(error) => assert!(is_cancelled(&error)),
+                            Ok(text) => assert_eq!(text, "of a fifo"),
+                        },
+                    }
+                }
+                drop(writer);
+                until_in_flight(0);
+            }
+            assert_eq!(proc::fds(), before);
+        });
+    });
+}
+
+#[test]
 fn a_writer_waits_for_a_reader() {
     // Goal: an open for writing alone waits for a reader instead of failing.
     // Method: as above, the other way round.

@@ -24,6 +24,7 @@ fn cqe(op: OpId, result: i32, flags: u32) -> Cqe {
 fn an_operation_completes_once_and_is_taken_once() {
     let mut slots = Slots::with_limits(2, 8);
     let op = slots.insert(token(5)).unwrap();
+    assert_eq!(slots.look(op), None, "still in flight");
     assert_eq!(slots.take(op), None, "still in flight");
     assert_eq!(slots.complete(cqe(op, 42, 0)), Completed::Wake(token(5)));
     assert_eq!(
@@ -31,9 +32,10 @@ fn an_operation_completes_once_and_is_taken_once() {
         Completed::Stale,
         "a duplicate"
     );
-    let completion = slots.take(op).unwrap();
-    assert_eq!(completion.into_result().unwrap(), 42);
-    assert_eq!(slots.take(op), None);
+    let seen = slots.look(op);
+    assert_eq!(slots.take(op), seen, "a look takes nothing");
+    assert_eq!(seen.unwrap().into_result().unwrap(), 42);
+    assert_eq!((slots.look(op), slots.take(op)), (None, None));
     assert_eq!(slots.complete(cqe(op, 44, 0)), Completed::Stale);
     assert_eq!((slots.in_flight(), slots.stale()), (0, 2));
 }
