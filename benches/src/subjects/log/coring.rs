@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use coring::coro;
-use coring::logger::{Binary, Builder, Drain, Full, LogReader, info, trace};
+use coring::logger::{Binary, Builder, Drain, Format as _, Full, LogReader, info, trace};
 use coring::net::{TcpListener, TcpStream};
 
 use super::Of;
@@ -103,9 +103,11 @@ pub(crate) fn text_of_binary(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Whether a log is binary. It begins with a line then, and nothing that is text begins with one.
+/// Whether a log is binary: it begins as such files do.
 pub(crate) fn is_binary(bytes: &[u8]) -> bool {
-    matches!(LogReader::new(bytes).next_line(), Ok(Some(_)))
+    let mut begin = Vec::new();
+    Binary::new().begin(&mut begin);
+    bytes.starts_with(&begin)
 }
 
 /// The echo server of suite `net`, with a line for each request.
