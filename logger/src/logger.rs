@@ -17,7 +17,7 @@ use log::LevelFilter;
 
 use crate::context::Hooks;
 use crate::crash::{self, Slots};
-use crate::drain::{Control, Drain, DrainSettings, Output, Reading, SyncPolicy};
+use crate::drain::{Control, Drain, DrainSettings, Output, Reading, SyncPolicy, say_on_stderr};
 use crate::filter::Filter;
 use crate::format::{Format, Text};
 use crate::memory::{self, Ring};
@@ -450,6 +450,9 @@ impl Logger {
 
     /// Ends the logger in order: closes all gates, writes what is in the rings, makes it durable, joins the drain's thread. Lines logged
     /// from then on are ignored.
+    ///
+    /// A sink that takes its time is waited for; one that does not come back for five seconds is left behind, with a word on standard
+    /// error and what it should have had. Until it comes back no other logger can be started.
     pub fn shutdown(mut self) {
         self.end();
     }
@@ -468,10 +471,36 @@ impl Logger {
         self.control.stop.store(true, Ordering::Release);
         state::wake_drain();
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            self.join(thread);
         }
     }
+
+    /// Waits for the drain's thread as long as it gets on.
+    fn join(&self, thread: JoinHandle<()>) {
+        let control = &self.control;
+        let progress = || {
+            [&control.lines, &control.bytes, &control.lost_in_sinks]
+                .map(|count| count.load(Ordering::Relaxed))
+        };
+        let (mut seen, mut since) = (progress(), Instant::now());
+        while !thread.is_finished() {
+            if since.elapsed() >= STUCK_AFTER {
+                say_on_stderr(STUCK_TEXT);
+                return;
+            }
+            std::thread::sleep(NAP);
+            let now = progress();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+        }
+        let _ = thread.join();
+    }
 }
+
+/// How long the end waits for a drain that does not get on.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+const STUCK_TEXT: &str = "coring-logger: a sink does not come back: the logger ends without it, and what it should have had is lost\n";
 
 impl Drop for Logger {
     fn drop(&mut self) {
