@@ -345,9 +345,11 @@ impl<B: Backend> Ring<B> {
     /// As [`turn`](Ring::turn).
     pub fn hand_over(&mut self, wake: &mut impl FnMut(Token)) -> io::Result<usize> {
         let mut woken = self.turn(Wait::Submit, wake)?;
-        // A poller looks up the descriptors of what it takes, and nothing but the queue says when it has.
+        // A poller looks up the descriptors of what it takes, and nothing but the queue says when it has. It may need this CPU: a
+        // sleep gives it. sched_yield(2) gives away the caller's turns as well (Linux 6.18), a slice a call: a thousand of
+        // them were seconds in which this thread did not run.
         while self.backend.pending() != 0 {
-            std::thread::yield_now();
+            std::thread::sleep(std::time::Duration::from_micros(20));
             woken += self.turn(Wait::Submit, wake)?;
         }
         Ok(woken)

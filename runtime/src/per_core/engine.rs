@@ -38,13 +38,16 @@ use std::hint::spin_loop;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many looks at memory go between two looks at the clock while the window is open.
 const LOOKS_PER_CLOCK: u32 = 16;
 /// Waiters that a core keeps for the next waits across cores.
 const SPARE_WAITERS: usize = 256;
-/// How often is looked whether an operation has ended, for who cannot wait for it.
-const LOOKS_FOR_AN_END: u32 = 1000;
+/// How often is looked whether an operation has ended, for who cannot wait for it, and how long between two looks. Not with
+/// sched_yield(2): see `Ring::hand_over`.
+const LOOKS_FOR_AN_END: u32 = 100;
+const BETWEEN_LOOKS: Duration = Duration::from_micros(20);
 
 /// Everything of a core but its coroutines.
 #[derive(Debug)]
@@ -331,7 +334,7 @@ impl Engine {
             if !self.ring.borrow().is_in_flight(op) {
                 return;
             }
-            std::thread::yield_now();
+            std::thread::sleep(BETWEEN_LOOKS);
             self.turn_ring(Wait::Submit);
         }
     }
