@@ -12,9 +12,8 @@
 //!
 //! The end. The last sender that goes wakes the receiver, which sees the count at zero and looks once more: what was
 //! sent before is still received. A receiver that goes marks the mailbox closed, wakes who waits for room, and drops what was
-//! under way: it may hold the way of an answer. A sender that slips in behind that finds the mark after it has announced, by the
-//! same argument as waits are found (wait_queue.rs), and drops it itself. A message is moved into its slot and out of it,
-//! once each, so it is delivered whole and once, or dropped.
+//! under way: it may hold the way of an answer. A sender that slips in behind that finds the mark after it has announced, and drops
+//! it itself (ending.rs). A message is moved into its slot and out of it, once each, so it is delivered whole and once, or dropped.
 //!
 //! Calls that need not wait give way once the time slice is spent, as if they had waited: a stream starves nobody.
 //!
@@ -25,14 +24,15 @@
 mod batches;
 
 use super::channel_errors::{RecvError, SendError, TryRecvError, TrySendError};
+use super::ending::Ending;
 use super::lanes::{self, Lane, Lanes, Round};
 use super::waiter::Stop;
 use super::{Cluster, WaitQueue};
 use crate::per_core::{self, Engine};
 use coring_coro::wait;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A bounded channel: any number of senders on any cores and threads, one receiver.
@@ -68,8 +68,7 @@ pub fn mailbox<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         cluster,
         news: WaitQueue::default(),
         senders: AtomicUsize::new(1),
-        closed: AtomicBool::new(false),
-        orphans: Mutex::new(()),
+        ending: Ending::new(),
     });
     let sender = Sender {
         shared: Arc::clone(&shared),
@@ -86,9 +85,7 @@ pub(super) struct Shared<T> {
     /// Where the receiver waits.
     news: WaitQueue,
     senders: AtomicUsize,
-    closed: AtomicBool,
-    /// The right to receive, when there is no receiver.
-    orphans: Mutex<()>,
+    ending: Ending,
 }
 
 /// Sends into a mailbox, from any core or thread. Clone it for more senders.
@@ -174,7 +171,7 @@ impl<T> Sender<T> {
     /// Whether the receiver has gone.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
-        self.shared.closed.load(Ordering::Acquire)
+        self.shared.ending.has_come()
     }
 }
 
@@ -209,8 +206,8 @@ impl<T> Shared<T> {
     /// The caller's lane if it is that of its core and has room.
     #[inline(always)]
     fn lane_with_room(&self) -> Option<(&Lane<T>, &'static Engine)> {
-        // Pairs with the store in the receiver's drop. Who slips in after it finds out once it has announced.
-        if self.closed.load(Ordering::Acquire) {
+        // Who slips in after it finds out once it has announced.
+        if self.ending.has_come() {
             return None;
         }
         match self.lanes.own(self.cluster.as_ref()) {
@@ -233,7 +230,7 @@ impl<T> Shared<T> {
 
     pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         // As in `lane_with_room`.
-        if self.closed.load(Ordering::Acquire) {
+        if self.ending.has_come() {
             return Err(TrySendError::Disconnected(message));
         }
         let (lane, sender) = self.lanes.own(self.cluster.as_ref());
@@ -246,8 +243,7 @@ impl<T> Shared<T> {
     #[inline(always)]
     fn announce(&self, lane: &Lane<T>, sender: lanes::Sender) {
         lane.announce(sender, &self.news);
-        // Pairs with the store in the receiver's drop, as the look for waiters does with their flag.
-        if self.closed.load(Ordering::Acquire) {
+        if self.ending.has_come() {
             self.drop_orphans();
         }
     }
@@ -255,16 +251,16 @@ impl<T> Shared<T> {
     /// Drops what nobody will receive any more: it may hold the way of an answer that somebody waits for.
     #[cold]
     fn drop_orphans(&self) {
-        let mut orphans = Vec::new();
-        let right = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut round = Round::default();
-        // SAFETY: the receiver has gone, and its right is with who holds the lock.
-        while unsafe {
-            self.lanes
-                .pop_each(&mut round, None, usize::MAX, |orphan| orphans.push(orphan))
-        } > 0
-        {}
-        drop(right);
+        let orphans = self.ending.take_orphans(|| {
+            let (mut round, mut orphans) = (Round::default(), Vec::new());
+            // SAFETY: the receiver has gone, and its right is ours.
+            while unsafe {
+                self.lanes
+                    .pop_each(&mut round, None, usize::MAX, |orphan| orphans.push(orphan))
+            } > 0
+            {}
+            orphans
+        });
         // Out of the lock: destructors are any code.
         drop(orphans);
     }
@@ -335,14 +331,10 @@ impl<T> fmt::Debug for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        // Pairs with the loads before and after a push.
-        self.shared.closed.store(true, Ordering::Release);
-        self.shared.lanes.wake_senders();
-        // As who enters a queue: each sender either finds the mailbox closed, or its message is found here.
-        fence(Ordering::SeqCst);
-        self.shared
-            .lanes
-            .reach_senders(self.shared.cluster.as_ref());
+        let lanes = &self.shared.lanes;
+        self.shared.ending.begin(|| lanes.wake_senders());
+        // Each sender either finds the mark, or its message is found here.
+        lanes.reach_senders(self.shared.cluster.as_ref());
         self.shared.drop_orphans();
     }
 }

@@ -19,7 +19,7 @@
 //! What waits for another core waits in a wait_queue.rs. Built on it: the result of remote work (packet.rs), the
 //! mailboxes (channel.rs), and everything in `sync`.
 //!
-//! Inside, imports go one way: `call` -> `remote`; `mesh`, `topic` -> `channel` -> `channel_errors`; -> `packet`, `lanes` -> `wait_queue` -> `waiter` -> `port`, `wake_list`,
+//! Inside, imports go one way: `call` -> `remote`; `mesh`, `topic` -> `channel` -> `channel_errors`, `ending`; -> `packet`, `lanes` -> `wait_queue` -> `waiter` -> `port`, `wake_list`,
 //! `ring`, `bias` -> `atomics`, `prefetch`.
 
 mod atomics;
@@ -27,6 +27,7 @@ mod bias;
 mod call;
 mod channel;
 mod channel_errors;
+mod ending;
 mod lanes;
 mod mesh;
 mod packet;
