@@ -6,7 +6,9 @@
 //! soon, a sweep of the timers who is woken soon, and whoever ended a little later is likely to be joined a little later.
 //!
 //! In a long ready queue all frames down to the block are asked for as well, half as far ahead: their place is written in the control
-//! block, which has to be there by then. Where few are ready the caches have it all, and asking costs 2 ns a switch and more.
+//! block, which has to be there by then. Where few are ready the caches have it all, and asking costs 2 ns a switch: among 100
+//! that only yield, 11.4 ns instead of 9.6. Where the kernel works between two runs of each they do not: 32 reads of cached
+//! pages under way have 0.96 of the raw ring's instead of 0.93.
 //! With 2,000 connections, CPU time outside of the kernel, of all: with six lines 8.4 %, with all of them, down to the three words
 //! that a switch leaves below the locals, 6.4.
 //!
@@ -23,7 +25,7 @@ use std::ptr::{self, NonNull};
 pub(crate) const AHEAD: usize = 8;
 
 /// With fewer in the queue frames are not asked for.
-pub(crate) const CROWD: usize = 128;
+pub(crate) const CROWD: usize = 24;
 /// Cache lines of frames, at most: a coroutine that waits in a read or write has about ten.
 const FRAME_LINES: usize = 14;
 /// A switch leaves three words below the locals of who switches, and they are what is read first.
