@@ -118,7 +118,8 @@ pub(crate) struct Slots {
 
 impl Slots {
     /// Room for `limit` operations, at most 2^31. Reserves 24 bytes of address space for each; the memory itself
-    /// is taken as it is first used. Where so much is not to be had it grows with their number. Of a multishot operation about `window` completions may wait, at least 2.
+    /// is taken as it is first used. Where so much is not to be had it grows with their number. Of a multishot operation about
+    /// `window` completions may wait, at least 2.
     #[must_use]
     pub(crate) fn with_limits(limit: u32, window: u32) -> Slots {
         let limit = limit.clamp(1, MAX_SLOTS);

@@ -20,6 +20,7 @@ use std::ptr::NonNull;
 
 /// The clock is read once in this many switches, or as soon as a coroutine has found that the slice is spent.
 const SLICE_CHECK: usize = 32;
+
 impl Scheduler {
     #[inline(always)]
     pub(super) fn run_batch<D: Driver>(

@@ -2,7 +2,8 @@
 //! must be lines sent, in order, and all lines must be in time order within the window.
 
 use coring_logger::{
-    Binary, Format as _, Full, LogReader, Logger, Text, info, register_core, warn,
+    Binary, Builder, Drain, Format as _, Full, LogReader, Logger, MemoryLines, Text, info,
+    register_core, warn,
 };
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -165,16 +166,20 @@ fn threads_that_wait_lose_nothing() {
     }
 }
 
+/// A logger with a window of an hour, whose drain runs when the test says so.
+fn drained_by_hand(more: impl FnOnce(Builder) -> Builder) -> (Logger, Drain, MemoryLines) {
+    let builder = Logger::builder().window(Duration::from_secs(3600));
+    let (builder, lines) = more(builder).pattern("{message}").memory();
+    let (logger, drain) = builder.build().expect("starts");
+    (logger, drain, lines)
+}
+
 #[test]
 fn lines_wait_for_a_turn_that_logs_and_for_nothing_else() {
     // Goal: order between rings is exact for as long as the window, and costs no waiting when nobody is in the middle of a turn.
     // Method: the drain is run by hand, with a window of an hour.
     let _turn = exclusive();
-    let (builder, lines) = Logger::builder()
-        .window(Duration::from_secs(3600))
-        .pattern("{message}")
-        .memory();
-    let (logger, mut drain) = builder.build().expect("starts");
+    let (logger, mut drain, lines) = drained_by_hand(|builder| builder);
     let mut drained = |wanted: usize| {
         let mut count = 0;
         // What was logged just now is settled in some microseconds.
@@ -215,11 +220,7 @@ fn a_turn_without_lines_holds_nobody_up() {
     // Goal: a core that has logged in its last turn, and so expects to in this one, holds back no line of others until it does.
     // Method: as above. The turn that is under way has no line, then one.
     let _turn = exclusive();
-    let (builder, lines) = Logger::builder()
-        .window(Duration::from_secs(3600))
-        .pattern("{message}")
-        .memory();
-    let (logger, mut drain) = builder.build().expect("starts");
+    let (logger, mut drain, lines) = drained_by_hand(|builder| builder);
     let ring = register_core(0).expect("a ring");
     let entered = ring.enter();
     info!("core, in the first turn");
@@ -253,12 +254,7 @@ fn a_turn_without_lines_holds_nobody_up() {
 fn lines_that_carry_the_time_of_their_turn_stand_in_its_place() {
     // Goal: with the time of the turn a line is older than the moment it is written: others wait from the beginning of the turn on.
     let _turn = exclusive();
-    let (builder, lines) = Logger::builder()
-        .window(Duration::from_secs(3600))
-        .turn_time(true)
-        .pattern("{message}")
-        .memory();
-    let (logger, mut drain) = builder.build().expect("starts");
+    let (logger, mut drain, lines) = drained_by_hand(|builder| builder.turn_time(true));
     let ring = register_core(0).expect("a ring");
     let entered = ring.enter();
     std::thread::scope(|scope| {

@@ -368,8 +368,8 @@ fn count<T>(buffers: &[T]) -> u32 {
 
 /// A close can be seen: the lock goes with it, a program that was open for writing can be started, the reader of a pipe finds the
 /// end. So it is done here and now. Two kinds are left to the ring: what was open for reading alone and has no lock, which goes with
-/// the core's next batch, of so many at most, since nobody can tell; and what waits for a server (closing.rs), which must not hold up the core. An error
-/// is lost, as with std; `sync_all` tells.
+/// the core's next batch, of so many at most, since nobody can tell; and what waits for a server (closing.rs), which must not hold
+/// up the core. An error is lost, as with std; `sync_all` tells.
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: this is the drop: the descriptor is taken once.

@@ -194,7 +194,8 @@ impl<T> RemoteHandle<T> {
     ///
     /// # Parks
     ///
-    /// In a coroutine, the coroutine; elsewhere, the thread.
+    /// In a coroutine, the coroutine; elsewhere, the thread. For as long as that core does not turn, since only there can the work
+    /// end: who cannot wait for a core in a loop of its own has [`join_timeout`](Self::join_timeout).
     ///
     /// # Cancellation
     ///

@@ -6,8 +6,8 @@
 
 use crate::Cqe;
 
-/// With fewer operations under way the caches have the owners, and completions are filed at once. Fewer are enough here than in a
-/// queue of coroutines that yield: the kernel has worked since their owners ran, and its memory has been through the caches.
+/// With fewer operations under way the caches have the owners, and completions are filed at once. More are not needed: the kernel
+/// has worked since the owners ran, and its memory has been through the caches.
 pub(super) const CROWD: usize = 24;
 /// How many completions one waits for: that takes longer than a miss.
 const AHEAD: usize = 8;
