@@ -171,6 +171,42 @@ fn out_of_descriptors_it_pauses_and_goes_on() {
 }
 
 #[test]
+fn a_pause_ends_with_the_listeners_time() {
+    // Goal: out of descriptors, a call still ends with the listener's read timeout, and not with the pause.
+    // Method: calls of 10 ms until the pause has its full length of 100 ms; then one beside a sleeper of 50 ms, which has
+    // to see it end.
+    alone(|| {
+        runtime(1).run(|| {
+            let (listener, address) = listen();
+            let std = listener.into_std();
+            socket2::SockRef::from(&std)
+                .set_read_timeout(Some(Duration::from_millis(10)))
+                .unwrap();
+            let listener = TcpListener::from(std);
+            let client = coring::net::TcpSocket::new_v4().unwrap();
+            proc::limit_files(proc::fds() + 10);
+            let _held: Vec<_> = std::iter::from_fn(|| listener.try_clone().ok()).collect();
+            let _client = client.connect(address).unwrap();
+            let mut stream = listener.accept_stream();
+            while stream.pauses() < 10 {
+                assert_eq!(stream.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+            }
+            let ended = std::rc::Rc::new(std::cell::Cell::new(false));
+            let sleeper = coro::spawn({
+                let ended = ended.clone();
+                move || {
+                    coro::sleep(Duration::from_millis(50));
+                    ended.get()
+                }
+            });
+            assert_eq!(stream.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+            ended.set(true);
+            assert!(sleeper.join().unwrap(), "the call outlasted its time");
+        });
+    });
+}
+
+#[test]
 fn a_cancelled_stream_closes_or_delivers() {
     // Goal: a connection that comes as its acceptor is cancelled is answered, or closed, or left for the next accept;
     // no client hangs, no descriptor is left.

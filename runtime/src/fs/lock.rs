@@ -5,7 +5,7 @@
 //! holds up no thread; the price is that the lock is taken some milliseconds late, and that it is not fair.
 
 use super::{File, TryLockError};
-use crate::io::pause;
+use crate::io::{Limit, pause};
 use std::io;
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ impl File {
             match self.attempt(attempt) {
                 Ok(()) => return Ok(()),
                 Err(TryLockError::Error(error)) => return Err(error),
-                Err(TryLockError::WouldBlock) => pause(time, "file lock")?,
+                Err(TryLockError::WouldBlock) => pause(time, "file lock", Limit::NONE)?,
             }
             time = (2 * time).min(LONGEST_PAUSE);
         }

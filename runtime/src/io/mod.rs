@@ -153,11 +153,11 @@ pub(crate) fn may_wait() -> io::Result<()> {
     wait::begin().map(drop).map_err(refused)
 }
 
-/// Sleeps. Unlike `coro::sleep` it has an error to return when the coroutine is cancelled.
-pub(crate) fn pause(time: Duration, what_for: &'static str) -> io::Result<()> {
+/// Sleeps, until the limit at most. Unlike `coro::sleep` it has an error to return when the coroutine is cancelled.
+pub(crate) fn pause(time: Duration, what_for: &'static str, limit: Limit<'_>) -> io::Result<()> {
     wait::begin().map_err(refused)?;
     wait::with_alarm(time, |alarm| {
-        while !alarm.rang() {
+        while !alarm.rang() && !limit.passed() {
             wait::park(what_for);
             if wait::interrupted().is_some() {
                 return Err(interrupted(wait::refuse_current()));

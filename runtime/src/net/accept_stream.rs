@@ -173,9 +173,10 @@ impl<'a, S> AcceptStream<'a, S> {
                         limit,
                     )?;
                 }
+                Recovery::Pause if limit.passed() => return Err(io::ErrorKind::WouldBlock.into()),
                 Recovery::Pause => {
                     self.pauses += 1;
-                    pause(self.pause, "a free descriptor")?;
+                    pause(self.pause, "a free descriptor", limit)?;
                     self.pause = (2 * self.pause).min(LONGEST_PAUSE);
                 }
                 Recovery::Report => return Err(io::Error::from_raw_os_error(errno)),
