@@ -3,7 +3,7 @@
 //! | state | who may see it | leaves by |
 //! |---|---|---|
 //! | `Vacant` | the slab: the stack is free (zeroed memory reads as this) | spawn |
-//! | `Ready` | the ready queue holds it exactly once, or the run loop switches to it | it runs |
+//! | `Ready` | the ready queue holds it exactly once, or it is being switched to | it runs |
 //! | `Running` | it is the current coroutine, on its own stack and in no switch | yield -> `Ready`, park -> `Parked`, end -> `Finished` |
 //! | `Parked` | whoever holds its [`Token`](crate::wait::Token) | a wake -> `Ready` |
 //! | `Finished` | its `JoinHandle`, until joined or dropped | release -> `Vacant` |

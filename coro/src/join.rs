@@ -163,7 +163,12 @@ impl<T> JoinHandle<T> {
         }
         block.set_joiner(Some(NonNull::from(me)));
         loop {
-            wait::park_block(me, "join");
+            if wait::announce(me, "join") {
+                if wait::scheduler_of(me).run_within(me, self.control) {
+                    return Ok(());
+                }
+                wait::leave(me);
+            }
             if self.is_finished() {
                 return Ok(());
             }

@@ -201,11 +201,26 @@ pub fn refuse_current() -> Interrupt {
 
 #[inline(always)]
 pub(crate) fn park_block(block: &ControlBlock, what_for: &'static str) {
+    if announce(block, what_for) {
+        leave(block);
+    }
+}
+
+/// The first half of [`park_block`]: from now on a wake makes the coroutine ready. Not if one came before.
+#[inline(always)]
+pub(crate) fn announce(block: &ControlBlock, what_for: &'static str) -> bool {
     if block.notified.get() {
-        return block.notified.set(false);
+        block.notified.set(false);
+        return false;
     }
     block.set_waiting(what_for, scheduler_of(block).turn_started_ns());
     block.state.set(State::Parked);
+    true
+}
+
+/// The second half: switches to the scheduler until a wake.
+#[inline(always)]
+pub(crate) fn leave(block: &ControlBlock) {
     switch_out(block);
     if block.inspect.get() == Inspect::Asked {
         crate::dump::capture(block);

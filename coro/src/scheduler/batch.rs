@@ -1,8 +1,8 @@
-//! A batch: the one loop that switches to coroutines, and what is done with those that return from their root.
+//! A batch: the loop that switches to coroutines, and what is done with those that return from their root.
 //!
 //! It runs who is ready, first in first out, until the batch is over, nobody is ready or the time slice is spent. The resume is
 //! inlined into one flat loop, and the suspend into the waits: every call between the two costs a mispredicted return, which is
-//! more than the switch itself. Those who run soon are asked for ahead (prefetch.rs).
+//! more than the switch itself. Those who run soon are asked for ahead (prefetch.rs). Only a join may switch by itself (within.rs).
 //!
 //! No user code runs on the loop's own stack.
 #![expect(
@@ -16,6 +16,7 @@ use crate::coroutine::{ControlBlock, Marks, State, Switch};
 use crate::driver::Driver;
 use crate::prefetch::{self, AHEAD};
 use crate::scope::Family;
+use corosensei::CoroutineResult;
 use std::ptr::NonNull;
 
 /// The clock is read once in this many switches, or as soon as a coroutine has found that the slice is spent.
@@ -68,7 +69,6 @@ impl Scheduler {
             };
             // SAFETY: a coroutine in the ready queue is live, so its block is initialised and mapped.
             let block = unsafe { control.as_ref() };
-            debug_assert_eq!(block.state.get(), State::Ready);
             let mut soon = None;
             if is_crowded {
                 soon = queue.peek(AHEAD);
@@ -84,13 +84,9 @@ impl Scheduler {
             }
             // `Running` it says itself, once it is on its own stack (`wait::switch_out`).
             entered.set_coroutine(control);
-            let switch = block.switch.get();
-            // SAFETY: `switch` is initialised from spawn to end, and only this loop touches it. It stays borrowed
-            // while the coroutine runs; the coroutine itself only uses the other fields of its block.
-            let switch = unsafe { &mut *switch.cast::<Switch>() };
-            if let corosensei::CoroutineResult::Return(()) = switch.resume(()) {
+            if has_ended_after_resume(block) {
                 block.set_ends_soon(soon);
-                self.finish(control);
+                self.shared().finish(control);
             }
             if urgent() {
                 return true;
@@ -98,18 +94,24 @@ impl Scheduler {
         }
         false
     }
+}
 
+/// Switches to a coroutine that was ready. Whether it has ended; else it has suspended itself.
+#[inline(always)]
+pub(super) fn has_ended_after_resume(block: &ControlBlock) -> bool {
+    debug_assert_eq!(block.state.get(), State::Ready);
+    let switch = block.switch.get();
+    // SAFETY: `switch` is initialised from spawn to end, and only who has taken the coroutine out of the ready queue touches it.
+    // It stays borrowed while the coroutine runs; the coroutine itself only uses the other fields of its block.
+    let switch = unsafe { &mut *switch.cast::<Switch>() };
+    matches!(switch.resume(()), CoroutineResult::Return(()))
+}
+
+impl Shared {
     /// A coroutine has returned from its root: tell who waits, and free what nobody waits for.
     #[inline(always)]
     fn finish(&self, control: NonNull<ControlBlock>) {
-        let shared = self.shared();
-        // SAFETY: the coroutine has just run, so its block is initialised and mapped.
-        let block = unsafe { control.as_ref() };
-        let switch = block.switch.get().cast::<Switch>();
-        // SAFETY: initialised at spawn, dropped exactly once, here: it has finished and is resumed no more.
-        unsafe { switch.drop_in_place() };
-        debug_assert_eq!(block.state.get(), State::Finished);
-        shared.live.set(shared.live.get() - 1);
+        let block = self.count_out(control);
         if !block.is(Marks::AFTER_THE_END) {
             return;
         }
@@ -117,33 +119,54 @@ impl Scheduler {
             && let Some(joiner) = block.joiner()
         {
             // SAFETY: a coroutine that joins has not ended.
-            let block = unsafe { joiner.as_ref() };
-            // Not `shared`: several schedulers may take turns on this thread.
-            crate::wait::scheduler_of(block).wake(joiner);
+            let joining = unsafe { joiner.as_ref() };
+            // Its own: several schedulers may take turns on this thread.
+            crate::wait::scheduler_of(joining).wake(joiner);
         }
         if block.is(Marks::UNUSUAL) {
-            self.finish_slowly(control);
+            finish_slowly(control);
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn finish_slowly(&self, control: NonNull<ControlBlock>) {
-        let shared = self.shared();
-        // SAFETY: it has just ended, and is released no earlier than below. No parameter: that would have to be valid to the end.
+    /// As [`finish`](Self::finish), for a joiner that needs no wake.
+    #[inline(always)]
+    pub(super) fn finish_joined(&self, control: NonNull<ControlBlock>) {
+        if self.count_out(control).is(Marks::UNUSUAL) {
+            finish_slowly(control);
+        }
+    }
+
+    /// The end of what every coroutine has: of its right to run.
+    #[inline(always)]
+    fn count_out<'a>(&self, control: NonNull<ControlBlock>) -> &'a ControlBlock {
+        // SAFETY: the coroutine has just run, so its block is initialised and mapped, and nobody has released it yet.
         let block = unsafe { control.as_ref() };
-        if let Some(family) = block.scope() {
-            // SAFETY: a scope does not end before its last child (scope.rs), and this one has just ended.
-            unsafe { Family::child_ended(family, control) };
-        }
-        if block.is(Marks::SAMPLED) {
-            shared.slab.measure(block.slot(), block.site);
-        }
-        if block.is(Marks::DETACHED) {
-            // A signal handler would look at its name.
-            current::clear_coroutine();
-            // SAFETY: finished, its root has dropped the result (spawn.rs), and there is no handle.
-            unsafe { Shared::release(self.shared, control) };
-        }
+        debug_assert_eq!(block.state.get(), State::Finished);
+        let switch = block.switch.get().cast::<Switch>();
+        // SAFETY: initialised at spawn, dropped exactly once, here: it has finished and is resumed no more.
+        unsafe { switch.drop_in_place() };
+        self.live.set(self.live.get() - 1);
+        block
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn finish_slowly(control: NonNull<ControlBlock>) {
+    // SAFETY: it has just ended, and is released no earlier than below. No parameter: that would have to be valid to the end.
+    let block = unsafe { control.as_ref() };
+    if let Some(family) = block.scope() {
+        // SAFETY: a scope does not end before its last child (scope.rs), and this one has just ended.
+        unsafe { Family::child_ended(family, control) };
+    }
+    if block.is(Marks::SAMPLED) {
+        let shared = crate::wait::scheduler_of(block);
+        shared.slab.measure(block.slot(), block.site);
+    }
+    if block.is(Marks::DETACHED) {
+        // A signal handler would look at its name.
+        current::clear_coroutine();
+        // SAFETY: finished, its root has dropped the result (spawn.rs), and there is no handle.
+        unsafe { Shared::release(block.scheduler, control) };
     }
 }

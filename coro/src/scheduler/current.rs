@@ -76,13 +76,19 @@ impl Entered {
 
     #[inline(always)]
     pub(super) fn set_coroutine(&self, control: NonNull<ControlBlock>) {
-        CURRENT.with(|current| current.coroutine.set(Some(control)));
+        set_coroutine(control);
     }
 
     #[inline(always)]
     pub(super) fn clear_coroutine(&self) {
         clear_coroutine();
     }
+}
+
+/// Inside a turn: this one is about to run.
+#[inline(always)]
+pub(super) fn set_coroutine(control: NonNull<ControlBlock>) {
+    CURRENT.with(|current| current.coroutine.set(Some(control)));
 }
 
 /// Nobody runs any more, on the loop's own stack.

@@ -28,6 +28,7 @@ mod measure;
 mod pace;
 mod ready;
 mod timers;
+mod within;
 
 pub use group::{Group, GroupConfig, GroupStats};
 pub use measure::SchedulerStats;

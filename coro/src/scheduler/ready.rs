@@ -91,6 +91,12 @@ impl ReadyQueue {
         self.place(head).get()
     }
 
+    /// Whether this one is ready, and nobody else.
+    #[inline(always)]
+    pub(crate) fn holds_only(&self, control: NonNull<ControlBlock>) -> bool {
+        self.len() == 1 && self.peek(0) == Some(control)
+    }
+
     /// Makes room for `live` coroutines.
     #[inline]
     pub(crate) fn reserve(&self, live: usize) {

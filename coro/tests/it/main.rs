@@ -8,6 +8,7 @@ mod cancellation;
 mod channels;
 mod dump;
 mod groups;
+mod joins;
 mod locals;
 mod overflow;
 mod panics;
