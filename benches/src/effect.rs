@@ -1,8 +1,8 @@
 //! What logging does to a server's latency, by slices of one run: the measuring part of bench `echo_effect`.
 //!
 //! ```text
-//!   wall clock   | block 7                               | block 8              |
-//!                | quiet    logs     quiet'   logs beside | logs     quiet' ..
+//!   wall clock   | block 7                                         | block 8              |
+//!                | quiet    logs     quiet'   logs beside   logs'  | logs     quiet' ..
 //!                  12 ms each, in an order that is drawn for each block
 //!   a slice      | settling: the drain writes | counted: the drain only looks |
 //! ```
@@ -11,7 +11,12 @@
 //! lines on and off in slices that are shorter than anything the machine does to it, and thousands of them are compared. Server and generator know
 //! the slice by the clock, without a word between them. The beginning of a slice does not count: it has the end of the one before in it.
 //!
-//! There are two quiet slices in each block, which differ in nothing: their ratio shows how well the method can tell.
+//! **Two estimates.** *Paired*: the quantile of each slice, the ratio of those that log to those that do not within each block, and the mean of
+//! these (of their logarithms). It is the sharper one: what makes a whole block slow is in both sides. *Pooled*: the quantile of all requests of
+//! the slices that log, over that of all others. How sure they are is told by the rounds, each a server of its own: the report gives their mean and its interval.
+//!
+//! There are two slices of each kind in a block. One quiet and one that logs, against the other two, differ in nothing, and are as many: their
+//! ratio (`a/a`) shows how well the method can tell.
 //!
 //! **What the machine does is left out.** A host that takes a CPU away for milliseconds makes the p99 of everything, and says nothing of a line. A block
 //! in which a request took longer than [`STALL`] is not counted, with all its parts; how many blocks are left is reported.
@@ -23,10 +28,7 @@
 //! another CPU has read. It looks every [`LOOK`] only: a wake-up is some microseconds of the generator's, and a thousand of them a second would
 //! again be what a hundredth of the requests meets.
 //!
-//! The fourth part, *logs beside*, is the same with a drain that writes as soon as there are lines: it says what the generator's CPU loses.
-//!
-//! Blocks are drawn with replacement, [`DRAWS`] times, and the ratios of the quantiles taken each time (bootstrap): 95 % of these ratios lie in
-//! the interval that is reported.
+//! The fifth part, *logs beside*, is the same with a drain that writes as soon as there are lines: it says what the generator's CPU loses.
 
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -42,28 +44,38 @@ const SETTLING: Duration = Duration::from_millis(3);
 const STALL: Duration = Duration::from_millis(1);
 /// How often a drain looks that is not to write.
 const LOOK: Duration = Duration::from_millis(4);
-/// How often blocks are drawn.
-const DRAWS: usize = 400;
 
 /// What happens in a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Quiet,
+    QuietAgain,
     /// The server logs; the lines are written in the beginning of the next slice.
     Logs,
-    QuietAgain,
+    LogsAgain,
     /// The server logs, and the lines are written at once, on the generator's CPU.
     LogsBeside,
 }
 
-const PARTS: [Part; 4] = [Part::Quiet, Part::Logs, Part::QuietAgain, Part::LogsBeside];
+const PARTS: [Part; 5] = [
+    Part::Quiet,
+    Part::QuietAgain,
+    Part::Logs,
+    Part::LogsAgain,
+    Part::LogsBeside,
+];
+pub(crate) const QUIET: &[Part] = &[Part::Quiet, Part::QuietAgain];
+pub(crate) const LOGS: &[Part] = &[Part::Logs, Part::LogsAgain];
+/// Two halves that differ in nothing.
+pub(crate) const ONE: &[Part] = &[Part::Quiet, Part::LogsAgain];
+pub(crate) const OTHER: &[Part] = &[Part::QuietAgain, Part::Logs];
 /// Slices of a block: each part once.
 const BLOCK: u64 = PARTS.len() as u64;
 
 impl Part {
     /// Whether the server logs.
     pub(crate) fn logs(self) -> bool {
-        matches!(self, Part::Logs | Part::LogsBeside)
+        matches!(self, Part::Logs | Part::LogsAgain | Part::LogsBeside)
     }
 }
 
@@ -91,7 +103,7 @@ fn part(slice: u64) -> Part {
     let drawn = draw(slice / BLOCK) >> 32;
     let mut drawn = usize::try_from(drawn).expect("half a word");
     let mut parts = PARTS;
-    // One of the 24 orders.
+    // One of the 120 orders.
     for place in 1..parts.len() {
         parts.swap(place, drawn % (place + 1));
         drawn /= place + 1;
@@ -154,14 +166,6 @@ pub(crate) struct Slices {
     logged: u64,
 }
 
-/// A ratio of the same quantile of two parts, and its interval, as parts of one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ratio {
-    pub(crate) value: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
-}
-
 impl Slices {
     /// Keeps up the load for `time` and sorts what comes.
     pub(crate) fn watch(load: &mut Load, time: Duration) -> io::Result<Slices> {
@@ -211,54 +215,50 @@ impl Slices {
         self.blocks.len() as f64 / (self.blocks.len() + self.stalled).max(1) as f64
     }
 
-    /// A quantile of a part, in nanoseconds, over the blocks drawn.
-    fn quantile(&self, part: Part, quantile: f64, blocks: &[usize]) -> f64 {
-        let mut sums = vec![0_u64; ALL_BINS];
-        for block in blocks {
-            for (bin, count) in &self.blocks[*block][part as usize] {
-                sums[*bin] += u64::from(*count);
-            }
-        }
-        let rank = sums.iter().sum::<u64>() as f64 * quantile;
-        let mut below = 0;
-        for (bin, count) in sums.iter().enumerate() {
-            below += count;
-            if below as f64 >= rank && *count > 0 {
-                // Within the bin as if they lay evenly.
-                let share = (rank - (below - count) as f64) / *count as f64;
-                return ((bin as f64 + share) / BINS).exp2();
-            }
-        }
-        f64::NAN
+    /// A quantile of all requests of some parts, in nanoseconds.
+    pub(crate) fn value(&self, parts: &[Part], at: f64) -> f64 {
+        quantile(self.blocks.iter().flat_map(|block| of(block, parts)), at).exp2()
     }
 
-    /// A quantile of a part over all blocks, in nanoseconds.
-    pub(crate) fn value(&self, part: Part, quantile: f64) -> f64 {
-        let all: Vec<usize> = (0..self.blocks.len()).collect();
-        self.quantile(part, quantile, &all)
+    /// The quantile of some parts over that of others, all requests of each taken together.
+    pub(crate) fn pooled(&self, parts: &[Part], to: &[Part], at: f64) -> f64 {
+        self.value(parts, at) / self.value(to, at)
     }
 
-    /// The quantile of one part over that of another.
-    pub(crate) fn ratio(&self, part: Part, to: Part, quantile: f64) -> Ratio {
-        let blocks = self.blocks.len() as u64;
-        let mut state = 0;
-        let mut ratios: Vec<f64> = (0..DRAWS)
-            .map(|_| {
-                let mut any = || {
-                    state += 1;
-                    usize::try_from(draw(state) % blocks).expect("the index of a block")
-                };
-                let drawn: Vec<usize> = (0..blocks).map(|_| any()).collect();
-                self.quantile(part, quantile, &drawn) / self.quantile(to, quantile, &drawn)
-            })
-            .collect();
-        ratios.sort_by(f64::total_cmp);
-        Ratio {
-            value: self.value(part, quantile) / self.value(to, quantile),
-            low: ratios[DRAWS / 40],
-            high: ratios[DRAWS - 1 - DRAWS / 40],
+    /// The same within each block, slice by slice, and the mean of these ratios.
+    pub(crate) fn paired(&self, parts: &[Part], to: &[Part], at: f64) -> f64 {
+        let mean = |block: &[Bins; PARTS.len()], parts: &[Part]| {
+            let logarithms = of(block, parts).map(|slice| quantile([slice], at));
+            logarithms.sum::<f64>() / parts.len() as f64
+        };
+        let ratios = self.blocks.iter();
+        let sum: f64 = ratios.map(|it| mean(it, parts) - mean(it, to)).sum();
+        (sum / self.blocks.len() as f64).exp2()
+    }
+}
+
+/// The slices of these parts.
+fn of<'a>(block: &'a [Bins; PARTS.len()], parts: &'a [Part]) -> impl Iterator<Item = &'a Bins> {
+    parts.iter().map(|part| &block[*part as usize])
+}
+
+/// The logarithm of a quantile of all that these slices hold.
+fn quantile<'a>(slices: impl IntoIterator<Item = &'a Bins>, at: f64) -> f64 {
+    let mut sums = vec![0_u64; ALL_BINS];
+    for (bin, count) in slices.into_iter().flatten() {
+        sums[*bin] += u64::from(*count);
+    }
+    let rank = sums.iter().sum::<u64>() as f64 * at;
+    let mut below = 0;
+    for (bin, count) in sums.iter().enumerate() {
+        below += count;
+        if below as f64 >= rank && *count > 0 {
+            // Within the bin as if they lay evenly.
+            let share = (rank - (below - count) as f64) / *count as f64;
+            return (bin as f64 + share) / BINS;
         }
     }
+    f64::NAN
 }
 
 #[cfg(test)]
@@ -280,7 +280,7 @@ mod tests {
         assert!(all.iter().all(|count| *count > 150), "{places:?}");
     }
 
-    /// Goal: a part that is slower by a known share is found to be, and two equal ones to be equal.
+    /// Goal: parts that are slower by a known share are found to be, by either estimate, and halves that are equal to be equal.
     #[test]
     fn a_known_effect_is_found() {
         let mut slices = Slices::default();
@@ -289,18 +289,17 @@ mod tests {
                 let mut latency = latencies();
                 for request in 0..500 {
                     let chance = draw(block * 1_000_000 + part as u64 * 1000 + request) % 10_000;
-                    let percent = if part == Part::Logs { 105 } else { 100 };
+                    let percent = if LOGS.contains(&part) { 105 } else { 100 };
                     latency.saturating_record((20_000 + chance) * percent / 100);
                 }
                 bins(&latency)
             }));
         }
-        let effect = slices.ratio(Part::Logs, Part::Quiet, 0.99);
-        assert!(
-            effect.low < 1.05 && effect.high > 1.05 && (effect.value - 1.05).abs() < 0.004,
-            "{effect:?}"
-        );
-        let none = slices.ratio(Part::QuietAgain, Part::Quiet, 0.99);
-        assert!(none.low < 1.0 && none.high > 1.0, "{none:?}");
+        for estimate in [Slices::paired, Slices::pooled] {
+            let effect = estimate(&slices, LOGS, QUIET, 0.99);
+            assert!((effect - 1.05).abs() < 0.004, "{effect}");
+            let none = estimate(&slices, ONE, OTHER, 0.99);
+            assert!((none - 1.0).abs() < 0.004, "{none}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::harness::{Cell, Results};
 use crate::machine::NOISY_CPUS;
-use crate::stats::{Summary, ratios};
+use crate::stats::{self, Summary, ratios};
 use crate::subject::Role;
 use crate::suite::{Bench, Better, Metric};
 
@@ -35,6 +35,8 @@ struct Line<'a> {
     ratio: Option<f64>,
     /// Runs of these that are to be doubted.
     doubtful_runs: usize,
+    /// What each run gave, so that those of several invocations can be taken together.
+    values: Vec<f64>,
 }
 
 /// Writes one object a line: every metric of every bench and subject that has a result.
@@ -62,6 +64,7 @@ pub(crate) fn json(results: &Results, output: &mut dyn Write) -> io::Result<()> 
                     runs: cell.rounds.iter().flatten().count(),
                     ratio: ratio.map(|it| it.median).filter(|it| it.is_finite()),
                     doubtful_runs: cell.doubts().count(),
+                    values: values.iter().copied().flatten().collect(),
                 };
                 serde_json::to_writer(&mut *output, &line)?;
                 writeln!(output)?;
@@ -115,6 +118,7 @@ fn table(
         .filter(|cell| cell.subject.role() == Role::Ours)
     {
         against_best_peer(bench, cell, &ranked, output)?;
+        differences(bench, cell, output)?;
     }
     doubts(cells, output)?;
     writeln!(output)
@@ -210,6 +214,24 @@ fn against_best_peer(
     let compared = compared(bench, ours, best).join(", ");
     let (ours, best) = (ours.subject.name(), best.subject.name());
     writeln!(output, "  {ours} against {best}, the best peer: {compared}")
+}
+
+/// Headline figures in percent are differences: of these the mean over the rounds counts, and how sure it is.
+fn differences(bench: &Bench, cell: &Cell, output: &mut dyn Write) -> io::Result<()> {
+    for (index, metric) in bench.metrics.iter().enumerate() {
+        if !(metric.headline && metric.unit == "%") {
+            continue;
+        }
+        if let Some((mean, half)) = stats::mean(cell.values(index).into_iter().flatten()) {
+            let (subject, name) = (cell.subject.name(), metric.name);
+            let (low, high) = (mean - half, mean + half);
+            writeln!(
+                output,
+                "  {subject}: {name} {mean:+.2} %, with 95 % certainty {low:+.2} to {high:+.2}"
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// Who could not do what, grouped by reason.

@@ -103,9 +103,9 @@ fn json_has_a_line_for_each_figure() {
         r#"{"suite":"micro","bench":"yield","params":{"tasks":2},"subject":"ours","version":"1.0","#
             .to_owned()
             + r#""unit":"ns","better":"lower","median":17.0,"min":12.0,"max":22.0,"runs":2,"#
-            + r#""ratio":1.15,"doubtful_runs":0}"#
+            + r#""ratio":1.15,"doubtful_runs":0,"values":[12.0,22.0]}"#
     );
-    assert!(lines[0].ends_with(r#""doubtful_runs":2}"#), "{}", lines[0]);
+    assert!(lines[0].contains(r#""doubtful_runs":2,"#), "{}", lines[0]);
 }
 
 /// Goal: best first, ratios within rounds, and every doubt, failure and skip in words.
@@ -132,4 +132,29 @@ fn tables_say_everything() {
     begins(&lines[7], "! it was tired: peer in 2");
     begins(&lines[9], "skipped: idle (all): offers no tasks");
     begins(&lines[10], "! other processes used 0.50 CPUs");
+}
+
+/// Goal: a difference in percent is told with the interval in which it lies, once there are rounds enough.
+#[test]
+fn differences_are_told_with_their_interval() {
+    let mut results = results();
+    results.tables[0].0.metrics = &[Metric {
+        name: "p99",
+        unit: "%",
+        better: Better::Lower,
+        headline: true,
+    }];
+    let told = |results: &Results| {
+        let mut output = Vec::new();
+        tables(results, &mut output).expect("memory takes it");
+        let text = String::from_utf8(output).expect("a report is text");
+        let found = text.lines().find(|line| line.contains("certainty"));
+        found.map(|line| line.trim().to_owned())
+    };
+    assert_eq!(told(&results), None, "two rounds are too few");
+    let mut rounds = cell(&OURS, [1.0, 2.0], None).rounds;
+    rounds.extend(cell(&OURS, [3.0, 4.0], None).rounds);
+    results.tables[0].1[1].rounds = rounds;
+    let expected = "ours: p99 +2.50 %, with 95 % certainty +0.46 to +4.54";
+    assert_eq!(told(&results).as_deref(), Some(expected));
 }

@@ -89,7 +89,7 @@ mod facade {
         log::info!("order id={} price={} sym={}", id, price, symbol);
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn off(id: u64, price: f64, symbol: &'static str) {
         log::trace!("order id={} price={} sym={}", id, price, symbol);
     }

@@ -8,9 +8,8 @@
 //! - `echo_logged`: the open loop of suite `net` at half of what the server can do, one line a request. The limit there is the same
 //!   server without the line.
 //! - `echo_effect`: half of what the server can do, which a closed loop on it has just found, on one server that logs in some slices of the run and not in
-//!   others (`effect.rs`): what the line does to the p99 and the p50, with the interval in which 95 % of the draws lie, and the same of two
-//!   parts that are equal (`a/a`). `beside` is the p99 when the drain also takes its time from the generator's CPU. A round is twelve times
-//!   as long as those of other benches.
+//!   others (`effect.rs`): what the line does to the p99 and the p50, and the same of two halves that are equal (`a/a`). `beside` is the p99 when
+//!   the drain also takes its time from the generator's CPU. A round is twelve times as long as those of other benches.
 //!
 //! All but the last two are measured by the subject itself (`lines.rs`).
 
@@ -21,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::child::{Child, Failure};
-use crate::effect::{Part, Slices};
+use crate::effect::{LOGS, ONE, OTHER, Part, QUIET, Slices};
 use crate::lines::{self, FILE_LINES, Lines};
 use crate::load::{Load, Pace, Plan};
 use crate::subject::{Subject, Work};
@@ -74,16 +73,12 @@ const ECHO: &[Metric] = &[
 /// In percent of what the quiet slices have, above it.
 const EFFECT: &[Metric] = &[
     metric("p99", "%", true),
-    metric("p99_low", "%", false),
-    metric("p99_high", "%", false),
     metric("a/a_p99", "%", true),
-    metric("a/a_low", "%", false),
-    metric("a/a_high", "%", false),
-    metric("p50", "%", false),
-    metric("a/a_p50", "%", false),
-    metric("beside_p99", "%", false),
-    metric("beside_low", "%", false),
-    metric("beside_high", "%", false),
+    metric("pooled_p99", "%", true),
+    metric("a/a_pooled_p99", "%", true),
+    metric("p50", "%", true),
+    metric("a/a_p50", "%", true),
+    metric("beside_p99", "%", true),
     metric("rate", "1/s", false),
     metric("slices", "", false),
     metric("quiet_p99", "us", false),
@@ -215,27 +210,21 @@ fn echo_by_slices(bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sa
         ));
     }
     let above = |ratio: f64| (ratio - 1.0) * 100.0;
-    let ratio = |part, quantile| slices.ratio(part, Part::Quiet, quantile);
-    let [effect, same, beside] =
-        [Part::Logs, Part::QuietAgain, Part::LogsBeside].map(|part| ratio(part, 0.99));
-    let quiet = |quantile| slices.value(Part::Quiet, quantile) / 1e3;
+    let paired = |parts, to, at| above(slices.paired(parts, to, at));
+    let pooled = |parts, to| above(slices.pooled(parts, to, 0.99));
     Ok(Sample {
         values: vec![
-            above(effect.value),
-            above(effect.low),
-            above(effect.high),
-            above(same.value),
-            above(same.low),
-            above(same.high),
-            above(ratio(Part::Logs, 0.5).value),
-            above(ratio(Part::QuietAgain, 0.5).value),
-            above(beside.value),
-            above(beside.low),
-            above(beside.high),
+            paired(LOGS, QUIET, 0.99),
+            paired(ONE, OTHER, 0.99),
+            pooled(LOGS, QUIET),
+            pooled(ONE, OTHER),
+            paired(LOGS, QUIET, 0.5),
+            paired(ONE, OTHER, 0.5),
+            paired(&[Part::LogsBeside], QUIET, 0.99),
             rate as f64,
             slices.count() as f64,
-            quiet(0.99),
-            quiet(0.5),
+            slices.value(QUIET, 0.99) / 1e3,
+            slices.value(QUIET, 0.5) / 1e3,
             slices.kept() * 100.0,
         ],
         doubt: None,

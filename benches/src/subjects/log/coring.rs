@@ -67,7 +67,7 @@ impl<const TURN: bool, const BINARY: bool> Logger for Coring<TURN, BINARY> {
         info!("order id={} price={} sym={}", id, price, symbol);
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn off(&self, id: u64, price: f64, symbol: &'static str) {
         trace!("order id={} price={} sym={}", id, price, symbol);
     }

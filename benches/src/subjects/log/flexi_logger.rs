@@ -28,6 +28,8 @@ impl Logger for Flexi {
         facade::line(id, price, symbol);
     }
 
+    #[inline(always)]
+
     fn off(&self, id: u64, price: f64, symbol: &'static str) {
         facade::off(id, price, symbol);
     }

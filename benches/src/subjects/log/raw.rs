@@ -79,7 +79,7 @@ impl<const COUNTER: bool> Logger for Raw<COUNTER> {
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn off(&self, id: u64, price: f64, symbol: &'static str) {
         if self.gate.load(Ordering::Relaxed) {
             self.line(id, price, symbol);

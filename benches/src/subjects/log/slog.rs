@@ -50,7 +50,7 @@ impl Logger for Slog {
         );
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn off(&self, id: u64, price: f64, symbol: &'static str) {
         slog::debug!(
             self.logger,

@@ -28,7 +28,7 @@ impl Logger for Spdlog {
         spdlog::info!(logger: self.logger, "order id={} price={} sym={}", id, price, symbol);
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn off(&self, id: u64, price: f64, symbol: &'static str) {
         spdlog::trace!(logger: self.logger, "order id={} price={} sym={}", id, price, symbol);
     }

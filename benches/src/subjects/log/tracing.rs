@@ -34,7 +34,7 @@ impl Logger for Tracing {
         tracing::info!("order id={} price={} sym={}", id, price, symbol);
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn off(&self, id: u64, price: f64, symbol: &'static str) {
         tracing::trace!("order id={} price={} sym={}", id, price, symbol);
     }
