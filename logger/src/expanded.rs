@@ -12,6 +12,12 @@ use crate::encode::{Args, Loggable, MAX_TEXT_BYTES};
 pub use crate::plan::deferrable;
 use crate::{clock, producer, state};
 
+/// Whether lines of this level are compiled at all. For the compiler to ask, so that what is not leaves nothing behind, optimised or not.
+#[must_use]
+pub const fn is_compiled(level: Level) -> bool {
+    level as usize <= log::STATIC_MAX_LEVEL as usize
+}
+
 /// Asks whether `T` is loggable: `(&Probe(x)).view()` finds [`ByValue::view`] if it is, else [`ByText::view`].
 #[derive(Debug)]
 pub struct Probe<'a, T: ?Sized>(pub &'a T);

@@ -4,7 +4,7 @@
 //!   info!(user = id; "took {:.1} ms", ms)
 //!
 //!   static SITE: Callsite = Callsite::new(Level::Info, .., "took {:.1} ms", &["user"]);
-//!   if Level::Info <= STATIC_MAX_LEVEL && SITE.gate() != 0 {       // one load, one branch
+//!   if const { Level::Info <= STATIC_MAX_LEVEL } && SITE.gate() != 0 {  // one load, one branch
 //!       match (&ms,) { (a,) =>                                      // every argument evaluated once
 //!           if FORMAT_CAN_WAIT && all arguments are Loggable {      // decided at compile time
 //!               write(id, (view of a, (view of id, ())))            // raw bytes; the drain formats
@@ -28,8 +28,8 @@
 /// - `key = value` adds a field; the value must be `Loggable`. `key:% = value` takes its `Display` text, `key:? = value` its `Debug`.
 /// - `target:` is a constant; without it the target is the module's path.
 ///
-/// A line below the level set at compile time (the `max_level_*` features of the `log` crate) leaves no code behind; a line
-/// that the filter turns off costs one load and one branch.
+/// A line below the level set at compile time (the `max_level_*` features of the `log` crate) leaves nothing behind, neither code nor text, in any
+/// profile; a line that the filter turns off costs one load and one branch.
 ///
 /// # Panics
 /// Only if a `Display` or `Debug` of the caller's panics.
@@ -104,7 +104,7 @@ macro_rules! __args {
             FORMAT,
             &[$(::std::stringify!($key)),*],
         );
-        if $level <= $crate::STATIC_MAX_LEVEL {
+        if const { $crate::__private::is_compiled($level) } {
             let id = SITE.gate();
             if id != 0 {
                 #[allow(unused_imports, reason = "one of the two answers each probe")]

@@ -193,7 +193,7 @@ impl Output {
     pub(super) fn write_out(&mut self, now: u64, control: &Control) {
         if !self.block.is_empty() && self.may_try(now) {
             let mut done = 0;
-            let result = self.offer(&mut done);
+            let result = self.offer(&mut done, control);
             self.block.drain(..done);
             control.bytes.fetch_add(done as u64, Ordering::Relaxed);
             self.unsynced |= done > 0;
@@ -208,12 +208,19 @@ impl Output {
         self.sync_if_due(now);
     }
 
-    fn offer(&mut self, done: &mut usize) -> io::Result<()> {
+    fn offer(&mut self, done: &mut usize, control: &Control) -> io::Result<()> {
         if self.line_by_line {
             let ends = std::mem::take(&mut self.ends);
             let mut ends = ends.into_iter();
             while let Some(end) = ends.next() {
-                if let Err(error) = self.sink.write(&self.block[*done..end]) {
+                let result = self.sink.write(&self.block[*done..end]);
+                if let Err(error) = result {
+                    if error.raw_os_error() == Some(libc::EMSGSIZE) {
+                        // It will not be shorter the next time, and others wait behind it.
+                        self.lose_line(&error, control);
+                        *done = end;
+                        continue;
+                    }
                     self.ends = std::iter::once(end)
                         .chain(ends)
                         .map(|end| end - *done)
@@ -233,6 +240,18 @@ impl Output {
             }
         }
         Ok(())
+    }
+
+    /// Counts a line that the sink cannot take; when the sink takes the next, it is told.
+    fn lose_line(&mut self, error: &io::Error, control: &Control) {
+        control.lost_in_sinks.fetch_add(1, Ordering::Relaxed);
+        let failure = self.failure.get_or_insert_with(|| Failure {
+            since_ns: self.last_ns,
+            error: error.to_string(),
+            retry_at: 0,
+            lost: 0,
+        });
+        failure.lost += 1;
     }
 
     fn fail(&mut self, error: &io::Error) {

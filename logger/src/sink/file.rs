@@ -3,6 +3,8 @@
 //! ```text
 //!   server.log                        the current file always has this name
 //!   server.log.20261120T185846.000    renamed when full or when its time was over; names sort by age
+//!   server.log.20261119T000000.000.zst       compressed, which a thread of its own does
+//!   server.log.20261120T000000.000.zst.part  being compressed; the plain file is there until it is done
 //! ```
 //!
 //! All of it happens at the beginning of a block, on the drain's thread: no line is ever split between files, and a file may be
@@ -95,7 +97,8 @@ impl FileOptions {
         self
     }
 
-    /// Compresses rotated files with zstd, on a thread of their own; their names end in `.zst`.
+    /// Compresses rotated files with zstd, on a thread of their own; their names end in `.zst`. The plain file stays until the other is complete: what was
+    /// interrupted, by a crash too, is done again by the next logger of this file.
     #[cfg(feature = "zstd")]
     #[must_use]
     pub fn compress(mut self, on: bool) -> Self {
@@ -118,6 +121,9 @@ pub struct File {
     reopen: bool,
     #[cfg(feature = "zstd")]
     compressing: Vec<std::thread::JoinHandle<()>>,
+    /// What an earlier process has left to be compressed is being done.
+    #[cfg(feature = "zstd")]
+    resumed: bool,
 }
 
 #[derive(Debug)]
@@ -137,6 +143,8 @@ impl File {
             reopen: false,
             #[cfg(feature = "zstd")]
             compressing: Vec::new(),
+            #[cfg(feature = "zstd")]
+            resumed: false,
         }
     }
 
@@ -206,8 +214,8 @@ impl File {
         self.open = None;
         let aside = self.free_name();
         fs::rename(&self.options.path, &aside)?;
-        self.compress(aside);
         self.retain();
+        self.compress(vec![aside]);
         Ok(())
     }
 
@@ -236,74 +244,81 @@ impl File {
             .expect("some name is free")
     }
 
-    /// Rotated files, newest first, with their sizes and the times of their last writes.
-    fn rotated(&self) -> Vec<(PathBuf, u64, SystemTime)> {
+    /// Rotated files, newest first.
+    fn rotated(&self) -> Vec<Rotated> {
         let path = &self.options.path;
         let directory = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        let Some(prefix) = path
-            .file_name()
-            .map(|name| format!("{}.", name.to_string_lossy()))
-        else {
+        let Some(name) = path.file_name() else {
             return Vec::new();
         };
-        let ours = |name: &str| {
-            name.strip_prefix(&prefix)
-                .is_some_and(|rest| rest.len() > 15 && rest.as_bytes()[8] == b'T')
-        };
+        let prefix = format!("{}.", name.to_string_lossy());
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        let mut files: Vec<_> = entries
-            .filter(|entry| ours(&entry.file_name().to_string_lossy()))
-            .filter_map(|entry| {
-                let metadata = entry.metadata().ok()?;
-                Some((entry.path(), metadata.len(), metadata.modified().ok()?))
-            })
-            .collect();
-        files.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        let mut files: Vec<Rotated> = Vec::new();
+        for entry in entries {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(key) = name.strip_prefix(&prefix).and_then(key_of) else {
+                continue;
+            };
+            let Ok((length, modified)) = entry
+                .metadata()
+                .and_then(|it| Ok((it.len(), it.modified()?)))
+            else {
+                continue;
+            };
+            match files.iter_mut().find(|it| it.key == key) {
+                Some(same) => {
+                    same.paths.push(entry.path());
+                    same.bytes += length;
+                    same.modified = same.modified.max(modified);
+                }
+                None => files.push(Rotated {
+                    key: key.to_owned(),
+                    paths: vec![entry.path()],
+                    bytes: length,
+                    modified,
+                }),
+            }
+        }
+        files.sort_unstable_by(|a, b| b.key.cmp(&a.key));
         files
     }
 
     fn retain(&self) {
         let mut total = 0;
-        for (index, (path, bytes, modified)) in self.rotated().into_iter().enumerate() {
-            total += bytes;
-            let age = modified.elapsed().unwrap_or_default();
+        for (index, file) in self.rotated().into_iter().enumerate() {
+            total += file.bytes;
+            let age = file.modified.elapsed().unwrap_or_default();
             let excess = self.options.keep_files.is_some_and(|limit| index >= limit)
                 || self.options.keep_bytes.is_some_and(|limit| total > limit)
                 || self.options.keep_age.is_some_and(|limit| age > limit);
             if excess {
-                // It may be gone already, or not ours to remove; the log goes on either way.
-                let _ = fs::remove_file(path);
+                for path in file.paths {
+                    // It may be gone already, or not ours to remove; the log goes on either way.
+                    let _ = fs::remove_file(path);
+                }
             }
         }
     }
 
     #[cfg(not(feature = "zstd"))]
-    fn compress(&mut self, _file: PathBuf) {}
+    fn compress(&mut self, _files: Vec<PathBuf>) {}
 
-    /// Compresses a rotated file on a thread of its own: a gigabyte takes seconds, and the drain has lines to write.
+    /// Compresses rotated files on a thread of their own: a gigabyte takes seconds, and the drain has lines to write.
     #[cfg(feature = "zstd")]
-    fn compress(&mut self, file: PathBuf) {
-        if !self.options.compress {
+    fn compress(&mut self, files: Vec<PathBuf>) {
+        if !self.options.compress || files.is_empty() {
             return;
         }
-        let work = move || {
-            let mut target = file.clone().into_os_string();
-            target.push(".zst");
-            let packed = fs::File::open(&file).and_then(|from| {
-                let to = fs::File::create_new(&target)?;
-                zstd::stream::copy_encode(from, to, 3)
-            });
-            // On failure the plain file stays, which loses nothing.
-            let _ = fs::remove_file(if packed.is_ok() {
-                file.into_os_string()
-            } else {
-                target
-            });
-        };
         self.compressing.retain(|thread| !thread.is_finished());
+        let work = move || {
+            for file in files {
+                // On failure the plain file stays, which loses nothing.
+                let _ = pack(&file);
+            }
+        };
         if let Ok(thread) = std::thread::Builder::new()
             .name("log-compress".to_owned())
             .spawn(work)
@@ -311,6 +326,69 @@ impl File {
             self.compressing.push(thread);
         }
     }
+
+    /// Compresses what a process that ended in the middle of it has left.
+    #[cfg(feature = "zstd")]
+    fn resume(&mut self) {
+        if std::mem::replace(&mut self.resumed, true) {
+            return;
+        }
+        let files = self.rotated().into_iter();
+        let plain = files.filter_map(|it| it.paths.into_iter().find(|path| is_plain(path)));
+        self.compress(plain.collect());
+    }
+}
+
+/// A rotated file under one or more of its names: plain, compressed, being compressed.
+struct Rotated {
+    /// The time in its name.
+    key: String,
+    paths: Vec<PathBuf>,
+    bytes: u64,
+    /// When it was last written.
+    modified: SystemTime,
+}
+
+const PACKED: &str = ".zst";
+const PART: &str = ".part";
+
+/// The time in the name of a rotated file, of which the log's own name has been taken off. `None` of any other name: what lies beside a log is not ours
+/// to remove.
+fn key_of(rest: &str) -> Option<&str> {
+    let key = rest.strip_suffix(PART).unwrap_or(rest);
+    let key = key.strip_suffix(PACKED).unwrap_or(key);
+    let (day, rest) = key.split_at_checked(8)?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = rest.strip_prefix('T')?.split('.');
+    let time = parts.next()?;
+    let whole = digits(day) && time.len() == 6 && digits(time) && parts.next().is_some_and(digits);
+    (whole && parts.all(digits)).then_some(key)
+}
+
+#[cfg(feature = "zstd")]
+fn is_plain(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    !name.ends_with(PACKED) && !name.ends_with(PART)
+}
+
+/// Puts a compressed file in the place of a plain one. There is a whole one at every moment.
+#[cfg(feature = "zstd")]
+fn pack(file: &Path) -> io::Result<()> {
+    let named = |ending: &str| PathBuf::from(format!("{}{ending}", file.display()));
+    let (packed, part) = (named(PACKED), named(&format!("{PACKED}{PART}")));
+    let result = fs::File::open(file).and_then(|from| {
+        let written = from.metadata()?.modified()?;
+        let to = fs::File::create(&part)?;
+        zstd::stream::copy_encode(from, &to, 3)?;
+        // Its age is that of its lines.
+        to.set_modified(written)?;
+        fs::rename(&part, &packed)?;
+        fs::remove_file(file)
+    });
+    if result.is_err() {
+        let _ = fs::remove_file(part);
+    }
+    result
 }
 
 impl Sink for File {
@@ -331,6 +409,8 @@ impl Sink for File {
         let new = self.open.is_none();
         if new {
             self.open = Some(self.open()?);
+            #[cfg(feature = "zstd")]
+            self.resume();
         }
         Ok(new)
     }

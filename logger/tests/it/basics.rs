@@ -144,8 +144,15 @@ fn samplers() {
                 info!("hourly {}", turn)
             );
         }
+        // An interval that is over each time.
+        for turn in 0..3 {
+            coring_logger::every!(std::time::Duration::ZERO, info!("always {}", turn));
+        }
     });
-    assert_eq!(text, "every 0\nonce 0\nhourly 0\nevery 4\nevery 8\n");
+    assert_eq!(
+        text,
+        "every 0\nonce 0\nhourly 0\nevery 4\nevery 8\nalways 0\nalways 1\nalways 2\n"
+    );
 }
 
 #[test]

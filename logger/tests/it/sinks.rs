@@ -153,6 +153,48 @@ fn rotated_files_go_when_they_are_old() {
     assert_eq!(names.len(), 5, "and what was rotated just now: {names:?}");
 }
 
+#[test]
+fn retention_counts_times_and_touches_nothing_else() {
+    // Goal: a rotated file that is being compressed has two names and counts once; what only looks like a rotated file stays. Method: files made by
+    // hand, old enough for all of them to go.
+    let _turn = exclusive();
+    let directory = scratch();
+    let made = |name: &str| std::fs::write(directory.path().join(name), "old").expect("makes");
+    let kept = [
+        "log.20260104T000000.000",
+        "log.20260104T000000.000.zst.part",
+        "log.20260103T000000.000.zst",
+        "log.20260102T000000.000.1.zst",
+        "log.20260101T-no-time-of-ours",
+        "log.2026010xT000000.000",
+        "log.20260101T000000.000.bak",
+        "log.20260101T000000.",
+        "logs.20260101T000000.000",
+        "log",
+    ];
+    kept.iter().for_each(|name| made(name));
+    made("log.20260102T000000.000");
+    made("log.20260101T000000.000.zst");
+    let options = FileOptions::new(directory.path().join("log"))
+        .rotate_bytes(1)
+        .keep_files(4);
+    let logger = Logger::builder().file(options).start().expect("starts");
+    for _ in 0..2 {
+        info!("a line");
+        logger.flush().expect("flushes");
+    }
+    logger.shutdown();
+    let mut names = files(directory.path());
+    for name in kept {
+        assert!(
+            names.iter().any(|there| there == name),
+            "{name} of {names:?}"
+        );
+        names.retain(|there| there != name);
+    }
+    assert_eq!(names.len(), 1, "what was rotated just now: {names:?}");
+}
+
 /// A sink that counts how often it is made durable.
 struct Durable(Arc<AtomicUsize>);
 
@@ -324,6 +366,44 @@ fn rotated_files_are_compressed() {
     );
 }
 
+#[cfg(feature = "zstd")]
+#[test]
+fn an_interrupted_compression_is_done_again() {
+    // Goal: a process that ends in the middle of compressing loses nothing: the next one does it again, and leaves no halves. Method: what such a
+    // process leaves, made by hand.
+    let _turn = exclusive();
+    let directory = scratch();
+    let at = |name: &str| directory.path().join(name);
+    let rotated = "log.20260101T000000.000";
+    std::fs::write(at(rotated), "all of it\n").expect("makes");
+    std::fs::write(at(&format!("{rotated}.zst.part")), "half").expect("makes");
+    let done = "log.20260102T000000.000.zst";
+    std::fs::write(
+        at(done),
+        zstd::encode_all(&b"done\n"[..], 3).expect("packs"),
+    )
+    .expect("makes");
+    let day = std::time::SystemTime::now() - Duration::from_secs(86_400);
+    let plain = std::fs::File::options().write(true).open(at(rotated));
+    plain
+        .and_then(|it| it.set_modified(day))
+        .expect("it is ours");
+    let options = FileOptions::new(at("log")).compress(true);
+    let logger = Logger::builder().file(options).start().expect("starts");
+    info!("a line");
+    logger.shutdown();
+    let packed = format!("{rotated}.zst");
+    assert_eq!(files(directory.path()), ["log", &packed, done]);
+    let file = std::fs::File::open(at(&packed)).expect("opens");
+    let modified = file.metadata().and_then(|it| it.modified());
+    assert_eq!(
+        modified.expect("a time"),
+        day,
+        "its age is that of its lines"
+    );
+    assert_eq!(zstd::decode_all(file).expect("whole"), b"all of it\n");
+}
+
 /// A sink that fails when told to.
 struct Moody {
     fails: Arc<AtomicBool>,
@@ -473,6 +553,87 @@ fn syslog_and_journald_get_one_datagram_a_line() {
     logger.flush().expect("flushes");
     assert!(receive(&again).ends_with("third"));
     logger.shutdown();
+}
+
+/// The numbers at the ends of so many datagrams.
+fn numbers(socket: &UnixDatagram, count: usize) -> Vec<u64> {
+    let mut buffer = vec![0; 1 << 20];
+    (0..count)
+        .map(|_| {
+            let length = socket.recv(&mut buffer).expect("a datagram");
+            let text = std::str::from_utf8(&buffer[..length]).expect("text");
+            let (_, number) = text.rsplit_once(' ').expect("words");
+            number.parse().expect("a number")
+        })
+        .collect()
+}
+
+#[test]
+fn a_daemon_that_is_late_or_asleep_gets_every_line() {
+    // Goal: lines wait for a socket that is not there yet, and for one whose queue is full, and then come, all and in order.
+    let _turn = exclusive();
+    let directory = scratch();
+    let path = directory.path().join("syslog");
+    let logger = Logger::builder()
+        .format(Syslog::new("test"))
+        .sink(Datagram::new(&path))
+        .start()
+        .expect("starts");
+    let before = logger.stats().lost_in_sinks;
+    for number in 0..3_u64 {
+        info!("late {}", number);
+    }
+    assert!(logger.flush().is_err(), "there is no socket");
+    let socket = UnixDatagram::bind(&path).expect("binds");
+    while logger.flush().is_err() {}
+    assert_eq!(numbers(&socket, 3), [0, 1, 2]);
+    for number in 0..500_u64 {
+        info!("asleep {}", number);
+    }
+    assert!(logger.flush().is_err(), "the queue of the socket is full");
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| numbers(&socket, 500));
+        while logger.flush().is_err() {}
+        assert!(reader.join().expect("reads").into_iter().eq(0..500));
+    });
+    assert_eq!(logger.stats().lost_in_sinks, before);
+    logger.shutdown();
+}
+
+#[test]
+fn a_line_too_long_for_a_datagram_holds_up_no_other() {
+    // Goal: what a socket can never take is lost, counted and told, and the lines behind it come.
+    let _turn = exclusive();
+    let directory = scratch();
+    let path = directory.path().join("syslog");
+    let socket = UnixDatagram::bind(&path).expect("binds");
+    let wait = Some(Duration::from_secs(30));
+    socket.set_read_timeout(wait).expect("a timeout");
+    let logger = Logger::builder()
+        .thread_ring_bytes(1 << 20)
+        .format(Syslog::new("test"))
+        .sink(Datagram::new(&path))
+        .start()
+        .expect("starts");
+    let before = logger.stats().lost_in_sinks;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            info!("before {}", 1);
+            let long = "\0".repeat(16_000); // shown as \x00
+            info!("{}{}{}{}", long, long, long, long);
+            info!("after {}", 2);
+        });
+    });
+    assert_eq!(numbers(&socket, 2), [1, 2]);
+    let mut buffer = [0; 2000];
+    let length = socket.recv(&mut buffer).expect("a datagram");
+    let told = String::from_utf8_lossy(&buffer[..length]);
+    assert_eq!(logger.stats().lost_in_sinks, before + 1);
+    logger.shutdown();
+    assert!(
+        told.contains("1 lines lost since") && told.contains("too long"),
+        "{told}"
+    );
 }
 
 #[test]
