@@ -220,9 +220,15 @@ impl<L: Logger> Run<'_, L> {
             });
             let full = timed(0, turns, |id, price, symbol| {
                 let id = black_box(id);
-                let off = || self.logger.off(id, price, symbol);
                 // Written out: no branch but theirs.
-                (off(), off(), off(), off(), off(), off(), off(), off());
+                self.logger.off(id, price, symbol);
+                self.logger.off(id, price, symbol);
+                self.logger.off(id, price, symbol);
+                self.logger.off(id, price, symbol);
+                self.logger.off(id, price, symbol);
+                self.logger.off(id, price, symbol);
+                self.logger.off(id, price, symbol);
+                self.logger.off(id, price, symbol);
             });
             (full, empty)
         });

@@ -29,7 +29,6 @@ impl Logger for FastLog {
     }
 
     #[inline(always)]
-
     fn off(&self, id: u64, price: f64, symbol: &'static str) {
         facade::off(id, price, symbol);
     }
