@@ -10,6 +10,7 @@ mod held;
 mod hot;
 mod json;
 mod loss;
+mod rotation;
 mod sinks;
 #[expect(unreachable_pub, reason = "the behaviour tests have it in a library")]
 #[path = "../../../tests/src/skips.rs"]
