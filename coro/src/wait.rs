@@ -186,9 +186,16 @@ pub fn interrupted() -> Option<Interrupt> {
 #[inline]
 pub fn give_way() {
     if let Some(block) = current()
-        && !std::thread::panicking()
-        && scheduler_of(block).should_yield(block)
+        && !scheduler_of(block).lets_through(block)
     {
+        give_way_in_time(block);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn give_way_in_time(block: &ControlBlock) {
+    if !std::thread::panicking() && scheduler_of(block).should_yield(block) {
         // Not `yield_block`, which would unwind a cancelled caller together with what its call has in hand.
         requeue(block);
     }

@@ -25,13 +25,19 @@ impl Shared {
     /// Whether the running coroutine has had its time. Reads the clock rarely.
     #[inline]
     pub(crate) fn should_yield(&self, block: &ControlBlock) -> bool {
+        !self.lets_through(block) && self.look_at_clock(block)
+    }
+
+    /// Whether this call of the running coroutine comes before the next look at the clock; it is counted then.
+    #[inline(always)]
+    pub(crate) fn lets_through(&self, block: &ControlBlock) -> bool {
         let pace = &self.pace;
         let left = pace.left.get();
-        if left > 0 && pace.owner.get() == block.id.get() {
+        let lets = left > 0 && pace.owner.get() == block.id.get();
+        if lets {
             pace.left.set(left - 1);
-            return false;
         }
-        self.look_at_clock(block)
+        lets
     }
 
     #[cold]

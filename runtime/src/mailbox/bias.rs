@@ -32,7 +32,8 @@
 //! ends, and are never biased.
 
 use super::atomics::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::atomic::compiler_fence;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, compiler_fence};
 
 /// Notices in a row that found nobody, before the fence is left out.
 #[cfg(not(loom))]
@@ -72,6 +73,8 @@ impl OpenTurn {
 pub(crate) struct Bias {
     /// The core that leaves the fence out, plus one; zero for none.
     on: AtomicUsize,
+    /// The same as the address of its word, for the notifier alone: one comparison tells that it is on that core, in its runtime.
+    turn: AtomicPtr<OpenTurn>,
     /// Notices in a row that found nobody.
     streak: AtomicUsize,
 }
@@ -80,6 +83,7 @@ impl Bias {
     pub(crate) fn new() -> Self {
         Self {
             on: AtomicUsize::new(0),
+            turn: AtomicPtr::new(ptr::null_mut()),
             streak: AtomicUsize::new(0),
         }
     }
@@ -88,15 +92,19 @@ impl Bias {
     /// its number; `None` on other threads.
     #[inline(always)]
     pub(crate) fn settle(&self, turn: Option<(usize, &OpenTurn)>) {
-        if let Some((core, turn)) = turn
-            && self.on.load(Ordering::Relaxed) == core + 1
-            && turn.0.load(Ordering::Relaxed)
-        {
-            // What the processor swaps, the barrier of who waits undoes; what the compiler swaps, nobody could.
-            compiler_fence(Ordering::SeqCst);
-            return;
+        if !turn.is_some_and(|(_, turn)| self.is_settled(turn)) {
+            self.settle_by_fence(turn);
         }
-        self.settle_by_fence(turn);
+    }
+
+    /// As [`settle`](Self::settle), if the fence is left out; the core may be any of any runtime.
+    #[inline(always)]
+    pub(crate) fn is_settled(&self, turn: &OpenTurn) -> bool {
+        let left_out =
+            ptr::eq(self.turn.load(Ordering::Relaxed), turn) && turn.0.load(Ordering::Relaxed);
+        // What the processor swaps, the barrier of who waits undoes; what the compiler swaps, nobody could.
+        compiler_fence(Ordering::SeqCst);
+        left_out
     }
 
     #[cold]
@@ -108,6 +116,8 @@ impl Bias {
             Some((core, turn)) if streak >= STREAK && barrier::is_there() => {
                 // Release: pairs with the load in `needs_barrier`, which may read it instead of an older one.
                 self.on.store(core + 1, Ordering::Release);
+                self.turn
+                    .store(ptr::from_ref(turn).cast_mut(), Ordering::Relaxed);
                 turn.begin();
             }
             _ => self.drop_bias(),
@@ -127,6 +137,7 @@ impl Bias {
         if self.on.load(Ordering::Relaxed) != 0 {
             // Pairs with the load in `needs_barrier`.
             self.on.store(0, Ordering::Release);
+            self.turn.store(ptr::null_mut(), Ordering::Relaxed);
         }
     }
 

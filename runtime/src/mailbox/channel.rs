@@ -124,7 +124,7 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// The message comes back when there is no room or no receiver.
-    #[inline]
+    #[inline(always)] // A message made here is then made in its slot: see `try_send_slowly`.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         let Some(lane) = self.shared.lane_with_room() else {
             return self.shared.try_send_slowly(Some(message));
@@ -147,7 +147,7 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// [`SendError`].
-    #[inline]
+    #[inline(always)] // A message made here is then made in its slot: see `try_send_slowly`.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         let Some(lane) = self.shared.lane_with_room() else {
             return self.shared.send_slowly(Some(message), None);
@@ -318,7 +318,7 @@ impl<T> Shared<T> {
 /// Receives from a mailbox. May be moved to another core or thread, and waits there.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    round: Round,
+    round: Round<T>,
 }
 
 impl<T> fmt::Debug for Receiver<T> {
@@ -419,13 +419,9 @@ impl<T> Receiver<T> {
 }
 
 #[inline(always)]
-fn pop<T>(shared: &Shared<T>, round: &mut Round) -> Option<T> {
+fn pop<T>(shared: &Shared<T>, round: &mut Round<T>) -> Option<T> {
     // SAFETY: there is one receiver, and its round is borrowed uniquely from it.
-    unsafe {
-        shared
-            .lanes
-            .pop(round, lanes::here(shared.cluster.as_ref()))
-    }
+    unsafe { shared.lanes.pop(round, shared.cluster.as_ref()) }
 }
 
 /// What `take` gives; `Some(None)` when there will never be more.

@@ -29,14 +29,15 @@ use super::ring::{Filled, Ring};
 use super::wait_queue::WaitQueue;
 use super::waiter::Stop;
 use crate::per_core::{self, Engine};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Messages taken from one lane before the next one has its turn.
 const ROUND: usize = 32;
-/// Spins of who leaves the lines of a stream alone for a moment, at the most: about a microsecond.
-const LONGEST_PAUSE: usize = 64;
+/// Spins of who leaves the lines of a stream alone for a moment, at the most: about two microseconds.
+const LONGEST_PAUSE: usize = 128;
 
 /// The way of one sending core to the receiver.
 #[derive(Debug)]
@@ -63,14 +64,33 @@ pub(crate) struct Lanes<T> {
 }
 
 /// Where the receiver is in its round. Belongs to who has the right to receive.
-#[derive(Debug, Default)]
-pub(crate) struct Round {
+#[derive(Debug)]
+pub(crate) struct Round<T> {
+    /// The lane it took the last message from.
+    lane: Option<NonNull<Lane<T>>>,
     /// The lanes that were open when it last looked.
     open: Vec<usize>,
     at: usize,
     taken: usize,
     /// Messages taken, before those of this lane's turn, since a look that found none.
     burst: usize,
+}
+
+// SAFETY: the lane is used with the lanes only, which may be used by any thread if `T: Send`.
+unsafe impl<T: Send> Send for Round<T> {}
+// SAFETY: as above; and nothing is done with a shared one.
+unsafe impl<T: Send> Sync for Round<T> {}
+
+impl<T> Default for Round<T> {
+    fn default() -> Self {
+        Self {
+            lane: None,
+            open: Vec::new(),
+            at: 0,
+            taken: 0,
+            burst: 0,
+        }
+    }
 }
 
 impl<T> Lanes<T> {
@@ -161,36 +181,47 @@ impl<T> Lanes<T> {
         reach(open.map(|lane| &lane.pushes), cluster);
     }
 
-    /// Takes a message. The room it leaves is announced. `here` is the receiver's core, if the lanes are its cluster's.
+    /// Takes a message. The room it leaves is announced. `cluster` is that of the lanes.
     ///
     /// # Safety
     ///
-    /// One receiver at a time.
+    /// One receiver at a time, and its round is of these lanes.
     #[inline(always)]
-    pub(crate) unsafe fn pop(&self, round: &mut Round, here: Option<&Engine>) -> Option<T> {
-        self.see_lanes(round);
-        let lane = self.at(round)?;
-        // SAFETY: passed on to the caller.
-        if let Some(message) = unsafe { lane.ring.pop() } {
-            round.taken += 1;
-            lane.tell_of_room(here);
-            return Some(message);
+    pub(crate) unsafe fn pop(
+        &self,
+        round: &mut Round<T>,
+        cluster: Option<&Arc<Cluster>>,
+    ) -> Option<T> {
+        if let Some(lane) = round.lane {
+            // SAFETY: it is one of these lanes, and they do not close.
+            let lane = unsafe { lane.as_ref() };
+            // What it has given at the last look was counted then. SAFETY: passed on to the caller.
+            if let Some(message) = unsafe { lane.ring.pop_known() } {
+                lane.tell_of_room(cluster);
+                return Some(message);
+            }
         }
         // SAFETY: as above.
-        unsafe { self.pop_further(round, here) }
+        unsafe { self.pop_further(round, cluster) }
     }
 
     /// # Safety
     ///
-    /// One receiver at a time.
-    #[cold]
-    unsafe fn pop_further(&self, round: &mut Round, here: Option<&Engine>) -> Option<T> {
-        self.visit(round, |lane, _| {
+    /// As [`pop`](Self::pop).
+    #[inline(never)]
+    unsafe fn pop_further(
+        &self,
+        round: &mut Round<T>,
+        cluster: Option<&Arc<Cluster>>,
+    ) -> Option<T> {
+        let (lane, message) = self.visit(round, |lane, _| {
             // SAFETY: passed on to the caller.
             let message = unsafe { lane.ring.pop() }?;
-            lane.tell_of_room(here);
-            Some((message, 1))
-        })
+            lane.tell_of_room(cluster);
+            Some(((NonNull::from(lane), message), 1 + lane.ring.seen()))
+        })?;
+        round.lane = Some(lane);
+        Some(message)
     }
 
     /// As [`pop`](Self::pop), up to `most` of them, each given to `each`; announces room once a lane. How many it took.
@@ -201,8 +232,8 @@ impl<T> Lanes<T> {
     #[inline]
     pub(crate) unsafe fn pop_each(
         &self,
-        round: &mut Round,
-        here: Option<&Engine>,
+        round: &mut Round<T>,
+        cluster: Option<&Arc<Cluster>>,
         most: usize,
         mut each: impl FnMut(T),
     ) -> usize {
@@ -214,7 +245,7 @@ impl<T> Lanes<T> {
             let some = self.visit(round, |lane, share| {
                 let leaving = Leaving {
                     lane,
-                    here,
+                    cluster,
                     before: lane.ring.taken(),
                 };
                 // SAFETY: passed on to the caller.
@@ -230,7 +261,7 @@ impl<T> Lanes<T> {
 
     /// The lane whose turn it is, of those that the round knows. `None` if there is none.
     #[inline(always)]
-    fn at(&self, round: &mut Round) -> Option<&Lane<T>> {
+    fn at(&self, round: &mut Round<T>) -> Option<&Lane<T>> {
         if round.taken >= ROUND {
             round.next();
         }
@@ -242,14 +273,14 @@ impl<T> Lanes<T> {
 
     /// Makes the round one of all lanes that are open now.
     #[inline(always)]
-    fn see_lanes(&self, round: &mut Round) {
+    fn see_lanes(&self, round: &mut Round<T>) {
         if round.open.len() != self.open.load(Ordering::Acquire) {
             self.look_for_lanes(round);
         }
     }
 
     #[cold]
-    fn look_for_lanes(&self, round: &mut Round) {
+    fn look_for_lanes(&self, round: &mut Round<T>) {
         round.open = (0..self.lanes.len())
             .filter(|&index| self.lanes[index].get().is_some())
             .collect();
@@ -262,7 +293,7 @@ impl<T> Lanes<T> {
     #[inline]
     fn visit<R>(
         &self,
-        round: &mut Round,
+        round: &mut Round<T>,
         mut take: impl FnMut(&Lane<T>, usize) -> Option<(R, usize)>,
     ) -> Option<R> {
         // Before they are counted: a lane that has opened is among those that are visited. This look may be the last before a park.
@@ -285,13 +316,13 @@ impl<T> Lanes<T> {
     }
 }
 
-impl Round {
+impl<T> Round<T> {
     /// Ends a burst. For how many spins the receiver is to leave the lanes alone, before it looks again: after a burst there is
     /// likely to be another, and who looks all the while takes the lines away from who writes them, and then has them one by one.
     pub(super) fn end_burst(&mut self) -> usize {
         match std::mem::take(&mut self.burst) {
             0 | 1 => 0,
-            burst => burst.saturating_mul(2).min(LONGEST_PAUSE),
+            burst => burst.saturating_mul(8).min(LONGEST_PAUSE),
         }
     }
 
@@ -348,9 +379,11 @@ impl<T> Lane<T> {
 
     /// Wakes one who waits for room, after a message was taken. Whether there was one.
     #[inline(always)]
-    fn tell_of_room(&self, here: Option<&Engine>) -> bool {
-        self.room
-            .notify_one_biased(&self.pops, here.map(Engine::open_turn))
+    fn tell_of_room(&self, cluster: Option<&Arc<Cluster>>) -> bool {
+        if !per_core::current().is_some_and(|here| self.pops.is_settled(here.open_turn().1)) {
+            self.pops.settle(here(cluster).map(Engine::open_turn));
+        }
+        self.room.notify_one_settled(&self.pops)
     }
 
     /// Waits until `attempt` gives something, which it may after each pop. A glance is for a quarter of the room, and begins when
@@ -439,14 +472,14 @@ impl<T> Lane<T> {
 /// Tells as many who wait for room as messages were taken out, also when one of those panics.
 struct Leaving<'a, T> {
     lane: &'a Lane<T>,
-    here: Option<&'a Engine>,
+    cluster: Option<&'a Arc<Cluster>>,
     before: usize,
 }
 
 impl<T> Drop for Leaving<'_, T> {
     fn drop(&mut self) {
         for _ in 0..self.lane.ring.taken().wrapping_sub(self.before) {
-            if !self.lane.tell_of_room(self.here) {
+            if !self.lane.tell_of_room(self.cluster) {
                 break;
             }
         }

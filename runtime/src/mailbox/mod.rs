@@ -49,8 +49,8 @@ pub use remote::{TrySpawnOnError, spawn_on, spawn_on_each, try_spawn_on};
 pub use topic::{Lagging, Subscription, Topic, topic};
 
 pub(crate) use bias::OpenTurn;
-pub(crate) use lanes::Round;
 pub(crate) use packet::{Completer, packet};
+pub(crate) use port::InboxRound;
 pub(crate) use port::Port;
 pub(crate) use wait_queue::WaitQueue;
 pub(crate) use waiter::{Stop, Waiter, block};

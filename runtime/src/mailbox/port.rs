@@ -28,10 +28,12 @@ use super::wake_list::WakeList;
 use crate::report;
 use crate::watch::Pulse;
 use coring_uring::Doorbell;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// What travels: a closure that becomes a coroutine.
 pub(crate) type Message = Box<dyn Start>;
+/// Where a core is in the round of its inbox.
+pub(crate) type InboxRound = Round<Message>;
 
 /// Whether a core sleeps: the flag between it and those who may have to ring.
 #[derive(Debug)]
@@ -73,7 +75,7 @@ pub(crate) struct Port {
     closed: AtomicBool,
     doorbell: OnceLock<Doorbell>,
     pulse: Pulse,
-    open_turn: OpenTurn,
+    open_turn: Arc<OpenTurn>,
 }
 
 impl Port {
@@ -86,7 +88,7 @@ impl Port {
             closed: AtomicBool::new(false),
             doorbell: OnceLock::new(),
             pulse: Pulse::default(),
-            open_turn: OpenTurn::new(),
+            open_turn: Arc::new(OpenTurn::new()),
         }
     }
 
@@ -143,7 +145,7 @@ impl Port {
 
     /// Whether the core is in a turn in which it notified without a fence.
     #[inline]
-    pub(crate) fn open_turn(&self) -> &OpenTurn {
+    pub(crate) fn open_turn(&self) -> &Arc<OpenTurn> {
         &self.open_turn
     }
 
@@ -171,7 +173,7 @@ impl Port {
     /// Wakes who is on the wake list, and hands out what is in the inbox; what arrives meanwhile waits for the next
     /// time. How many closures those were. Called on the port's own core.
     #[inline]
-    pub(crate) fn drain(&self, round: &mut Round, deliver: impl FnMut(Message)) -> usize {
+    pub(crate) fn drain(&self, round: &mut Round<Message>, deliver: impl FnMut(Message)) -> usize {
         self.wakes.drain(|waiter| waiter.run());
         if self.inbox.used() > 0 {
             self.drain_inbox(round, deliver)
@@ -181,7 +183,7 @@ impl Port {
     }
 
     #[expect(unsafe_code, reason = "a core is the one receiver of its inbox")]
-    fn drain_inbox(&self, round: &mut Round, mut deliver: impl FnMut(Message)) -> usize {
+    fn drain_inbox(&self, round: &mut Round<Message>, mut deliver: impl FnMut(Message)) -> usize {
         let waiting = self.inbox.len();
         for _ in 0..waiting {
             // SAFETY: `drain` and `discard` are called by the core's thread, and `discard` by who has joined it.

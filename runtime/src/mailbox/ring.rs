@@ -45,6 +45,7 @@ use group::Group;
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
 /// A value in cache lines of its own.
 #[derive(Debug)]
@@ -58,6 +59,10 @@ const BLOCK: usize = 7;
 const BLOCK: usize = 2;
 
 const LINE: usize = 64;
+/// Whether some messages share a line.
+const fn is_small<T>() -> bool {
+    size_of::<T>() < LINE / 2
+}
 /// How far ahead of the producer blocks are fetched.
 const AHEAD_BYTES: usize = 512;
 
@@ -87,61 +92,53 @@ fn empty_blocks<T>(count: usize) -> Box<[Block<T>]> {
     (0..count).map(block).collect()
 }
 
-/// One side's index, where that is, and what it last saw of the other's.
+/// One side's index, and where that is.
 #[derive(Debug)]
-struct Side {
+struct Side<T> {
     own: AtomicUsize,
-    other_seen: Cell<usize>,
-    place: Place,
+    /// Up to here the side goes on without a look, in its block.
+    limit: Cell<usize>,
+    /// The number of the block's first slot.
+    first: Cell<usize>,
+    block: Cell<NonNull<Block<T>>>,
+    /// Up to here it knows that it may go on.
+    known: Cell<usize>,
 }
 
-impl Side {
-    fn new() -> Apart<Self> {
+impl<T> Side<T> {
+    fn new(block: NonNull<Block<T>>, known: usize) -> Apart<Self> {
         Apart(Self {
             own: AtomicUsize::new(0),
-            other_seen: Cell::new(0),
-            place: Place::default(),
+            limit: Cell::new(0),
+            first: Cell::new(0),
+            block: Cell::new(block),
+            known: Cell::new(known),
         })
     }
+
+    /// How many it knows of beyond this number, which is one of a slot.
+    #[inline(always)]
+    fn known_beyond(&self, number: usize) -> usize {
+        // Negative: from the lap before, or of a group that is being shown some were taken already.
+        distance(number, self.known.get())
+    }
 }
 
-/// A slot.
-#[derive(Clone, Debug, Default)]
-struct Place {
-    block: Cell<usize>,
-    slot: Cell<usize>,
-}
-
-impl Place {
-    /// Slots from here to the end of the block.
-    #[inline(always)]
-    fn rest(&self) -> usize {
-        BLOCK - self.slot.get()
-    }
-
-    /// Goes on by so many slots of the block, in a ring of so many blocks. Whether it has come to the next one.
-    #[inline(always)]
-    fn go_on(&self, count: usize, blocks: usize) -> bool {
-        let slot = self.slot.get() + count;
-        if slot < BLOCK {
-            self.slot.set(slot);
-            return false;
-        }
-        self.slot.set(0);
-        let next = self.block.get() + 1;
-        self.block.set(if next < blocks { next } else { 0 });
-        true
-    }
+/// How far it is to a number; zero if that lies behind.
+#[inline(always)]
+fn distance(from: usize, to: usize) -> usize {
+    usize::try_from(to.wrapping_sub(from).cast_signed()).unwrap_or(0)
 }
 
 /// The ring. Who pushes and who pops is the caller's promise.
 #[derive(Debug)]
 pub(crate) struct Ring<T> {
-    producer: Apart<Side>,
+    producer: Apart<Side<T>>,
     /// The producer's.
     group: Apart<Group>,
-    consumer: Apart<Side>,
-    blocks: Box<[Block<T>]>,
+    consumer: Apart<Side<T>>,
+    /// A box, which both sides point into.
+    blocks: NonNull<[Block<T>]>,
     capacity: usize,
 }
 
@@ -159,18 +156,62 @@ impl<T> Ring<T> {
     /// Room for `capacity` messages, which is at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "a ring without room could pass nothing on");
+        let blocks = NonNull::from(Box::leak(empty_blocks(capacity.div_ceil(BLOCK))));
+        let first = blocks.cast();
         Self {
-            producer: Side::new(),
+            producer: Side::new(first, capacity),
             group: Apart(Group::new()),
-            consumer: Side::new(),
-            blocks: empty_blocks(capacity.div_ceil(BLOCK)),
+            consumer: Side::new(first, 0),
+            blocks,
             capacity,
         }
     }
 
     #[inline(always)]
-    fn block(&self, side: &Side) -> &Block<T> {
-        &self.blocks[side.place.block.get()]
+    fn block(&self, side: &Side<T>) -> &Block<T> {
+        // SAFETY: it is one of `blocks`, which stay where they are as long as the ring.
+        unsafe { side.block.get().as_ref() }
+    }
+
+    /// The block that is so many behind this one; less than there are.
+    #[inline(always)]
+    fn behind(&self, block: NonNull<Block<T>>, count: usize) -> NonNull<Block<T>> {
+        let blocks = self.blocks.as_ptr().cast::<Block<T>>();
+        let block = block.as_ptr().wrapping_add(count);
+        let block = if block < blocks.wrapping_add(self.blocks.len()) {
+            block
+        } else {
+            block.wrapping_sub(self.blocks.len())
+        };
+        NonNull::new(block).expect("it is one of the blocks")
+    }
+
+    /// On to the next block, if the side is through with its own. Whether it was.
+    #[inline(always)]
+    fn enter_block(&self, side: &Side<T>) -> bool {
+        let own = side.own.load(Ordering::Relaxed);
+        let is_through = own.wrapping_sub(side.first.get()) == BLOCK;
+        if is_through {
+            side.first.set(own);
+            side.block.set(self.behind(side.block.get(), 1));
+        }
+        is_through
+    }
+
+    /// Where the block ends in which the side is.
+    #[inline(always)]
+    fn end_of_block(side: &Side<T>) -> usize {
+        side.first.get().wrapping_add(BLOCK)
+    }
+
+    /// Goes on in its block as far as it knows that it may. Whether that is any further.
+    #[inline(always)]
+    fn extend(side: &Side<T>) -> bool {
+        let own = side.own.load(Ordering::Relaxed);
+        let rest = Self::end_of_block(side).wrapping_sub(own);
+        let count = side.known_beyond(own).min(rest);
+        side.limit.set(own.wrapping_add(count));
+        count > 0
     }
 
     /// How many messages the producer knows to have room for; looks again when that is less than `wanted`.
@@ -178,21 +219,20 @@ impl<T> Ring<T> {
     /// # Safety
     ///
     /// As [`push`](Self::push).
-    #[inline(always)]
     unsafe fn room(&self, wanted: usize) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { self.show_group() };
         let side = &self.producer.0;
-        let room = || {
-            let tail = side.own.load(Ordering::Relaxed);
-            self.capacity - tail.wrapping_sub(side.other_seen.get())
-        };
-        if room() < wanted {
-            // SAFETY: the caller's promise.
-            unsafe { self.show_group() };
-            // Pairs with the store in `pass`: the consumer has read what it has passed.
-            side.other_seen
-                .set(self.consumer.0.own.load(Ordering::Acquire));
+        let own = side.own.load(Ordering::Relaxed);
+        if side.known_beyond(own) < wanted {
+            // Pairs with the stores in `pop` and `Passing`: the consumer has read what it has passed.
+            let head = self.consumer.0.own.load(Ordering::Acquire);
+            side.known.set(head.wrapping_add(self.capacity));
         }
-        room()
+        if self.enter_block(side) {
+            self.fetch_ahead(side.block.get());
+        }
+        side.known_beyond(own)
     }
 
     /// Puts a message in, or gives it back when there is no room.
@@ -218,8 +258,18 @@ impl<T> Ring<T> {
     /// As [`push`](Self::push).
     #[inline(always)]
     pub(crate) unsafe fn has_room(&self) -> bool {
+        let side = &self.producer.0;
         // SAFETY: the caller's promise.
-        unsafe { self.room(1) > 0 }
+        side.own.load(Ordering::Relaxed) != side.limit.get() || unsafe { self.look_for_room() }
+    }
+
+    /// # Safety
+    ///
+    /// As [`push`](Self::push).
+    #[inline(never)]
+    unsafe fn look_for_room(&self) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.room(1) > 0 && Self::extend(&self.producer.0) }
     }
 
     /// Puts a message in.
@@ -230,12 +280,13 @@ impl<T> Ring<T> {
     #[inline(always)]
     pub(crate) unsafe fn put(&self, message: T) {
         let side = &self.producer.0;
+        let own = side.own.load(Ordering::Relaxed);
         let block = self.block(side);
-        block.slots[side.place.slot.get()].with_mut(|slot| {
+        block.slots[own.wrapping_sub(side.first.get())].with_mut(|slot| {
             // SAFETY: the slot is not between head and tail: the consumer is through with it and we alone write.
             unsafe { slot.write(MaybeUninit::new(message)) }
         });
-        self.show(block, 1);
+        self.show(block, own.wrapping_add(1));
     }
 
     /// Puts in as many as there is room for, from the front. How many.
@@ -247,11 +298,16 @@ impl<T> Ring<T> {
         // SAFETY: the caller's promise.
         let count = unsafe { self.room(messages.len()) }.min(messages.len());
         let side = &self.producer.0;
+        let mut own = side.own.load(Ordering::Relaxed);
         let mut moved = 0;
         while moved < count {
+            if self.enter_block(side) {
+                self.fetch_ahead(side.block.get());
+            }
             let block = self.block(side);
-            let some = side.place.rest().min(count - moved);
-            let slots = &block.slots[side.place.slot.get()..][..some];
+            let rest = Self::end_of_block(side).wrapping_sub(own);
+            let some = rest.min(count - moved);
+            let slots = &block.slots[BLOCK - rest..][..some];
             for (slot, message) in slots.iter().zip(&messages[moved..]) {
                 let message = std::ptr::from_ref(message).cast::<MaybeUninit<T>>();
                 // SAFETY: it is there. From here on it is the ring's, and `messages` forgets it below.
@@ -259,25 +315,22 @@ impl<T> Ring<T> {
                 // SAFETY: as in `push`: there is room for `count`.
                 slot.with_mut(|slot| unsafe { slot.write(message) });
             }
-            self.show(block, some);
+            own = own.wrapping_add(some);
+            self.show(block, own);
             moved += some;
         }
+        side.limit.set(own);
         forget_first(messages, count);
         count
     }
 
-    /// Shows the consumer so many more messages of the block in which the producer is.
+    /// Shows the consumer the messages up to this one, of the block in which the producer is.
     #[inline(always)]
-    fn show(&self, block: &Block<T>, count: usize) {
-        let side = &self.producer.0;
-        let tail = side.own.load(Ordering::Relaxed).wrapping_add(count);
-        // Pairs with the loads in `pop_each` and `len`.
-        side.own.store(tail, Ordering::Release);
-        // Pairs with the load in `available`.
+    fn show(&self, block: &Block<T>, tail: usize) {
+        // Pairs with the loads in `look_for_message`, `pop_each` and `len`.
+        self.producer.0.own.store(tail, Ordering::Release);
+        // Pairs with the load in `look_for_message`.
         block.tail.store(tail, Ordering::Release);
-        if side.place.go_on(count, self.blocks.len()) {
-            self.fetch_ahead(&side.place);
-        }
     }
 
     /// Takes the oldest message out.
@@ -288,17 +341,47 @@ impl<T> Ring<T> {
     #[inline(always)]
     pub(crate) unsafe fn pop(&self) -> Option<T> {
         // SAFETY: the caller's promise.
-        if unsafe { self.available() } == 0 {
-            return None;
-        }
+        unsafe { self.pop_known() }.or_else(|| {
+            // SAFETY: as above.
+            unsafe { self.look_for_message() }.then(|| unsafe { self.take() })
+        })
+    }
+
+    /// As [`pop`](Self::pop), if the consumer has seen it already.
+    ///
+    /// # Safety
+    ///
+    /// As [`pop`](Self::pop).
+    #[inline(always)]
+    pub(crate) unsafe fn pop_known(&self) -> Option<T> {
+        // SAFETY: the caller's promise, and there is one.
+        (self.seen() > 0).then(|| unsafe { self.take() })
+    }
+
+    /// How many messages [`pop_known`](Self::pop_known) would give.
+    #[inline(always)]
+    pub(crate) fn seen(&self) -> usize {
         let side = &self.consumer.0;
-        let message = self.block(side).slots[side.place.slot.get()].with_mut(|slot| {
+        side.limit
+            .get()
+            .wrapping_sub(side.own.load(Ordering::Relaxed))
+    }
+
+    /// # Safety
+    ///
+    /// As [`pop`](Self::pop), and at least one was [`seen`](Self::seen).
+    #[inline(always)]
+    unsafe fn take(&self) -> T {
+        let side = &self.consumer.0;
+        let own = side.own.load(Ordering::Relaxed);
+        let message = self.block(side).slots[own.wrapping_sub(side.first.get())].with_mut(|slot| {
             // SAFETY: between head and tail: written, and not written again before `head` has passed it.
             unsafe { slot.read() }
         });
-        self.pass(1);
+        // Pairs with the load in `room`.
+        side.own.store(own.wrapping_add(1), Ordering::Release);
         // SAFETY: the producer initialised it before it moved `tail` over it.
-        Some(unsafe { message.assume_init() })
+        unsafe { message.assume_init() }
     }
 
     /// Takes out up to `most`, the oldest first, and gives each to `each` from where it lies. How many.
@@ -311,30 +394,28 @@ impl<T> Ring<T> {
     #[inline]
     pub(crate) unsafe fn pop_each(&self, most: usize, mut each: impl FnMut(T)) -> usize {
         let side = &self.consumer.0;
-        // Once for all, and not block by block: nobody disturbs a producer that fills some. Pairs with the store in `show`.
-        let tail = self.producer.0.own.load(Ordering::Acquire);
-        let all = tail.wrapping_sub(side.own.load(Ordering::Relaxed));
-        // Negative: of a group that is being shown some were taken already.
-        let all = usize::try_from(all.cast_signed()).unwrap_or(0);
-        let count = all.min(most);
+        // Once for all, and not block by block: nobody disturbs a producer that fills some.
+        self.look_further(side);
+        let own = side.own.load(Ordering::Relaxed);
+        let count = side.known_beyond(own).min(most);
         self.fetch_following(side, count / BLOCK);
-        let mut passing = Passing {
-            ring: self,
-            taken: 0,
-            of_block: 0,
-        };
-        while passing.taken < count {
-            let some = side.place.rest().min(count - passing.taken);
-            for slot in &self.block(side).slots[side.place.slot.get()..][..some] {
+        let mut passing = Passing { ring: self, own };
+        let end = own.wrapping_add(count);
+        while passing.own != end {
+            // The index itself goes on at the end.
+            if passing.own.wrapping_sub(side.first.get()) == BLOCK {
+                side.first.set(passing.own);
+                side.block.set(self.behind(side.block.get(), 1));
+            }
+            let at = passing.own.wrapping_sub(side.first.get());
+            let some = (BLOCK - at).min(end.wrapping_sub(passing.own));
+            for slot in &self.block(side).slots[at..][..some] {
                 // SAFETY: as in `pop`: `count` messages are there.
                 let message = slot.with_mut(|slot| unsafe { slot.read() });
-                passing.of_block += 1;
+                passing.own = passing.own.wrapping_add(1);
                 // SAFETY: the producer initialised it before it moved `tail` over it.
                 each(unsafe { message.assume_init() });
             }
-            passing.taken += some;
-            passing.of_block = 0;
-            side.place.go_on(some, self.blocks.len());
         }
         drop(passing);
         count
@@ -345,76 +426,75 @@ impl<T> Ring<T> {
         self.consumer.0.own.load(Ordering::Relaxed)
     }
 
-    /// Gives back the room of so many messages of the block in which the consumer is.
-    #[inline(always)]
-    fn pass(&self, count: usize) {
-        let side = &self.consumer.0;
-        let head = side.own.load(Ordering::Relaxed).wrapping_add(count);
-        // Pairs with the load in `room`.
-        side.own.store(head, Ordering::Release);
-        side.place.go_on(count, self.blocks.len());
-    }
-
-    /// How many messages of its block the consumer knows of; looks again when it knows of none.
+    /// Looks for messages, when none is known. Whether there is one.
     ///
     /// # Safety
     ///
     /// As [`pop`](Self::pop).
-    #[inline(always)]
-    unsafe fn available(&self) -> usize {
+    #[inline(never)]
+    unsafe fn look_for_message(&self) -> bool {
         let side = &self.consumer.0;
-        let head = side.own.load(Ordering::Relaxed);
-        let known = side.other_seen.get().wrapping_sub(head);
-        if known > 0 {
-            return known;
+        self.enter_block(side);
+        let own = side.own.load(Ordering::Relaxed);
+        if side.known_beyond(own) == 0 {
+            // Pairs with the stores in `show` and `show_group`: what the producer has written is visible.
+            let tail = self.block(side).tail.load(Ordering::Acquire);
+            side.known.set(tail);
+            if is_small::<T>() && tail == Self::end_of_block(side) {
+                self.look_further(side);
+            }
         }
-        // Pairs with the store in `show`: what the producer has written is visible.
-        let tail = self.block(side).tail.load(Ordering::Acquire);
-        let covered = tail.wrapping_sub(head).cast_signed();
-        let Ok(covered) = usize::try_from(covered) else {
-            // From the lap before.
-            return 0;
-        };
-        let available = covered.min(side.place.rest());
-        self.fetch_next(side, available);
-        side.other_seen.set(head.wrapping_add(available));
-        available
+        self.fetch_next(side, own);
+        Self::extend(side)
+    }
+
+    /// Looks how far the producer has come, from who may be far behind: what follows is then taken without a look a block.
+    #[inline(always)]
+    fn look_further(&self, side: &Side<T>) {
+        // Pairs with the stores in `show` and `show_group`.
+        let tail = self.producer.0.own.load(Ordering::Acquire);
+        // A group is shown to the blocks first.
+        if distance(side.known.get(), tail) > 0 {
+            side.known.set(tail);
+        }
     }
 
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Has what the consumer reads next fetched: the messages that were found, and the next block if the producer is through
-    /// with this one.
+    /// Has what the consumer reads next fetched: blocks of small messages as far as they are full, and of large ones those that
+    /// were found.
     #[inline(always)]
-    fn fetch_next(&self, side: &Side, found: usize) {
-        if size_of::<T>() >= LINE / 2 {
-            let slots = &self.block(side).slots[side.place.slot.get()..];
-            for slot in slots.iter().take(found) {
-                prefetch::to_read(&raw const *slot);
+    fn fetch_next(&self, side: &Side<T>, own: usize) {
+        let beyond = side.known_beyond(Self::end_of_block(side));
+        if is_small::<T>() {
+            // The next one was fetched from the block before.
+            if beyond >= BLOCK {
+                let next_but_one = self.behind(side.block.get(), 2 % self.blocks.len());
+                prefetch::to_read(next_but_one.as_ptr());
             }
+            return;
         }
-        if found == side.place.rest() {
-            let next = side.place.block.get() + 1;
-            let next = &self.blocks[if next < self.blocks.len() { next } else { 0 }];
-            prefetch::to_read(&raw const next.tail);
+        let at = own.wrapping_sub(side.first.get());
+        let slots = &self.block(side).slots[at..];
+        for slot in slots.iter().take(side.known_beyond(own)) {
+            prefetch::to_read(&raw const *slot);
+        }
+        if side.known.get() == Self::end_of_block(side) {
+            let next = self.behind(side.block.get(), 1);
+            prefetch::to_read(next.as_ptr());
         }
     }
 
     /// Has so many blocks fetched that follow the one in which the consumer is, within bounds.
     #[inline(always)]
-    fn fetch_following(&self, side: &Side, count: usize) {
-        let mut index = side.place.block.get();
+    fn fetch_following(&self, side: &Side<T>, count: usize) {
+        let mut block = side.block.get();
         for _ in 0..count.min(AHEAD_BYTES / size_of::<Block<T>>()) {
-            index = if index + 1 < self.blocks.len() {
-                index + 1
-            } else {
-                0
-            };
-            let block = &raw const self.blocks[index];
+            block = self.behind(block, 1);
             for line in 0..(size_of::<Block<T>>() / LINE).min(AHEAD_BYTES / LINE) {
-                prefetch::to_read(block.wrapping_byte_add(line * LINE));
+                prefetch::to_read(block.as_ptr().wrapping_byte_add(line * LINE));
             }
         }
     }
@@ -422,17 +502,15 @@ impl<T> Ring<T> {
     /// Has a block fetched that the producer will write soon: the consumer was the last to touch it. A store that waits for
     /// its line holds up all stores behind it.
     #[inline(always)]
-    fn fetch_ahead(&self, place: &Place) {
+    fn fetch_ahead(&self, block: NonNull<Block<T>>) {
         let ahead = AHEAD_BYTES / size_of::<Block<T>>();
         // In a small ring it would be one that the consumer reads.
         if self.blocks.len() <= 4 * ahead {
             return;
         }
-        let block = place.block.get() + ahead;
-        let wrapped = block.checked_sub(self.blocks.len()).unwrap_or(block);
-        let block = &raw const self.blocks[wrapped];
+        let block = self.behind(block, ahead);
         for line in 0..(size_of::<Block<T>>() / LINE).min(AHEAD_BYTES / LINE) {
-            prefetch::to_write(block.wrapping_byte_add(line * LINE));
+            prefetch::to_write(block.as_ptr().wrapping_byte_add(line * LINE));
         }
     }
 
@@ -442,32 +520,24 @@ impl<T> Ring<T> {
         let head = self.consumer.0.own.load(Ordering::Acquire);
         // Pairs with the store in `show`, which comes a moment before the block's: who has counted a message will find it, soon.
         let tail = self.producer.0.own.load(Ordering::Acquire);
-        // As in `pop_each`.
-        let count = usize::try_from(tail.wrapping_sub(head).cast_signed()).unwrap_or(0);
-        count.min(self.capacity)
+        distance(head, tail).min(self.capacity)
     }
 }
 
 /// Messages that are out, and whose room is still to be given back.
 struct Passing<'a, T> {
     ring: &'a Ring<T>,
-    /// Those of the blocks that the consumer has left.
-    taken: usize,
-    /// Those of the block in which it is.
-    of_block: usize,
+    /// The first that is not.
+    own: usize,
 }
 
 impl<T> Drop for Passing<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         let side = &self.ring.consumer.0;
-        side.place.go_on(self.of_block, self.ring.blocks.len());
-        let head = side.own.load(Ordering::Relaxed);
-        let head = head.wrapping_add(self.taken + self.of_block);
         // Pairs with the load in `room`.
-        side.own.store(head, Ordering::Release);
-        // Of the block in which the consumer is now nothing is known.
-        side.other_seen.set(head);
+        side.own.store(self.own, Ordering::Release);
+        side.limit.set(self.own);
     }
 }
 
@@ -493,6 +563,8 @@ impl<T> Drop for Ring<T> {
         let mut left = Vec::new();
         // SAFETY: nobody else is left.
         while unsafe { self.pop_each(self.capacity, |message| left.push(message)) } > 0 {}
+        // SAFETY: it was a box, and nothing points into it any more.
+        drop(unsafe { Box::from_raw(self.blocks.as_ptr()) });
         // All of them, also behind one whose destructor panics.
         drop(left);
     }

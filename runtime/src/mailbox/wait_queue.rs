@@ -152,6 +152,12 @@ impl WaitQueue {
     #[inline(always)]
     pub(super) fn notify_one_biased(&self, bias: &Bias, turn: Option<(usize, &OpenTurn)>) -> bool {
         bias.settle(turn);
+        self.notify_one_settled(bias)
+    }
+
+    /// As [`notify_one`](Self::notify_one), behind [`Bias::settle`].
+    #[inline(always)]
+    pub(super) fn notify_one_settled(&self, bias: &Bias) -> bool {
         self.waiting.load(Ordering::Relaxed) && self.wake_one(bias)
     }
 

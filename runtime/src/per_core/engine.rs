@@ -25,7 +25,7 @@ use super::idle::{Progress, Window};
 use super::stats::{self, CoreStats, Counters};
 use super::{CoreConfig, Filling};
 use crate::fs::Openings;
-use crate::mailbox::{Cluster, OpenTurn, Round, Waiter};
+use crate::mailbox::{Cluster, InboxRound, OpenTurn, Waiter};
 use crate::report;
 use crate::watch::Pulse;
 use coring_coro::wait;
@@ -55,6 +55,8 @@ pub(crate) struct Engine {
     index: usize,
     ring: RefCell<Ring>,
     cluster: Arc<Cluster>,
+    /// The port's.
+    open_turn: Arc<OpenTurn>,
     window: RefCell<Window>,
     glance: Cell<Glance>,
     /// Sleep no longer than to this point: the stopping core's own appointments.
@@ -62,7 +64,7 @@ pub(crate) struct Engine {
     counters: Counters,
     /// The scheduler, while the engine is current.
     scheduler: Cell<Option<NonNull<Scheduler>>>,
-    inbox_round: RefCell<Round>,
+    inbox_round: RefCell<InboxRound>,
     /// What pooled receives pick from: `None` inside when the kernel has none to give. Made when first asked for.
     receive_buffers: OnceCell<Option<BufferRing>>,
     receive_pool: (u16, usize),
@@ -122,6 +124,7 @@ impl Engine {
         Self {
             index,
             ring: RefCell::new(ring),
+            open_turn: Arc::clone(cluster.port(index).open_turn()),
             cluster,
             window: RefCell::new(Window::new(config.spin)),
             glance: Cell::new(Glance::new(!config.spin.is_never())),
@@ -376,7 +379,7 @@ impl Engine {
     /// The core's number, and what says that a notice without a fence was given in this turn.
     #[inline]
     pub(crate) fn open_turn(&self) -> (usize, &OpenTurn) {
-        (self.index, self.cluster.port(self.index).open_turn())
+        (self.index, &self.open_turn)
     }
 
     /// Tries for a moment, before the calling coroutine takes its place in a queue, parks, and lets the core sleep: as

@@ -172,10 +172,13 @@ impl<T> Receiver<T> {
     /// See [`Sender::send_all`].
     pub fn recv_each(&mut self, most: usize, mut each: impl FnMut(T)) -> Result<usize, RecvError> {
         let Self { shared, round } = self;
-        let here = lanes::here(shared.cluster.as_ref());
         loop {
             // SAFETY: there is one receiver, and it is borrowed uniquely.
-            let taken = unsafe { shared.lanes.pop_each(round, here, most, &mut each) };
+            let taken = unsafe {
+                shared
+                    .lanes
+                    .pop_each(round, shared.cluster.as_ref(), most, &mut each)
+            };
             if taken > 0 || most == 0 {
                 // As in `recv`.
                 wait::give_way();

@@ -4,14 +4,14 @@
 //! away from who still writes them.
 //!
 //! The messages come from an iterator, any code, which may put something into the same ring, or park while others do. A group
-//! leaves no room (`other_seen` is set back), so whoever does that passes through `room`, which shows the group and ends it. Who fills it
+//! leaves no room (`limit` is where the producer is), so whoever does that passes through `room`, which shows the group and ends it. Who fills it
 //! sees that it is not its own any more, and keeps nothing else in mind.
 #![expect(
     unsafe_code,
     reason = "slots are shared by protocol, not by the borrow checker"
 )]
 
-use super::Ring;
+use super::{BLOCK, Ring};
 use crate::mailbox::atomics::Ordering;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -31,8 +31,6 @@ pub(super) struct Group {
     /// How many it may have, and how many it has.
     size: Cell<usize>,
     written: Cell<usize>,
-    /// What the producer has seen of the consumer's index.
-    other_seen: Cell<usize>,
 }
 
 impl Group {
@@ -41,7 +39,6 @@ impl Group {
             filler: Cell::new(ptr::null()),
             size: Cell::new(0),
             written: Cell::new(0),
-            other_seen: Cell::new(0),
         }
     }
 }
@@ -77,11 +74,21 @@ impl<T> Ring<T> {
         if !unsafe { self.begin_group(filler) } {
             return Filled::NoRoom;
         }
-        let place = self.producer.0.place.clone();
+        let side = &self.producer.0;
+        let mut block = side.block.get();
+        let mut at = side
+            .own
+            .load(Ordering::Relaxed)
+            .wrapping_sub(side.first.get());
         let (size, mut written) = (group.size.get(), 0);
         while written < size {
-            let some = place.rest().min(size - written);
-            let slots = &self.blocks[place.block.get()].slots[place.slot.get()..][..some];
+            if at == BLOCK {
+                (block, at) = (self.behind(block, 1), 0);
+                self.fetch_ahead(block);
+            }
+            let some = (BLOCK - at).min(size - written);
+            // SAFETY: it is one of the ring's.
+            let slots = unsafe { &block.as_ref().slots[at..][..some] };
             for slot in slots {
                 let Some(message) = messages.next() else {
                     return Filled::Over;
@@ -94,9 +101,7 @@ impl<T> Ring<T> {
                 written += 1;
                 group.written.set(written);
             }
-            if place.go_on(some, self.blocks.len()) {
-                self.fetch_ahead(&place);
-            }
+            at += some;
         }
         Filled::Full
     }
@@ -107,7 +112,7 @@ impl<T> Ring<T> {
     ///
     /// As [`push`](Self::push).
     unsafe fn begin_group(&self, filler: *const ()) -> bool {
-        let (side, group) = (&self.producer.0, &self.group.0);
+        let group = &self.group.0;
         // SAFETY: the caller's promise. A group that is there leaves no room, so it is shown by this.
         let size = unsafe { self.room(GROUP) }.min(GROUP);
         if size == 0 {
@@ -117,8 +122,8 @@ impl<T> Ring<T> {
         group.size.set(size);
         group.written.set(0);
         // From here on there is no room: who wants some comes by `room`, and shows the group.
-        let full = side.own.load(Ordering::Relaxed).wrapping_sub(self.capacity);
-        group.other_seen.set(side.other_seen.replace(full));
+        let side = &self.producer.0;
+        side.limit.set(side.own.load(Ordering::Relaxed));
         true
     }
 
@@ -132,18 +137,23 @@ impl<T> Ring<T> {
         if group.filler.replace(ptr::null()).is_null() {
             return;
         }
-        side.other_seen.set(group.other_seen.get());
         let mut tail = side.own.load(Ordering::Relaxed);
         let end = tail.wrapping_add(group.written.get());
         while tail != end {
-            let some = side.place.rest().min(end.wrapping_sub(tail));
+            if tail.wrapping_sub(side.first.get()) == BLOCK {
+                side.first.set(tail);
+                side.block.set(self.behind(side.block.get(), 1));
+            }
+            let some = Self::end_of_block(side)
+                .wrapping_sub(tail)
+                .min(end.wrapping_sub(tail));
             tail = tail.wrapping_add(some);
-            // Pairs with the load in `available`.
+            // Pairs with the load in `look_for_message`.
             self.block(side).tail.store(tail, Ordering::Release);
-            side.place.go_on(some, self.blocks.len());
         }
         // Last: who takes many begins when it sees this, and would have the lines away from here. Pairs with the loads in `pop_each`
         // and `len`.
         side.own.store(end, Ordering::Release);
+        side.limit.set(end);
     }
 }
