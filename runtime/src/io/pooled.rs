@@ -90,6 +90,7 @@ fn recv_picked(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<Option<RecvBu
         return Ok(None);
     };
     loop {
+        let used = pool.used();
         let sqe = op::net::recv_pooled(fd.as_raw_fd(), group, pool.buffer_bytes(), 0);
         // SAFETY: the operation points at nothing of ours: the kernel writes to the pool.
         let (completion, cancelling) = unsafe { complete_once(sqe, "recv", limit) }?;
@@ -101,6 +102,8 @@ fn recv_picked(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<Option<RecvBu
             }
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINTR) => {}
+                // There are more of them now.
+                Some(libc::ENOBUFS) if pool.used() != used => {}
                 Some(libc::ENOBUFS) => return Ok(None),
                 _ => return Err(error),
             },

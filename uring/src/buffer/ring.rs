@@ -18,6 +18,10 @@
 //! allocates. That an id is not given out twice is checked always, since two guards for one buffer would be two
 //! `&mut` to it; that it is not given back twice follows from the guard.
 //!
+//! The kernel takes buffers in turn, so that all of a ring are used, and their memory with them, however few are out at a time. So
+//! some are kept back until so many are out that the rest might not last, and then as many again enter the ring: what a pool
+//! takes of memory and caches is what has been needed.
+//!
 //! # Several buffers for one completion, several completions for one buffer
 //!
 //! A *bundle* fills buffers that follow each other in the ring and names the first. Each id knows its position, so the
@@ -70,6 +74,9 @@ const MOST_BUFFERS: u16 = 1 << 15;
 /// Buffers begin on cache lines of their own.
 const ALIGNMENT: usize = 64;
 const PAGE: usize = 4096;
+/// Buffers that enter the ring at first. With a quarter of those in use left in the ring, as many again do.
+const FIRST_BUFFERS: u16 = 32;
+const SCARCE: u16 = 4;
 
 const _: () = assert!(size_of::<BufRingEntry>() == 16, "the kernel's io_uring_buf");
 
@@ -99,7 +106,12 @@ struct Pool {
     places: Box<[Place]>,
     /// Whether a completion uses up only as much of a buffer as it fills.
     incremental: Cell<bool>,
+    /// Ids below have been in the ring; the others are kept back.
+    used: Cell<u16>,
+    /// Buffers that are not out.
     available: Cell<u16>,
+    /// With fewer available more enter the ring. Zero once all have.
+    scarce_below: Cell<u16>,
     fewest_available: Cell<u16>,
     exhausted: Cell<u64>,
 }
@@ -123,11 +135,11 @@ struct Place {
 pub struct BufferRingStats {
     /// Buffers of the pool.
     pub count: u16,
-    /// Buffers in the ring now.
+    /// Buffers that are not out now.
     pub available: u16,
-    /// The fewest that ever were in the ring.
+    /// The fewest that ever were.
     pub fewest_available: u16,
-    /// Operations that ended, and leases that failed, because no buffer was in the ring.
+    /// Operations that ended, and leases that failed, because all buffers were out.
     pub exhausted: u64,
 }
 
@@ -162,14 +174,16 @@ impl BufferRing {
             group: Cell::new(None),
             tail: Cell::new(0),
             head: Cell::new(0),
-            // Every buffer starts outside, and is put in like one that comes back.
+            // Every buffer starts outside, and enters like one that comes back.
             places: vec![Place::new(); usize::from(count)].into(),
             incremental: Cell::new(false),
-            available: Cell::new(0),
+            used: Cell::new(0),
+            available: Cell::new(count),
+            scarce_below: Cell::new(0),
             fewest_available: Cell::new(count),
             exhausted: Cell::new(0),
         };
-        (0..count).for_each(|id| pool.put_back(id));
+        pool.use_more(FIRST_BUFFERS);
         Ok(BufferRing {
             pool: Rc::new(pool),
         })
@@ -215,13 +229,21 @@ impl BufferRing {
         self.pool.buffer_bytes
     }
 
-    /// Buffers in the ring: a receive that arrives when there are none ends with `-ENOBUFS`.
+    /// Buffers that are not out: a receive that arrives when there are none ends with `-ENOBUFS`. So may one that arrives
+    /// in a burst of others, before more of them have entered the ring: submitted again it finds some.
     ///
     /// Exact up to completions that were not reaped yet.
     #[inline]
     #[must_use]
     pub fn available(&self) -> u16 {
         self.pool.available.get()
+    }
+
+    /// How many buffers have been in use so far. When it has grown, a receive that found none would find one now.
+    #[inline]
+    #[must_use]
+    pub fn used(&self) -> u16 {
+        self.pool.used.get()
     }
 
     /// How the pool fares.
@@ -247,7 +269,7 @@ impl BufferRing {
             "the kernel takes from this ring, nobody else may"
         );
         if pool.available.get() == 0 {
-            self.note_exhausted();
+            self.note_empty();
             return None;
         }
         let head = pool.head.get();
@@ -287,7 +309,7 @@ impl BufferRing {
     pub(crate) fn file(&self, completion: Completion, mut each: impl FnMut(Completion, u32)) {
         let Some(id) = completion.buffer_id() else {
             if completion.result == -libc::ENOBUFS {
-                self.note_exhausted();
+                self.note_empty();
             }
             return each(completion, 0);
         };
@@ -366,9 +388,15 @@ impl BufferRing {
         }
     }
 
+    /// Nothing was in the ring.
     #[cold]
-    fn note_exhausted(&self) {
-        self.pool.exhausted.set(self.pool.exhausted.get() + 1);
+    fn note_empty(&self) {
+        let pool = &self.pool;
+        if pool.used.get() == pool.count {
+            pool.exhausted.set(pool.exhausted.get() + 1);
+        } else {
+            pool.use_more(pool.used.get());
+        }
     }
 }
 
@@ -430,6 +458,25 @@ impl Pool {
         self.available.set(available);
         self.fewest_available
             .set(self.fewest_available.get().min(available));
+        if available < self.scarce_below.get() {
+            self.use_more(self.used.get());
+        }
+    }
+
+    /// So many of those that were kept back enter the ring, or all that are left.
+    #[cold]
+    fn use_more(&self, more: u16) {
+        let used = self.used.get();
+        let more = more.min(self.count - used);
+        (used..used + more).for_each(|id| self.enter(id));
+        let used = used + more;
+        self.used.set(used);
+        let kept_back = self.count - used;
+        // What is out is out of those in use.
+        self.scarce_below.set(match kept_back {
+            0 => 0,
+            _ => kept_back + used / SCARCE + 1,
+        });
     }
 
     /// A piece of an id is of no use any more. With the last one of a buffer that the kernel has left, the id enters the
@@ -440,13 +487,14 @@ impl Pool {
         let held = place.held.get() - 1;
         place.held.set(held);
         if held == 0 && place.out.get() {
-            self.put_back(id);
+            self.enter(id);
+            self.available.set(self.available.get() + 1);
         }
     }
 
     /// An id enters the ring.
     #[inline]
-    fn put_back(&self, id: u16) {
+    fn enter(&self, id: u16) {
         let tail = self.tail.get();
         let place = &self.places[usize::from(id)];
         let was_out = place.out.replace(false);
@@ -461,7 +509,6 @@ impl Pool {
         self.tail.set(tail.wrapping_add(1));
         // Release: the entry is there before the tail says so.
         self.shared_tail().store(self.tail.get(), Ordering::Release);
-        self.available.set(self.available.get() + 1);
     }
 
     /// The tail that the kernel reads: in the first entry, where no entry has a field.

@@ -90,8 +90,7 @@ proptest! {
         // Positions wrap around after 65,536: start close to that.
         pool.pool.tail.set(u16::MAX - 20);
         pool.pool.places.iter().for_each(|place| place.out.set(true));
-        pool.pool.available.set(0);
-        (0..count).for_each(|id| pool.pool.put_back(id));
+        (0..count).for_each(|id| pool.pool.enter(id));
         let mut kernel = Provided::starting_at(pool.entries_address(), count, u16::MAX - 20);
         pool.set_provided(0);
         let mut inside: VecDeque<u16> = (0..count).collect();
@@ -290,4 +289,61 @@ fn a_piece_is_not_claimed_out_of_order() {
     pool.set_incremental();
     // SAFETY: refused.
     let _ = unsafe { pool.claim(completion(1, 1)) };
+}
+
+/// Goal: what is never needed is never used, and a burst that finds no buffer ends only when all are out. Method: a kernel that
+/// takes and gives back one at a time, round the ring; then one that tells of what it took when it finds no more.
+#[test]
+fn buffers_enter_the_ring_as_they_are_needed() {
+    const COUNT: u16 = 256;
+    let pool = BufferRing::unprovided(COUNT, 64).unwrap();
+    let mut kernel = Provided::new(pool.entries_address(), COUNT);
+    pool.set_provided(0);
+    let take = |kernel: &mut Provided| {
+        let picked = kernel.first()?;
+        kernel.take();
+        Some(completion(1, picked.flags()))
+    };
+    for _ in 0..1000 {
+        let told = take(&mut kernel).expect("all are in the ring");
+        file(&pool, told);
+        assert_eq!(pool.available(), COUNT - 1);
+        pool.discard(told);
+    }
+    assert_eq!((pool.used(), pool.available()), (FIRST_BUFFERS, COUNT));
+    let (mut out, mut bursts) = (Vec::new(), Vec::new());
+    loop {
+        let burst: Vec<_> = std::iter::from_fn(|| take(&mut kernel)).collect();
+        if burst.is_empty() {
+            break;
+        }
+        file(&pool, completion(-libc::ENOBUFS, 0));
+        burst.iter().for_each(|told| drop(file(&pool, *told)));
+        bursts.push(burst.len());
+        out.extend(burst);
+    }
+    assert_eq!(bursts[0], usize::from(FIRST_BUFFERS));
+    assert_eq!((out.len(), pool.available()), (usize::from(COUNT), 0));
+    assert_eq!(
+        pool.stats().exhausted,
+        1,
+        "but for the last time there were more"
+    );
+    out.iter().for_each(|told| pool.discard(*told));
+    assert_eq!((pool.used(), pool.available()), (COUNT, COUNT));
+}
+
+/// Goal: who gives back late but takes one at a time never finds the ring empty before all are out.
+#[test]
+fn more_enter_before_the_ring_is_empty() {
+    let pool = BufferRing::unprovided(100, 64).unwrap();
+    let count = pool.stats().count;
+    let mut kernel = Provided::new(pool.entries_address(), count);
+    pool.set_provided(0);
+    for out in 0..count {
+        let picked = kernel.first().unwrap_or_else(|| panic!("{out} are out"));
+        kernel.take();
+        file(&pool, completion(1, picked.flags()));
+    }
+    assert!(kernel.first().is_none());
 }
