@@ -42,33 +42,51 @@ pub(super) fn retry<T>(
 ) -> io::Result<T> {
     loop {
         match attempt() {
-            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && !limit.passed() => {
-                poll(fd, u32::from(events.cast_unsigned()), limit)?;
-            }
+            Err(error) => wait_until_ready(fd, events, limit, error)?,
             outcome => return outcome,
         }
     }
 }
 
+/// Waits until what ended with this error is worth another attempt; otherwise returns the error.
+#[cold]
+fn wait_until_ready(
+    fd: BorrowedFd<'_>,
+    events: libc::c_short,
+    limit: Limit<'_>,
+    error: io::Error,
+) -> io::Result<()> {
+    if error.raw_os_error() != Some(libc::EAGAIN) || limit.passed() {
+        return Err(error);
+    }
+    poll(fd, u32::from(events.cast_unsigned()), limit).map(drop)
+}
+
 /// recv(2) into a borrowed buffer.
-#[inline]
+///
+/// A part of its caller, and [`retry`] written out, as in `send_by_ring`: a closure that is called in two places becomes a frame of
+/// its own, whose return is mispredicted after a switch, and whose lines are fetched for each coroutine.
+#[inline(always)]
 pub(crate) fn recv(
     fd: BorrowedFd<'_>,
     buffer: &mut [u8],
     flags: i32,
     limit: Limit<'_>,
 ) -> io::Result<usize> {
-    retry(fd, libc::POLLIN, limit, || {
-        let (fd, start, length) = (fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
-        let make = || op::net::recv(fd, start, length, flags);
+    let (number, start, length) = (fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
+    loop {
+        let make = || op::net::recv(number, start, length, flags);
         // SAFETY: the buffer is borrowed for longer than this call, uniquely.
-        unsafe { perform_here(make, "recv", limit) }.map(|received| received as usize)
-    })
+        match unsafe { perform_here(make, "recv", limit) } {
+            Ok(received) => return Ok(received as usize),
+            Err(error) => wait_until_ready(fd, libc::POLLIN, limit, error)?,
+        }
+    }
 }
 
 /// send(2) from a borrowed buffer. For streams `flags` is `MSG_WAITALL`: as a blocking socket does, it returns when
 /// all is accepted, or with the part that was when an error, a limit or a cancellation came between.
-#[inline]
+#[inline(always)]
 pub(crate) fn send(
     fd: BorrowedFd<'_>,
     buffer: &[u8],
@@ -78,11 +96,14 @@ pub(crate) fn send(
     match send_alone(fd, buffer, flags)? {
         None => send_by_ring(fd, buffer, flags, limit),
         Some(sent) if sent == buffer.len() || flags & libc::MSG_WAITALL == 0 => Ok(sent),
-        // What was sent is told first; an error that stays is found by the next call.
-        Some(sent) => {
-            Ok(sent + send_by_ring(fd, &buffer[sent..], flags, limit).unwrap_or_default())
-        }
+        Some(sent) => Ok(sent + send_rest(fd, &buffer[sent..], flags, limit)),
     }
+}
+
+/// How much of the rest was sent. What was sent is told first; an error that stays is found by the next call.
+#[cold]
+fn send_rest(fd: BorrowedFd<'_>, rest: &[u8], flags: i32, limit: Limit<'_>) -> usize {
+    send_by_ring(fd, rest, flags, limit).unwrap_or_default()
 }
 
 /// On a core that has nothing else to do: what the socket takes at once, by a plain call. In the ring this send would have an
@@ -107,18 +128,21 @@ fn send_alone(fd: BorrowedFd<'_>, buffer: &[u8], flags: i32) -> io::Result<Optio
     }
 }
 
-#[inline]
+#[inline(always)]
 fn send_by_ring(
     fd: BorrowedFd<'_>,
     buffer: &[u8],
     flags: i32,
     limit: Limit<'_>,
 ) -> io::Result<usize> {
-    retry(fd, libc::POLLOUT, limit, || {
+    loop {
         let make = || op::net::send(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), flags);
         // SAFETY: the buffer is borrowed for longer than this call.
-        unsafe { perform_here(make, "send", limit) }.map(|sent| sent as usize)
-    })
+        match unsafe { perform_here(make, "send", limit) } {
+            Ok(sent) => return Ok(sent as usize),
+            Err(error) => wait_until_ready(fd, libc::POLLOUT, limit, error)?,
+        }
+    }
 }
 
 /// What recvmsg(2) tells besides the bytes.

@@ -7,7 +7,7 @@
 use super::mode::Mode;
 use super::zero_copy::{LentBuffer, send_zero_copy};
 use crate::io::net as operations;
-use crate::io::{RecvBuffer, recv_pooled, within};
+use crate::io::{Limit, RecvBuffer, recv_pooled, within};
 use socket2::{SockAddr, SockRef};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
@@ -153,7 +153,15 @@ impl Socket {
 
     #[inline]
     pub(crate) fn recv(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
-        within(self.read_limit(), |limit| {
+        match self.read_limit() {
+            None => operations::recv(self.fd.as_fd(), buffer, flags, Limit::NONE),
+            Some(time) => self.recv_in_time(buffer, flags, time),
+        }
+    }
+
+    #[inline(never)]
+    fn recv_in_time(&self, buffer: &mut [u8], flags: i32, time: Duration) -> io::Result<usize> {
+        within(Some(time), |limit| {
             operations::recv(self.fd.as_fd(), buffer, flags, limit)
         })
     }
@@ -188,7 +196,15 @@ impl Socket {
     /// A stream's write: all of it.
     #[inline]
     pub(crate) fn send_whole(&self, buffer: &[u8]) -> io::Result<usize> {
-        within(self.write_limit(), |limit| {
+        match self.write_limit() {
+            None => operations::send(self.fd.as_fd(), buffer, WHOLE, Limit::NONE),
+            Some(time) => self.send_whole_in_time(buffer, time),
+        }
+    }
+
+    #[inline(never)]
+    fn send_whole_in_time(&self, buffer: &[u8], time: Duration) -> io::Result<usize> {
+        within(Some(time), |limit| {
             operations::send(self.fd.as_fd(), buffer, WHOLE, limit)
         })
     }

@@ -432,9 +432,12 @@ impl Engine {
         let Some(scheduler) = self.scheduler.get() else {
             return true;
         };
+        if self.ring.borrow().pending() > 0 {
+            return true;
+        }
         // SAFETY: `enter` has it borrowed for as long as the engine is current.
         let scheduler = unsafe { scheduler.as_ref() };
-        scheduler.ready() > 0 || self.ring.borrow().pending() > 0
+        scheduler.ready() > 0
     }
 
     fn has_news(&self) -> bool {
