@@ -40,7 +40,8 @@ impl Scheduler {
             let until = from.wrapping_add((budget - ran).min(SLICE_CHECK));
             shared.run_until.set(until);
             let is_crowded = queue.len() > AHEAD;
-            let is_over = self.run_some(queue, is_crowded, entered, &urgent);
+            let crowd = shared.crowd.get();
+            let is_over = self.run_some(queue, is_crowded, crowd, entered, &urgent);
             ran += queue.popped().wrapping_sub(from);
             // The driver may ask who is current: that is nobody, here on the loop's own stack.
             entered.clear_coroutine();
@@ -60,6 +61,7 @@ impl Scheduler {
         &self,
         queue: &ReadyQueue,
         is_crowded: bool,
+        crowd: usize,
         entered: &Entered,
         urgent: impl Fn() -> bool,
     ) -> bool {
@@ -75,7 +77,7 @@ impl Scheduler {
                 if let Some(soon) = soon {
                     prefetch::line(soon.as_ptr());
                 }
-                if queue.len() >= prefetch::CROWD
+                if queue.len() >= crowd
                     && let Some(next) = queue.peek(AHEAD / 2)
                 {
                     // SAFETY: so many are in the queue, hence it is: live, as above.

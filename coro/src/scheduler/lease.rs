@@ -46,7 +46,7 @@ impl Shared {
             && let Some(control) = self.slab.take_warm()
         {
             self.numbers.next.set(id + 1);
-            if self.live.get() >= prefetch::CROWD {
+            if self.live.get() >= prefetch::CROWD_ALIVE {
                 self.fetch_warm();
             }
             let lease = Lease {

@@ -40,6 +40,7 @@ pub(crate) use timers::TimerAction;
 
 use crate::coroutine::{ControlBlock, State};
 use crate::driver::Driver;
+use crate::prefetch;
 use crate::spawn::SpawnError;
 use crate::stack::config::StackConfig;
 use crate::stack::slab::{Slab, Walk};
@@ -102,6 +103,8 @@ pub(crate) struct Shared {
     /// When the turn began: the time of everything that does not need a better one.
     turn_started_ns: Cell<u64>,
     pace: Pace,
+    /// With so many in a ready queue the frames of who runs soon are asked for.
+    crowd: Cell<usize>,
     /// Where `select` looks first; moves on with every call, so that no branch is favoured.
     pub(crate) select_turn: Cell<usize>,
     /// State of the generator that shuffles ready coroutines in tests; zero: first in, first out.
@@ -140,6 +143,16 @@ impl Shared {
         }
     }
 
+    /// Takes note of how many the driver has just made ready. The kernel has worked since they ran, and its memory has been through
+    /// the caches.
+    fn note_woken(&self, woken: usize) {
+        self.crowd.set(if woken < prefetch::CROWD_FROM_OUTSIDE {
+            prefetch::CROWD
+        } else {
+            prefetch::CROWD_FROM_OUTSIDE
+        });
+    }
+
     /// When the turn that is on began.
     #[inline(always)]
     pub(crate) fn turn_started_ns(&self) -> u64 {
@@ -175,6 +188,7 @@ impl Scheduler {
             run_until: Cell::new(0),
             turn_started_ns: Cell::new(0),
             pace: Pace::default(),
+            crowd: Cell::new(prefetch::CROWD),
             select_turn: Cell::new(0),
             shuffle: Cell::new(0),
             inspected: RefCell::new(Vec::new()),
@@ -225,12 +239,12 @@ impl Scheduler {
             self.run_groups(driver, started_ns, &entered)
         };
         entered.clear_coroutine();
+        let before = self.ready();
         driver.poll(self);
         shared.measures.end_turn(ran);
-        Turn {
-            ran,
-            ready: self.ready(),
-        }
+        let ready = self.ready();
+        shared.note_woken(ready - before);
+        Turn { ran, ready }
     }
 
     /// Step 2 of a turn when there are several groups (group.rs).
@@ -312,6 +326,7 @@ impl Scheduler {
         }
         let deadline_ns = shared.timers.borrow_mut().next_deadline();
         driver.park(self, deadline_ns);
+        shared.note_woken(self.ready());
     }
 
     /// Coroutines that have not ended.
