@@ -124,6 +124,15 @@ fn count_refusal(block: &ControlBlock) {
     }
 }
 
+/// Takes back the refusal that was counted last.
+#[cold]
+pub(crate) fn forgive(block: &ControlBlock) {
+    block.refusals.set(block.refusals.get().saturating_sub(1));
+    if block.pending.get() == Pending::Elapsed {
+        deadline::visible_expired(block).for_each(Deadline::unmark_refused);
+    }
+}
+
 fn throw(block: &ControlBlock) {
     if cfg!(panic = "abort") || std::thread::panicking() {
         return;

@@ -61,8 +61,8 @@ pub(crate) struct Deadline {
     /// Depth of shields when it was set: under a deeper one it is not seen.
     shields: u32,
     expired: Cell<bool>,
-    /// A call was refused because of it, so the closure's work is not complete.
-    refused: Cell<bool>,
+    /// How many calls were refused because of it: if any, the closure's work is not complete.
+    refused: Cell<u32>,
 }
 
 impl Deadline {
@@ -85,7 +85,11 @@ impl Deadline {
     }
 
     pub(crate) fn mark_refused(&self) {
-        self.refused.set(true);
+        self.refused.set(self.refused.get().saturating_add(1));
+    }
+
+    pub(crate) fn unmark_refused(&self) {
+        self.refused.set(self.refused.get().saturating_sub(1));
     }
 }
 
@@ -158,7 +162,7 @@ pub fn deadline<T>(at: Instant, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
         outer: block.deadlines.get(),
         shields: block.shields.get(),
         expired: Cell::new(at <= Instant::now()),
-        refused: Cell::new(false),
+        refused: Cell::new(0),
     };
     let this = NonNull::from(&record);
     let timer = shared.add_timer(at.as_ns(), TimerAction::Elapse(this));
@@ -171,7 +175,7 @@ pub fn deadline<T>(at: Instant, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
     block.deadlines.set(record.outer);
     cancel::refresh(block);
     match outcome {
-        Ok(value) if !record.refused.get() => Ok(value),
+        Ok(value) if record.refused.get() == 0 => Ok(value),
         Ok(_incomplete) => Err(Elapsed),
         Err(payload) => match payload.downcast::<Unwind>() {
             Ok(unwind) if unwind.stops_at(this) => Err(Elapsed),

@@ -70,7 +70,11 @@ pub(crate) fn yield_block(block: &ControlBlock) -> bool {
 /// ```
 pub fn park() {
     let block = require_current("coro::park");
-    if block.permit.replace(false) || !may_switch(block) {
+    if block.permit.replace(false) {
+        // Whoever gives itself the permit each time keeps nobody else from running.
+        return checkpoint();
+    }
+    if !may_switch(block) {
         return;
     }
     wait::park_block(block, "unpark");
@@ -105,7 +109,11 @@ pub fn park() {
 /// ```
 pub fn park_timeout(limit: Duration) {
     let block = require_current("coro::park_timeout");
-    if block.permit.replace(false) || !may_switch(block) {
+    if block.permit.replace(false) {
+        // Whoever gives itself the permit each time keeps nobody else from running.
+        return checkpoint();
+    }
+    if !may_switch(block) {
         return;
     }
     wait::with_alarm(limit, |_| wait::park_block(block, "unpark"));

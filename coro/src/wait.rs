@@ -171,6 +171,22 @@ pub fn park(what_for: &'static str) {
     park_block(block, what_for);
 }
 
+/// As [`park`], but where the wake came first others run before this returns: for loops of which one round may wake the
+/// next, and which would keep the core for ever.
+///
+/// # Panics
+///
+/// As [`park`].
+pub fn park_fairly(what_for: &'static str) {
+    let block = require_current("wait::park_fairly");
+    if block.notified.get() && !std::thread::panicking() {
+        block.notified.set(false);
+        requeue(block);
+    } else {
+        park(what_for);
+    }
+}
+
 /// Step 4: whether the wait should be given up. Two loads where it need not.
 ///
 /// # Panics
@@ -204,6 +220,16 @@ fn give_way_in_time(block: &ControlBlock) {
 /// Counts a refusal of the current coroutine's call: what a wait returns when it gives up in the middle.
 pub fn refuse_current() -> Interrupt {
     cancel::refuse(require_current("wait::refuse_current"))
+}
+
+/// Takes back the refusal that the current coroutine's call was just given: what had been done before is returned in its place, so the
+/// work is complete as far as is told.
+///
+/// # Panics
+///
+/// Outside a coroutine.
+pub fn forgive() {
+    cancel::forgive(require_current("wait::forgive"));
 }
 
 #[inline(always)]

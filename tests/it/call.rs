@@ -156,6 +156,30 @@ fn futures_are_woken_from_everywhere() {
 }
 
 #[test]
+fn a_future_that_wakes_itself_lets_others_run() {
+    // Goal: a future that only gives way, as some do, is no reason for others not to run: coroutines, timers, the cancelling.
+    // Method: such futures beside a coroutine that counts; under a time limit; and cancelled.
+    check(|| {
+        runtime(1).run(|| {
+            let forever = || {
+                poll_fn(|context: &mut std::task::Context<'_>| {
+                    context.waker().wake_by_ref();
+                    Poll::<()>::Pending
+                })
+            };
+            let driver = coro::spawn(move || block_on(forever()));
+            for _ in 0..1000 {
+                coro::yield_now();
+            }
+            driver.cancel();
+            assert!(driver.join().unwrap().is_err());
+            let late = coro::timeout(std::time::Duration::from_millis(2), || block_on(forever()));
+            assert!(late.is_err());
+        });
+    });
+}
+
+#[test]
 fn a_waker_is_harmless_at_any_time() {
     // Goal: a waker may be woken after its future is done, while the runtime ends, and after; from any thread.
     // Method: wakers are smuggled out and woken by a thread all the while.

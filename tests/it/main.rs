@@ -33,6 +33,8 @@ mod mailbox;
 mod metrics;
 mod orphans;
 mod panics;
+mod parts;
+mod position;
 mod process;
 mod programs;
 mod races;

@@ -30,9 +30,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Opens what may be a FIFO.
+/// Opens what may be a FIFO; and whether it is known to be none, where that was asked.
 #[inline]
-pub(super) fn open(path: &CStr, flags: libc::c_int, mode: u32) -> io::Result<OwnedFd> {
+pub(super) fn open(path: &CStr, flags: libc::c_int, mode: u32) -> io::Result<(OwnedFd, bool)> {
     let may_wait = flags & (libc::O_NONBLOCK | libc::O_PATH) == 0;
     let reads = may_wait && flags & libc::O_ACCMODE == libc::O_RDONLY;
     let make = || op::fs::openat(libc::AT_FDCWD, path.as_ptr(), flags, mode);
@@ -43,15 +43,15 @@ pub(super) fn open(path: &CStr, flags: libc::c_int, mode: u32) -> io::Result<Own
     // SAFETY: the path is borrowed for longer than this call; an open makes a new descriptor.
     let first = unsafe { perform_open_noted(make, "open", note) };
     let first = match first {
-        Ok((fd, (engine, Some(opening)))) if opening.is_readable(&fd, engine.ring()) => {
-            return Ok(fd);
+        Ok((fd, (engine, Some(opening)))) if opening.is_no_fifo(&fd, engine.ring()) => {
+            return Ok((fd, true));
         }
         first => first.map(|(fd, _)| fd),
     };
     if may_wait {
         wait_for_other_side(first, path, flags, mode)
     } else {
-        first
+        first.map(|fd| (fd, false))
     }
 }
 
@@ -61,7 +61,7 @@ fn wait_for_other_side(
     path: &CStr,
     flags: libc::c_int,
     mode: u32,
-) -> io::Result<OwnedFd> {
+) -> io::Result<(OwnedFd, bool)> {
     let again = |limit: Limit<'_>| {
         let sqe = op::fs::openat_by_worker(libc::AT_FDCWD, path.as_ptr(), flags, mode);
         // SAFETY: the path is borrowed for longer than this call; an open makes a new descriptor.
@@ -69,17 +69,17 @@ fn wait_for_other_side(
     };
     match (first, flags & libc::O_ACCMODE) {
         (Err(error), libc::O_WRONLY) if error.raw_os_error() == Some(libc::ENXIO) => {
-            again(Limit::NONE)
+            again(Limit::NONE).map(|fd| (fd, false))
         }
         (Ok(fd), libc::O_RDONLY) => {
             let file = File::from(fd);
             if is_fifo(&file) {
-                wait_for_a_writer(file, again)
+                wait_for_a_writer(file, again).map(|fd| (fd, false))
             } else {
-                Ok(file.into())
+                Ok((file.into(), true))
             }
         }
-        (first, _) => first,
+        (first, _) => first.map(|fd| (fd, false)),
     }
 }
 

@@ -12,20 +12,17 @@
 use super::OpenOptions;
 use super::cached::{Cached, in_a_batch};
 use super::closing::waits_for_a_server;
-use crate::io::position::moving;
-use crate::io::{Limit, may_wait, perform, perform_here};
+use super::position::Position;
+use crate::io::{Limit, may_wait, perform, perform_here, told_in_part};
 use crate::per_core;
 use coring_uring::op;
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The offset that means "at the file's position, and move it".
-const AT_POSITION: u64 = u64::MAX;
 
 /// Closes that the core's next batch may wait for: so many descriptors are still taken although their files are gone.
 const MOST_CLOSES: usize = 128;
@@ -51,8 +48,9 @@ const MOST_CLOSES: usize = 128;
 /// ```
 pub struct File {
     fd: ManuallyDrop<OwnedFd>,
-    /// Whether nobody can tell when it is closed: it was opened for reading alone, and not locked.
+    /// Whether nobody can tell when it is closed: a plain file that was opened for reading alone, neither locked nor lent.
     quiet: AtomicBool,
+    position: Position,
     cached: Cached,
 }
 
@@ -118,7 +116,7 @@ impl File {
     /// preadv2(2) with `RWF_NOWAIT`, Linux 4.14, for what is in the page cache; `IORING_OP_READ`, Linux 5.6. Which of them is tried
     /// first depends on what the core has to do and on what a system call costs.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.read_anywhere(buffer, checked(offset)?)
+        self.read_anywhere(buffer, self.checked(offset)?)
     }
 
     /// From the page cache if it has all of it, else through the ring. In a batch of others through the ring at once, where that
@@ -140,13 +138,16 @@ impl File {
         }
         match self.read_by_ring(&mut buffer[bytes..], offset + bytes as u64) {
             Ok(rest) => Ok(bytes + rest),
+            Err(error) if bytes == 0 => Err(error),
             // What was read is told first; an error that stays is found by the next read.
-            Err(_) if bytes != 0 => Ok(bytes),
-            Err(error) => Err(error),
+            Err(error) => {
+                told_in_part(&error);
+                Ok(bytes)
+            }
         }
     }
 
-    fn read_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    pub(super) fn read_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match registered(buffer) {
             None => self.read_by_ring(buffer, offset),
             Some(number) => self.read_registered(buffer, offset, number),
@@ -189,10 +190,10 @@ impl File {
     ///
     /// `IORING_OP_WRITE`, Linux 5.6.
     pub fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {
-        self.write_from(buffer, checked(offset)?)
+        self.write_from(buffer, self.checked(offset)?)
     }
 
-    fn write_from(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {
+    pub(super) fn write_from(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {
         let (fd, start, bytes) = (self.fd.as_raw_fd(), buffer.as_ptr(), buffer.len());
         let sqe = match registered(buffer) {
             None => op::fs::write(fd, start, bytes, offset),
@@ -216,10 +217,14 @@ impl File {
         buffers: &mut [IoSliceMut<'_>],
         offset: u64,
     ) -> io::Result<usize> {
-        self.read_vectored_from(buffers, checked(offset)?)
+        self.read_vectored_from(buffers, self.checked(offset)?)
     }
 
-    fn read_vectored_from(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+    pub(super) fn read_vectored_from(
+        &self,
+        buffers: &mut [IoSliceMut<'_>],
+        offset: u64,
+    ) -> io::Result<usize> {
         // std guarantees that an IoSliceMut has the layout of an iovec.
         let vectors = buffers.as_ptr().cast();
         let sqe = op::fs::readv(self.fd.as_raw_fd(), vectors, count(buffers), offset);
@@ -237,10 +242,14 @@ impl File {
     ///
     /// `IORING_OP_WRITEV`, Linux 5.1.
     pub fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.write_vectored_from(buffers, checked(offset)?)
+        self.write_vectored_from(buffers, self.checked(offset)?)
     }
 
-    fn write_vectored_from(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+    pub(super) fn write_vectored_from(
+        &self,
+        buffers: &[IoSlice<'_>],
+        offset: u64,
+    ) -> io::Result<usize> {
         // std guarantees that an IoSlice has the layout of an iovec.
         let vectors = buffers.as_ptr().cast();
         let sqe = op::fs::writev(self.fd.as_raw_fd(), vectors, count(buffers), offset);
@@ -308,11 +317,12 @@ impl File {
         self.with_std(std::fs::File::metadata)
     }
 
-    /// A file that [`OpenOptions`] has opened with these flags.
-    pub(super) fn opened(fd: OwnedFd, flags: libc::c_int) -> Self {
+    /// A file that [`OpenOptions`] has opened with these flags. `quiet`: nobody can tell when it is closed.
+    pub(super) fn opened(fd: OwnedFd, flags: libc::c_int, quiet: bool) -> Self {
         Self {
             fd: ManuallyDrop::new(fd),
-            quiet: AtomicBool::new(flags & libc::O_ACCMODE == libc::O_RDONLY),
+            quiet: AtomicBool::new(quiet),
+            position: Position::default(),
             cached: Cached::with_flags(flags),
         }
     }
@@ -329,13 +339,19 @@ impl File {
         self.into()
     }
 
-    /// Another handle to the same open file: they share the position.
+    /// Another handle to the same open file: they share the position, and take turns there.
     ///
     /// # Errors
     ///
     /// As fcntl(2): no descriptor may be left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self::from(self.fd.try_clone()?))
+        let mut clone = Self::from(self.fd.try_clone()?);
+        clone.position = self.position.of_a_clone(self);
+        Ok(clone)
+    }
+
+    pub(super) fn position(&self) -> &Position {
+        &self.position
     }
 
     /// Lends the descriptor to std for a call that does not wait.
@@ -350,21 +366,25 @@ impl File {
         self.quiet.store(false, Ordering::Relaxed);
     }
 
+    /// An offset as pread(2) takes it: what is negative there is an error, and not "at the position"; and so is one of a pipe. What is
+    /// quiet is a file.
+    fn checked(&self, offset: u64) -> io::Result<u64> {
+        if i64::try_from(offset).is_err() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a file offset is at most 2^63 - 1",
+            ));
+        }
+        if !self.quiet.load(Ordering::Relaxed) {
+            self.position.has_offsets(self)?;
+        }
+        Ok(offset)
+    }
+
     fn into_fd(self) -> OwnedFd {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so the descriptor is taken once.
         unsafe { ManuallyDrop::take(&mut this.fd) }
-    }
-}
-
-/// An offset as pread(2) takes it: what is negative there is an error, and not "at the position".
-fn checked(offset: u64) -> io::Result<u64> {
-    match i64::try_from(offset) {
-        Ok(_) => Ok(offset),
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "a file offset is at most 2^63 - 1",
-        )),
     }
 }
 
@@ -410,78 +430,6 @@ impl Drop for File {
     }
 }
 
-/// Reads at the position and moves it. As [`File::read_at`] otherwise.
-impl Read for &File {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        moving(self.as_fd(), buffer.len(), || {
-            self.read_from(buffer, AT_POSITION)
-        })
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let asked = buffers.iter().map(|buffer| buffer.len()).sum();
-        moving(self.as_fd(), asked, || {
-            self.read_vectored_from(buffers, AT_POSITION)
-        })
-    }
-}
-
-/// Writes at the position and moves it. As [`File::write_at`] otherwise.
-impl Write for &File {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        moving(self.as_fd(), buffer.len(), || {
-            self.write_from(buffer, AT_POSITION)
-        })
-    }
-
-    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        let asked = buffers.iter().map(|buffer| buffer.len()).sum();
-        moving(self.as_fd(), asked, || {
-            self.write_vectored_from(buffers, AT_POSITION)
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for &File {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.with_std(|mut file| file.seek(to))
-    }
-}
-
-impl Read for File {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buffer)
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(buffers)
-    }
-}
-
-impl Write for File {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        (&*self).write(buffer)
-    }
-
-    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(buffers)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for File {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        (&*self).seek(to)
-    }
-}
-
 /// For `read_exact_at` and `write_all_at`.
 impl FileExt for File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -497,6 +445,7 @@ impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> Self {
         Self {
             cached: Cached::of(fd.as_fd()),
+            position: Position::default(),
             fd: ManuallyDrop::new(fd),
             quiet: AtomicBool::new(false),
         }
@@ -540,14 +489,17 @@ impl From<File> for std::process::Stdio {
     }
 }
 
+/// Whoever has the descriptor may lock the file, for instance.
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        self.end_matters();
         self.fd.as_fd()
     }
 }
 
 impl AsRawFd for File {
     fn as_raw_fd(&self) -> RawFd {
+        self.end_matters();
         self.fd.as_raw_fd()
     }
 }

@@ -21,6 +21,7 @@ mod names;
 mod open_options;
 mod opening;
 mod pool;
+mod position;
 mod space;
 mod whole;
 

@@ -3,6 +3,7 @@
 use super::names::with_lowered;
 use super::{File, fifo};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Options and flags for opening a file. Compare [`std::fs::OpenOptions`]: the same rules and error kinds.
@@ -99,8 +100,11 @@ impl OpenOptions {
     /// `IORING_OP_OPENAT`, Linux 5.6.
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let flags = self.flags()?;
-        let fd = with_lowered(path.as_ref(), |path| fifo::open(path, flags, self.mode))?;
-        Ok(File::opened(fd, flags))
+        let path = path.as_ref();
+        let (fd, no_fifo) = with_lowered(path, |path| fifo::open(path, flags, self.mode))?;
+        // The end of a reader is what the writers of a FIFO wait for, and a device may be for one at a time.
+        let quiet = no_fifo && !path.as_os_str().as_bytes().starts_with(b"/dev/");
+        Ok(File::opened(fd, flags, quiet))
     }
 
     /// The flags of open(2), by std's rules.

@@ -5,13 +5,13 @@
 //! all of them in one enter, and one poll(2) asks about all:
 //!
 //! ```text
-//!   note  ->  UnderWay(op)  --- the open is done, and so is one before it, whose owner comes first: --> Asked(readable)
+//!   note  ->  UnderWay(op)  --- the open is done, and so is one before it, whose owner comes first: --> Asked(no_fifo)
 //!               |                 that one asks for itself and for those behind it                         |
 //!               `---------------- its own owner comes first, or is alone ----------------------------------+--> Free
 //! ```
 //!
-//! Who can be read has nothing to wait for: it is no FIFO, or one that has had a writer. Of all others the owner asks by itself what they
-//! are. The places are a ring in the order of submission, which is the order in which the kernel does what needs no worker. Who
+//! A file can be polled for writing, too, whatever it was opened for; the reader's end of a FIFO never can. Of all others the owner
+//! asks by itself what they are. The places are a ring in the order of submission, which is the order in which the kernel does what needs no worker. Who
 //! finds its place taken, by one of 64 opens before, is not noted, and asks by itself.
 //!
 //! A poll is harmless for files. For a device it may be an order to begin, and for what reports changes it is an acknowledgement, so
@@ -31,7 +31,7 @@ const NOT_POLLED: [&[u8]; 3] = [b"/dev/", b"/proc/", b"/sys/"];
 enum Place {
     Free,
     UnderWay(OpId),
-    Asked { readable: bool },
+    Asked { no_fifo: bool },
 }
 
 /// The opens for reading of a core that are under way.
@@ -81,11 +81,11 @@ impl Openings {
 }
 
 impl Opening<'_> {
-    /// Whether what the open has brought is known to be readable without waiting. If no other open is noted behind it, it is not.
+    /// Whether what the open has brought is known to be no FIFO. If no other open is noted behind it, it is not known.
     #[inline]
-    pub(super) fn is_readable(&self, fd: &OwnedFd, ring: &RefCell<Ring>) -> bool {
+    pub(super) fn is_no_fifo(&self, fd: &OwnedFd, ring: &RefCell<Ring>) -> bool {
         match self.openings.place(self.number).get() {
-            Place::Asked { readable } => readable,
+            Place::Asked { no_fifo } => no_fifo,
             _ if self.behind() == 0 => false,
             _ => self.ask(fd.as_raw_fd(), &ring.borrow()),
         }
@@ -104,7 +104,7 @@ impl Opening<'_> {
     fn ask(&self, fd: RawFd, ring: &Ring) -> bool {
         let question = |fd| libc::pollfd {
             fd,
-            events: libc::POLLIN,
+            events: libc::POLLOUT,
             revents: 0,
         };
         let mut questions = [question(fd); PLACES];
@@ -130,10 +130,10 @@ impl Opening<'_> {
         // SAFETY: so many entries, which live in this frame. It does not wait.
         let answered = unsafe { libc::poll(questions.as_mut_ptr(), count as libc::nfds_t, 0) };
         for (question, number) in questions.iter().zip(asked).take(count) {
-            let readable = answered > 0 && question.revents & (libc::POLLIN | libc::POLLHUP) != 0;
-            self.openings.place(number).set(Place::Asked { readable });
+            let no_fifo = answered > 0 && question.revents & libc::POLLOUT != 0;
+            self.openings.place(number).set(Place::Asked { no_fifo });
         }
-        self.openings.place(self.number).get() == Place::Asked { readable: true }
+        self.openings.place(self.number).get() == Place::Asked { no_fifo: true }
     }
 }
 

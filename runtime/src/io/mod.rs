@@ -29,7 +29,6 @@ pub(crate) mod net;
 mod pipe;
 mod poll;
 mod pooled;
-pub(crate) mod position;
 mod stdio;
 pub(crate) mod stream;
 
@@ -98,6 +97,16 @@ pub(crate) fn refused(refusal: Refusal) -> io::Error {
     match refusal {
         Refusal::Interrupted(interrupt) => interrupted(interrupt),
         other => io::Error::other(other),
+    }
+}
+
+/// For a call that returns what it had done before this error, and not the error. Nobody is refused then, so nothing
+/// counts as refused: inside a `timeout` the part would be lost together with its count.
+#[cold]
+pub(crate) fn told_in_part(error: &io::Error) {
+    let elapsed = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
+    if elapsed || is_cancelled(error) {
+        wait::forgive();
     }
 }
 

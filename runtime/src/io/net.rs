@@ -8,7 +8,7 @@
     reason = "lends buffers and addresses to the kernel while the operation runs"
 )]
 
-use super::{Limit, may_wait, perform_here, perform_open, perform_within};
+use super::{Limit, may_wait, perform_here, perform_open, perform_within, told_in_part};
 use crate::per_core;
 use coring_coro::wait;
 use coring_uring::op;
@@ -103,7 +103,10 @@ pub(crate) fn send(
 /// How much of the rest was sent. What was sent is told first; an error that stays is found by the next call.
 #[cold]
 fn send_rest(fd: BorrowedFd<'_>, rest: &[u8], flags: i32, limit: Limit<'_>) -> usize {
-    send_by_ring(fd, rest, flags, limit).unwrap_or_default()
+    send_by_ring(fd, rest, flags, limit).unwrap_or_else(|error| {
+        told_in_part(&error);
+        0
+    })
 }
 
 /// On a core that has nothing else to do: what the socket takes at once, by a plain call. In the ring this send would have an

@@ -1,4 +1,4 @@
-//! read(2) and write(2) on what has no offsets: pipes, terminals, event descriptors. Standard output may be a file.
+//! read(2) and write(2) on what has no offsets: pipes, terminals, event descriptors.
 //!
 //! As in net.rs a non-blocking descriptor waits like any other. What can neither be polled nor read without
 //! blocking, a terminal for example, is read by a worker thread of the kernel, not by the core.
@@ -8,7 +8,6 @@
 )]
 
 use super::net::retry;
-use super::position::moving;
 use super::{Limit, perform};
 use coring_uring::op::fs::{AT_POSITION, read as read_op, write as write_op};
 use std::io;
@@ -22,30 +21,29 @@ pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
             buffer.len(),
             AT_POSITION,
         );
-        moving(fd, buffer.len(), || {
-            // SAFETY: the buffer is borrowed for longer than this call, uniquely.
-            unsafe { perform(sqe, "read") }.map(|bytes| bytes as usize)
-        })
+        // SAFETY: the buffer is borrowed for longer than this call, uniquely.
+        unsafe { perform(sqe, "read") }.map(|bytes| bytes as usize)
     })
 }
 
 pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
     retry(fd, libc::POLLOUT, Limit::NONE, || {
         let sqe = write_op(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), AT_POSITION);
-        moving(fd, buffer.len(), || {
-            // SAFETY: the buffer is borrowed for longer than this call.
-            unsafe { perform(sqe, "write") }.map(|bytes| bytes as usize)
-        })
+        // SAFETY: the buffer is borrowed for longer than this call.
+        unsafe { perform(sqe, "write") }.map(|bytes| bytes as usize)
     })
 }
 
 /// `Read` of a type with `as_fd`, and of references to it.
 macro_rules! readable {
     ($type:ty) => {
+        $crate::io::stream::readable!($type, $crate::io::stream::read);
+    };
+    ($type:ty, $read:path) => {
         /// Parks until there is something; 0 is the end. `IORING_OP_READ`, Linux 5.6.
         impl std::io::Read for &$type {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-                crate::io::stream::read(self.as_fd(), buffer)
+                $read(self.as_fd(), buffer)
             }
         }
 
@@ -60,10 +58,13 @@ macro_rules! readable {
 /// `Write` of a type with `as_fd`, and of references to it.
 macro_rules! writable {
     ($type:ty) => {
+        $crate::io::stream::writable!($type, $crate::io::stream::write);
+    };
+    ($type:ty, $write:path) => {
         /// Parks while there is no room. `IORING_OP_WRITE`, Linux 5.6.
         impl std::io::Write for &$type {
             fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-                crate::io::stream::write(self.as_fd(), buffer)
+                $write(self.as_fd(), buffer)
             }
 
             fn flush(&mut self) -> std::io::Result<()> {

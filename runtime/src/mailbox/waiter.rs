@@ -214,7 +214,8 @@ fn block_coroutine<T>(
         if is_late() {
             return Err(Stop::TimedOut);
         }
-        wait::park(what_for);
+        // An attempt may be what wakes us: the poll of a future that only gives way.
+        wait::park_fairly(what_for);
     }
 }
 

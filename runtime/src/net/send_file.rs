@@ -14,7 +14,7 @@ use super::TcpStream;
 use super::socket::Socket;
 use crate::fs::File;
 use crate::io::net::poll;
-use crate::io::{Limit, offload, within};
+use crate::io::{Limit, offload, told_in_part, within};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -34,11 +34,11 @@ impl TcpStream {
     ///
     /// # Cancellation
     ///
-    /// Returns an error for which [`is_cancelled`](crate::io::is_cancelled) holds; some bytes may have been sent.
+    /// Returns an error for which [`is_cancelled`](crate::io::is_cancelled) holds if nothing was sent, else how much was.
     ///
     /// # Errors
     ///
-    /// As sendfile(2).
+    /// As sendfile(2), if nothing was sent. An error after that is not told: the next call meets it again.
     pub fn send_file(&self, file: &File, offset: u64, length: u64) -> io::Result<u64> {
         let _mode = NonBlocking::begin(&self.socket)?;
         let (socket, source) = (self.as_raw_fd(), file.as_raw_fd());
@@ -47,11 +47,21 @@ impl TcpStream {
             let part = (length - sent).min(PART_BYTES);
             let from = offset + sent;
             // Both descriptors are borrowed, and `offload` returns only after the closure has.
-            match offload(move || send_part(socket, source, from, part))? {
-                Ok(0) => break,
-                Ok(bytes) => sent += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_for_room()?,
-                Err(error) => return Err(error),
+            let outcome = match offload(move || send_part(socket, source, from, part)).flatten() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait_for_room().map(|()| None)
+                }
+                outcome => outcome.map(Some),
+            };
+            match outcome {
+                Ok(None) => {}
+                Ok(Some(0)) => break,
+                Ok(Some(bytes)) => sent += bytes,
+                Err(error) if sent == 0 => return Err(error),
+                Err(error) => {
+                    told_in_part(&error);
+                    break;
+                }
             }
         }
         Ok(sent)

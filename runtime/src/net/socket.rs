@@ -7,7 +7,7 @@
 use super::mode::Mode;
 use super::zero_copy::{LentBuffer, send_zero_copy};
 use crate::io::net as operations;
-use crate::io::{Limit, RecvBuffer, recv_pooled, within};
+use crate::io::{Limit, RecvBuffer, may_wait, recv_pooled, within};
 use socket2::{SockAddr, SockRef};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
@@ -173,6 +173,10 @@ impl Socket {
     }
 
     pub(crate) fn recv_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        // As readv(2); recvmsg(2) would wait.
+        if buffers.iter().all(|buffer| buffer.is_empty()) {
+            return may_wait().map(|()| 0);
+        }
         self.recv_message(buffers, &mut [], 0)
             .map(|received| received.bytes)
     }

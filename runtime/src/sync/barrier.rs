@@ -3,7 +3,7 @@
 use super::{refusal, wait_error};
 use crate::mailbox::{Stop, WaitQueue};
 use coring_coro::sync::WaitError;
-use coring_coro::wait::Refusal;
+use coring_coro::wait::{self, Refusal};
 use std::mem::ManuallyDrop;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -96,8 +96,14 @@ impl SharedBarrier {
         };
         let is_over = || (self.lock().meeting != meeting).then_some(false);
         let waited = self.queue.wait("a shared barrier", limit, is_over);
-        // The others may have met since our last look, and counted us.
-        if place.leave() { waited } else { Ok(false) }
+        if place.leave() {
+            return waited;
+        }
+        // The others have met since our last look, and counted us.
+        if let Err(Stop::Refused(Refusal::Interrupted(_))) = waited {
+            wait::forgive();
+        }
+        Ok(false)
     }
 }
 

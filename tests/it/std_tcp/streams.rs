@@ -166,7 +166,8 @@ fn files_sent_at_once_leave_the_socket_as_it_was() {
             assert!(nonblocking());
             for (sender, others) in [(first, true), (second, false)] {
                 sender.cancel();
-                assert!(!matches!(sender.join(), Ok(Ok(_))));
+                let sent = sender.join().unwrap().unwrap_or(0);
+                assert!(sent < 256 << 20, "it ends before");
                 assert_eq!(nonblocking(), others);
             }
             let third = send();

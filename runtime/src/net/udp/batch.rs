@@ -18,7 +18,7 @@
 
 use super::UdpSocket;
 use crate::io::net::poll;
-use crate::io::{Limit, within};
+use crate::io::{Limit, told_in_part, within};
 use crate::net::tcp::as_ip;
 use socket2::{SockAddr, SockAddrStorage};
 use std::fmt;
@@ -130,7 +130,10 @@ impl UdpSocket {
                 }) {
                     Ok(more) => sent += more,
                     Err(error) if sent == 0 => return Err(error),
-                    Err(_) => break,
+                    Err(error) => {
+                        told_in_part(&error);
+                        break;
+                    }
                 }
             }
             Ok(sent)

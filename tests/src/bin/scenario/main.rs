@@ -66,6 +66,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         "lines" => outside::lines()?,
         "full-output" => outside::full_output()?,
         "copy-input" => outside::copy_input()?,
+        "shared-output" => outside::shared_output()?,
+        "shared-input" => outside::shared_input()?,
         "output-then-status" => outside::output_then_status()?,
         "core-0-never-waits" => ending::core_0_never_waits(number.unwrap_or(0))?,
         "stuck" => return ending::stuck(),

@@ -117,6 +117,50 @@ pub(crate) fn copy_input() -> Outcome {
     })
 }
 
+/// Lines with numbers from two cores, a child and std, all at once.
+pub(crate) fn shared_output() -> Outcome {
+    const LINES: usize = 5000;
+    runtime(2).run(|| {
+        let child = format!(
+            "for i in $(seq 0 {}); do echo \"child: $i\"; done",
+            LINES - 1
+        );
+        let mut child = Command::new("sh").args(["-c", &child]).spawn()?;
+        let std = std::thread::spawn(|| (0..LINES).for_each(|i| println!("std: {i}")));
+        let cores: Vec<_> = (0..2)
+            .map(|core| {
+                coring::spawn_on(core, move || {
+                    (0..LINES).try_for_each(|i| {
+                        let line = format!("core {core}: {i}\n");
+                        coring::io::stdout().write_all(line.as_bytes())
+                    })
+                })
+            })
+            .collect();
+        for core in cores {
+            core.join().unwrap()?;
+        }
+        coring::blocking(|| std.join().unwrap()).unwrap();
+        assert!(child.wait()?.success());
+        Ok(())
+    })
+}
+
+/// The length of the standard input, which two cores read.
+pub(crate) fn shared_input() -> Outcome {
+    runtime(2).run(|| {
+        let bytes = coring::call_all(|_| {
+            let mut bytes = 0;
+            while let read @ 1.. = coring::io::stdin().read(&mut [0; 64]).unwrap() {
+                bytes += read;
+            }
+            bytes
+        });
+        println!("{} bytes", bytes.unwrap().iter().sum::<usize>());
+        Ok(())
+    })
+}
+
 /// One command, its output taken first and inherited then.
 pub(crate) fn output_then_status() -> Outcome {
     runtime(1).run(|| {
