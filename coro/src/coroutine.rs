@@ -27,16 +27,13 @@ use crate::deadline::Deadline;
 use crate::local::Locals;
 use crate::scheduler::{ReadyQueue, Shared};
 use crate::scope::Family;
-use crate::stack::{Frames, Slot};
+use crate::stack::Slot;
+use crate::switch::{Switch, Yielder};
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::ptr::NonNull;
-
-/// corosensei's coroutine: no values travel by the switch, they travel by memory.
-pub(crate) type Switch = corosensei::Coroutine<(), (), (), Frames>;
-pub(crate) type Yielder = corosensei::Yielder<(), ()>;
 
 /// Where a coroutine is. See the table of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,9 +116,9 @@ impl Marks {
 #[derive(Debug)]
 pub(crate) struct ControlBlock {
     pub(crate) switch: UnsafeCell<MaybeUninit<Switch>>,
-    /// Where it suspends; once it has ended, who probably ended [`AHEAD`](crate::prefetch::AHEAD) coroutines later: a hint for
+    /// Where it suspends, once it has started. Where it goes on, while it is suspended and jump.rs does the switch. Once it has ended, who probably ended [`AHEAD`](crate::prefetch::AHEAD) coroutines later: a hint for
     /// `join`, and nothing else.
-    yielder: Cell<*const Yielder>,
+    pub(crate) yielder: Cell<*const Yielder>,
     pub(crate) state: Cell<State>,
     /// A wake came while the coroutine was running: its next park returns at once.
     pub(crate) notified: Cell<bool>,

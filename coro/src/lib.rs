@@ -38,6 +38,12 @@
 //! - Sharing a core: [`Group`]s with weights and a latency class
 //! - Looking inside: [`dump()`], [`stack_usage`], [`SchedulerStats`]
 //!
+//! # Features
+//!
+//! - `jump`: switches by jumps instead of corosensei's calls and returns, on x86-64. A wait inside of real functions costs a third to a
+//!   half less, one that is inlined into its coroutine 1 ns more. Off by default: the code is young.
+//! - `sanitizer`: tells AddressSanitizer about switches; for a nightly toolchain. Switches off `jump`.
+//!
 //! # Why `spawn` is safe
 //!
 //! - The closure is `'static`; what is borrowed across coroutines is borrowed by calls that block.
@@ -51,7 +57,7 @@
 //!
 //! From the outside in: `testing`; `periodic`, `structure`, `select`; `channel`; `sync`; `scope`, `dump`, `running`, `join`,
 //! `suspend`, `local`; `spawn`; `wait`, `deadline` and `cancel`, which know each other; `scheduler` with `coroutine`, which
-//! is its record; `stack`, `timer`, `histogram`, `payload`, `driver`, `prefetch`. There are no atomics, no locks, no clock and no descriptors in this crate.
+//! is its record, and `switch`; `stack`, `timer`, `histogram`, `payload`, `driver`, `prefetch`. There are no atomics, no locks, no clock and no descriptors in this crate.
 
 mod cancel;
 pub mod channel;
@@ -74,6 +80,7 @@ mod spawn;
 mod stack;
 mod structure;
 mod suspend;
+mod switch;
 pub mod sync;
 pub mod testing;
 pub mod timer;

@@ -20,13 +20,14 @@
 )]
 
 use crate::cancel::Unwind;
-use crate::coroutine::{ControlBlock, Made, Marks, State, Switch, Yielder};
+use crate::coroutine::{ControlBlock, Made, Marks, State};
 use crate::join::{JoinError, JoinHandle};
 use crate::local;
 use crate::prefetch;
 use crate::scheduler::{Group, Scheduler, Shared, scheduler};
 use crate::stack::config::LEAST_QUARTER;
 use crate::stack::{Frames, Lease};
+use crate::switch::{Switch, Yielder};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;

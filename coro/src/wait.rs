@@ -24,6 +24,7 @@ use crate::coroutine::{ControlBlock, Inspect, State};
 use crate::instant::nanoseconds;
 use crate::prefetch;
 use crate::scheduler::{Shared, TimerAction, current, require_current};
+use crate::switch;
 use crate::timer::TimerKey;
 use std::fmt;
 use std::ptr::NonNull;
@@ -273,11 +274,9 @@ pub(crate) fn requeue(block: &ControlBlock) {
 #[inline(always)]
 pub(crate) fn switch_out(block: &ControlBlock) {
     prefetch::note_depth(block);
-    let yielder = block.yielder();
-    // SAFETY: set when the coroutine started, and valid until its root returns; we are on that stack.
-    let yielder = unsafe { &*yielder };
     debug_assert_ne!(block.state.get(), State::Running);
-    yielder.suspend(());
+    // SAFETY: it is the running coroutine that leaves.
+    unsafe { switch::suspend(block) };
     block.state.set(State::Running);
 }
 

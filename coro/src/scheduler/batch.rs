@@ -12,11 +12,11 @@
 
 use super::current::{self, Entered};
 use super::{ReadyQueue, Scheduler, Shared};
-use crate::coroutine::{ControlBlock, Marks, State, Switch};
+use crate::coroutine::{ControlBlock, Marks, State};
 use crate::driver::Driver;
 use crate::prefetch::{self, AHEAD};
 use crate::scope::Family;
-use corosensei::CoroutineResult;
+use crate::switch::{self, Switch};
 use std::ptr::NonNull;
 
 /// The clock is read once in this many switches, or as soon as a coroutine has found that the slice is spent.
@@ -98,15 +98,12 @@ impl Scheduler {
     }
 }
 
-/// Switches to a coroutine that was ready. Whether it has ended; else it has suspended itself.
+/// Switches to a coroutine that has been taken out of the ready queue. Whether it has ended; else it has suspended itself.
 #[inline(always)]
 pub(super) fn has_ended_after_resume(block: &ControlBlock) -> bool {
     debug_assert_eq!(block.state.get(), State::Ready);
-    let switch = block.switch.get();
-    // SAFETY: `switch` is initialised from spawn to end, and only who has taken the coroutine out of the ready queue touches it.
-    // It stays borrowed while the coroutine runs; the coroutine itself only uses the other fields of its block.
-    let switch = unsafe { &mut *switch.cast::<Switch>() };
-    matches!(switch.resume(()), CoroutineResult::Return(()))
+    // SAFETY: it was in the queue, which holds who is ready, exactly once.
+    unsafe { switch::resume(block) }
 }
 
 impl Shared {

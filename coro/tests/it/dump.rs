@@ -175,3 +175,29 @@ fn with_backtraces_ends_while_a_panic_unwinds() {
         assert_eq!(coro::Instant::now().as_ns(), 1_000_000);
     });
 }
+
+/// Goal: the stack of a coroutine that has suspended and been resumed leads an unwinder on to the stack of who resumed it.
+#[test]
+fn a_backtrace_goes_on_below_the_root() {
+    #[inline(never)]
+    fn after_a_switch() -> String {
+        coro::yield_now();
+        std::backtrace::Backtrace::force_capture().to_string()
+    }
+    let trace = coro::testing::run(|| {
+        let other = coro::spawn(coro::yield_now);
+        let trace = after_a_switch();
+        other.join().unwrap();
+        trace
+    });
+    let own = trace.find("after_a_switch").expect("its own frame");
+    let turn = trace
+        .find("Scheduler>::turn")
+        .or(trace.find("Scheduler::turn"));
+    let turn = turn.expect("the loop's frame");
+    let test = trace.find("a_backtrace_goes_on_below_the_root\n");
+    assert!(
+        own < turn && turn < test.expect("the frame of the test"),
+        "{trace}"
+    );
+}
