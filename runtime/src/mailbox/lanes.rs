@@ -36,8 +36,8 @@ use std::time::Duration;
 
 /// Messages taken from one lane before the next one has its turn.
 const ROUND: usize = 32;
-/// Spins of who leaves the lines of a stream alone for a moment, at the most: about two microseconds.
-const LONGEST_PAUSE: usize = 128;
+/// Spins of who leaves the lines of a stream alone for a moment, at the most: about a microsecond, in which batches do not fill a lane.
+const LONGEST_PAUSE: usize = 64;
 
 /// The way of one sending core to the receiver.
 #[derive(Debug)]
