@@ -115,27 +115,39 @@ impl Alarm {
     /// The sender's side: sends until the job's time is over, and reports the median and the 99th percentile.
     pub(crate) fn ring(&self, job: &Job, pause: Duration, mut send: impl FnMut()) {
         let (start, mut latencies) = (Instant::now(), Vec::new());
-        for count in 1.. {
-            let paused = Instant::now();
-            while paused.elapsed() < pause {
-                spin_loop();
-            }
+        loop {
             let is_last = start.elapsed() >= job.warm_up + job.measure;
-            self.over.store(is_last, Ordering::Relaxed);
-            self.sent_ns.store(self.now_ns(), Ordering::Relaxed);
-            send();
-            spin(|| (self.heard.load(Ordering::Acquire) == count).then_some(()));
+            let latency_ns = self.ring_once(pause, is_last, &mut send);
             if start.elapsed() >= job.warm_up {
-                latencies.push(self.latency_ns.load(Ordering::Relaxed));
+                latencies.push(latency_ns);
             }
             if is_last {
                 break;
             }
         }
-        latencies.sort_unstable();
-        let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100] as f64 / 1e3;
-        say(&format!("sample {} {}", at(50), at(99)));
+        let [p50, p99] = quantiles_us(latencies);
+        say(&format!("sample {p50} {p99}"));
     }
+
+    /// Leaves the receiver asleep for a while, then sends. How long it took, in nanoseconds.
+    pub(crate) fn ring_once(&self, pause: Duration, is_last: bool, send: impl FnOnce()) -> u64 {
+        let paused = Instant::now();
+        while paused.elapsed() < pause {
+            spin_loop();
+        }
+        let heard = self.heard.load(Ordering::Acquire);
+        self.over.store(is_last, Ordering::Relaxed);
+        self.sent_ns.store(self.now_ns(), Ordering::Relaxed);
+        send();
+        spin(|| (self.heard.load(Ordering::Acquire) > heard).then_some(()));
+        self.latency_ns.load(Ordering::Relaxed)
+    }
+}
+
+/// Median and 99th percentile, in microseconds.
+pub(crate) fn quantiles_us(mut latencies_ns: Vec<u64>) -> [f64; 2] {
+    latencies_ns.sort_unstable();
+    [50, 99].map(|percent| latencies_ns[(latencies_ns.len() - 1) * percent / 100] as f64 / 1e3)
 }
 
 /// A place for one waker and the event it waits for: a future that a thread of the other core wakes.

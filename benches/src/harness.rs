@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use crate::child::{Child, Failure};
+use crate::distance;
 use crate::machine::{Cpus, Watch};
 use crate::subject::Subject;
 use crate::suite::{Bench, Sample, Suite, Timing};
@@ -45,6 +46,10 @@ pub(crate) struct Cell {
     pub(crate) subject: &'static dyn Subject,
     /// A sample a round, `None` where there is none.
     pub(crate) rounds: Vec<Option<Sample>>,
+    /// How far apart the CPUs were in each, where that matters: see [`distance`].
+    pub(crate) distances: Vec<Option<f64>>,
+    /// Samples that were left out for their distance.
+    pub(crate) left_out: usize,
     /// Why it was not asked again.
     pub(crate) skipped: Option<String>,
     /// What went wrong, round by round.
@@ -134,11 +139,32 @@ pub(crate) fn run(
         results.round(round, &mut random, cpus)?;
     }
     progress("");
+    if suite.distance_matters() {
+        results.keep_usual_distance();
+    }
     results.others = watch.others()?;
     Ok(results)
 }
 
 impl Results {
+    /// Leaves out the samples of a table that were taken at another distance than most.
+    fn keep_usual_distance(&mut self) {
+        for (_, cells) in &mut self.tables {
+            let all = cells.iter().flat_map(|cell| &cell.distances);
+            let usual = distance::usual(&all.copied().flatten().collect::<Vec<_>>());
+            for cell in cells {
+                for (sample, taken_at) in cell.rounds.iter_mut().zip(&cell.distances) {
+                    let is_usual = usual
+                        .zip(*taken_at)
+                        .is_some_and(|(a, b)| distance::is_same(a, b));
+                    if !is_usual && sample.take().is_some() {
+                        cell.left_out += 1;
+                    }
+                }
+            }
+        }
+    }
+
     /// Takes one sample from every pair that can give one.
     fn round(&mut self, round: usize, random: &mut fastrand::Rng, cpus: Cpus) -> io::Result<()> {
         let mut tables: Vec<usize> = (0..self.tables.len()).collect();
@@ -164,7 +190,9 @@ impl Results {
             ));
             if cell.skipped.is_none() {
                 let sample = cell.measure(self.suite, bench, self.timing, cpus, self.attempts)?;
+                let (sample, distance) = sample.unzip();
                 cell.rounds.push(sample);
+                cell.distances.push(distance.flatten());
             }
         }
         Ok(())
@@ -176,12 +204,14 @@ impl Cell {
         Cell {
             subject,
             rounds: Vec::new(),
+            distances: Vec::new(),
+            left_out: 0,
             skipped: None,
             failures: Vec::new(),
         }
     }
 
-    /// One round of this pair. An error means that the harness itself cannot go on.
+    /// One round of this pair, with the distance of the CPUs where that matters. An error means that the harness itself cannot go on.
     fn measure(
         &mut self,
         suite: &dyn Suite,
@@ -189,20 +219,30 @@ impl Cell {
         timing: Timing,
         cpus: Cpus,
         attempts: usize,
-    ) -> io::Result<Option<Sample>> {
+    ) -> io::Result<Option<(Sample, Option<f64>)>> {
+        let measure_distance = || {
+            let matters = suite.distance_matters();
+            matters.then(|| distance::measure(cpus)).transpose()
+        };
         let mut taken = None;
         for _ in 0..attempts {
+            let before = measure_distance()?;
             let watch = Watch::start()?;
             let child = Child::start(suite, bench, self.subject, timing, cpus)?;
             let Some(sample) = self.sample(suite, bench, timing, child) else {
                 break;
             };
             let disturbed = watch.disturbed()?;
-            taken = Some(Sample {
+            let distance = before.zip(measure_distance()?);
+            // Of a sample in which they moved there is no saying at which it was taken.
+            let distance = distance.filter(|(before, after)| distance::is_same(*before, *after));
+            let moved = before.is_some() && distance.is_none();
+            let sample = Sample {
                 doubt: sample.doubt.or(disturbed.then_some(DISTURBED)),
                 ..sample
-            });
-            if !disturbed {
+            };
+            taken = Some((sample, distance.map(|(before, _)| before)));
+            if !disturbed && !moved {
                 break;
             }
         }

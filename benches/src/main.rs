@@ -22,6 +22,7 @@ use suite::{Bench, Suite};
 mod beside;
 mod child;
 mod cli;
+mod distance;
 mod effect;
 mod files;
 mod harness;

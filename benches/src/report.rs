@@ -120,8 +120,32 @@ fn table(
         against_best_peer(bench, cell, &ranked, output)?;
         differences(bench, cell, output)?;
     }
+    distances(cells, output)?;
     doubts(cells, output)?;
     writeln!(output)
+}
+
+/// At which distance of the CPUs the samples were taken, and how many were left out because it was another one.
+fn distances(cells: &[Cell], output: &mut dyn Write) -> io::Result<()> {
+    let taken = |cell: &Cell| {
+        let pairs = cell.rounds.iter().zip(&cell.distances);
+        let kept = pairs.filter(|(sample, _)| sample.is_some());
+        kept.filter_map(|(_, distance)| *distance)
+            .collect::<Vec<_>>()
+    };
+    let kept: Vec<f64> = cells.iter().flat_map(taken).collect();
+    let Some(summary) = Summary::of(kept.iter().copied()) else {
+        return Ok(());
+    };
+    let left_out: usize = cells.iter().map(|cell| cell.left_out).sum();
+    writeln!(
+        output,
+        "  a line there and back takes {} ns ({}-{}); samples left out that were not taken at this distance: {left_out} of {}",
+        number(summary.median),
+        number(summary.min),
+        number(summary.max),
+        kept.len() + left_out
+    )
 }
 
 /// What failed, and what is to be doubted, grouped by reason; with the number of runs it happened in.

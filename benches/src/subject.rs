@@ -110,6 +110,11 @@ pub(crate) enum Between {
         /// How long it was left asleep.
         pause: Duration,
     },
+    /// The same in turn with the limit's way, in one process.
+    WakeBeside {
+        /// As in `Wake`.
+        pause: Duration,
+    },
     /// A closure runs there and its value comes back.
     Call,
     /// A future that is ready is driven to its end. Needs no other core.
@@ -175,6 +180,7 @@ impl Job {
             Work::Between(Between::PingPong | Between::Stream { .. } | Between::Wake { .. }) => {
                 "channels between cores"
             }
+            Work::Between(Between::WakeBeside { .. }) => "comparison with the limit in one process",
             Work::Between(Between::Batches { .. }) => "batches on channels between cores",
             Work::Between(Between::Call) => "calls on other cores",
             Work::Between(Between::BlockOnReady | Between::BlockOnWake) => {

@@ -38,6 +38,11 @@ pub(crate) trait Suite: Sync {
     /// What a sample costs beside its own time: start and end of the child, connections.
     fn overhead(&self) -> Duration;
 
+    /// Whether it matters how far apart the two CPUs are: see [`crate::distance`].
+    fn distance_matters(&self) -> bool {
+        false
+    }
+
     /// Makes what the benches need, once, before the first sample.
     fn prepare(&self) -> io::Result<()> {
         Ok(())

@@ -48,6 +48,8 @@ fn cell(subject: &'static Fake, values: [f64; 2], doubt: Option<&'static str>) -
     Cell {
         subject,
         rounds: values.map(sample).into(),
+        distances: Vec::new(),
+        left_out: 0,
         skipped: None,
         failures: Vec::new(),
     }
@@ -63,6 +65,8 @@ fn results() -> Results {
     let skipped = Cell {
         subject: &IDLE,
         rounds: vec![None],
+        distances: Vec::new(),
+        left_out: 0,
         skipped: Some("offers no tasks".to_owned()),
         failures: vec!["was killed by signal 11".to_owned()],
     };

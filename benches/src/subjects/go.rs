@@ -42,7 +42,10 @@ impl Subject for Go {
             Between::Stream { bytes } => ("stream", u128::from(bytes)),
             Between::Wake { pause } => ("wake", pause.as_nanos()),
             Between::Call => ("call", 8),
-            Between::Batches { .. } | Between::BlockOnReady | Between::BlockOnWake => {
+            Between::WakeBeside { .. }
+            | Between::Batches { .. }
+            | Between::BlockOnReady
+            | Between::BlockOnWake => {
                 return job.not_offered();
             }
         };

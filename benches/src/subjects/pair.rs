@@ -10,10 +10,10 @@ use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, squeue, types};
 
 use super::queues::{self, Rtrb};
 use crate::beside::{self, Alarm};
@@ -87,28 +87,50 @@ fn ring() -> std::io::Result<IoUring> {
 
 fn wake(job: &Job, pause: Duration) -> std::io::Result<()> {
     let alarm = Alarm::new();
-    let there = Arc::clone(&alarm);
-    let (tell, told) = mpsc::channel();
-    let sleeper = beside::start(job, move || -> std::io::Result<()> {
-        let mut ring = ring()?;
-        tell.send(ring.as_raw_fd())
-            .expect("the other side waits for it");
-        loop {
-            ring.submit_and_wait(1)?;
-            if ring.completion().count() > 0 && !there.heard() {
-                return Ok(());
+    let mut sleeper = Sleeper::start(job, &alarm)?;
+    alarm.ring(job, pause, || sleeper.wake());
+    sleeper.join()
+}
+
+/// A thread that sleeps in its ring on the other core, and a ring to wake it from.
+pub(super) struct Sleeper {
+    ring: IoUring,
+    message: squeue::Entry,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+impl Sleeper {
+    pub(super) fn start(job: &Job, alarm: &Arc<Alarm>) -> std::io::Result<Self> {
+        let there = Arc::clone(alarm);
+        let (tell, told) = mpsc::channel();
+        let thread = beside::start(job, move || -> std::io::Result<()> {
+            let mut ring = ring()?;
+            tell.send(ring.as_raw_fd())
+                .expect("the other side waits for it");
+            loop {
+                ring.submit_and_wait(1)?;
+                if ring.completion().count() > 0 && !there.heard() {
+                    return Ok(());
+                }
             }
-        }
-    });
-    let target = told.recv().map_err(std::io::Error::other)?;
-    let mut ring = ring()?;
-    let entry = opcode::MsgRingData::new(types::Fd(target), 0, 1, None).build();
-    alarm.ring(job, pause, || {
+        });
+        let target = told.recv().map_err(std::io::Error::other)?;
+        Ok(Self {
+            ring: ring()?,
+            message: opcode::MsgRingData::new(types::Fd(target), 0, 1, None).build(),
+            thread,
+        })
+    }
+
+    pub(super) fn wake(&mut self) {
         // SAFETY: the entry points at nothing.
-        let pushed = unsafe { ring.submission().push(&entry) };
+        let pushed = unsafe { self.ring.submission().push(&self.message) };
         pushed.expect("there is room for one");
-        ring.submit().expect("a ring can be entered");
-        ring.completion().for_each(drop);
-    });
-    sleeper.join().expect("it hears the last one")
+        self.ring.submit().expect("a ring can be entered");
+        self.ring.completion().for_each(drop);
+    }
+
+    pub(super) fn join(self) -> std::io::Result<()> {
+        self.thread.join().expect("it hears the last one")
+    }
 }

@@ -89,7 +89,10 @@ pub(super) fn work<Q: Queue>(_: &Q, job: &Job) -> Result<(), Skip> {
         Between::Batches { bytes: 8 } => return Q::batches::<1>(job),
         Between::Batches { .. } => return Q::batches::<8>(job),
         Between::Wake { pause } => wake::<Q>(job, pause),
-        Between::Call | Between::BlockOnReady | Between::BlockOnWake => return job.not_offered(),
+        Between::WakeBeside { .. }
+        | Between::Call
+        | Between::BlockOnReady
+        | Between::BlockOnWake => return job.not_offered(),
     }
     Ok(())
 }

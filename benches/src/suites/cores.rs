@@ -3,6 +3,7 @@
 //! - `ping_pong`: a word there and back. Who can spin does.
 //! - `stream`, `batches`: messages one way, with room for 1,024; one at a time, and with calls that take many.
 //! - `wake`: from a send until the receiver runs, which has been asleep.
+//! - `wake_beside`: the same and the limit's way in turn, in one process: by how much ours takes longer.
 //! - `call`: a closure runs there, its value comes back.
 //! - `block_on`: a future that is ready; one that a thread of the other core wakes.
 //!
@@ -31,6 +32,23 @@ const fn metric(name: &'static str, unit: &'static str) -> Metric {
 
 const NANOSECONDS: &[Metric] = &[metric("", "ns")];
 const WAKE: &[Metric] = &[metric("p50", "us"), metric("p99", "us")];
+const fn more(name: &'static str) -> Metric {
+    metric(name, "%")
+}
+const fn beside(name: &'static str) -> Metric {
+    Metric {
+        headline: false,
+        ..metric(name, "us")
+    }
+}
+const WAKE_BESIDE: &[Metric] = &[
+    beside("p50"),
+    beside("p99"),
+    beside("raw_p50"),
+    beside("raw_p99"),
+    more("p50_more"),
+    more("p99_more"),
+];
 
 impl Suite for Cores {
     fn name(&self) -> &'static str {
@@ -68,6 +86,14 @@ impl Suite for Cores {
             metrics: WAKE,
             ..bench("wake", &[("asleep_us", 200)], Between::Wake { pause })
         });
+        benches.push(Bench {
+            metrics: WAKE_BESIDE,
+            ..bench(
+                "wake_beside",
+                &[("asleep_us", 200)],
+                Between::WakeBeside { pause },
+            )
+        });
         benches.push(bench("call", &[], Between::Call));
         benches.push(bench("block_on_ready", &[], Between::BlockOnReady));
         benches.push(bench("block_on_wake", &[], Between::BlockOnWake));
@@ -83,6 +109,10 @@ impl Suite for Cores {
 
     fn overhead(&self) -> Duration {
         Duration::from_millis(40)
+    }
+
+    fn distance_matters(&self) -> bool {
+        true
     }
 
     fn sample(&self, _: &Bench, child: &mut Child, _: Timing) -> Result<Sample, Failure> {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::beside::{self, Alarm, BATCH, CAPACITY, Message, SPUN_LAP, STREAM_LAP};
-use crate::subject::{Between, Job, Skip};
+use crate::beside::{self, Alarm, BATCH, CAPACITY, Message, SPUN_LAP, STREAM_LAP, quantiles_us};
+use crate::subject::{Between, Job, Skip, say};
+use crate::subjects::pair::Sleeper;
 
 /// Runs on core 0 of two.
 pub(super) fn work(job: &Job, work: Between) -> Result<(), Skip> {
@@ -16,6 +17,7 @@ pub(super) fn work(job: &Job, work: Between) -> Result<(), Skip> {
         Between::Batches { bytes: 8 } => stream::<1>(job, true),
         Between::Batches { .. } => stream::<8>(job, true),
         Between::Wake { pause } => wake(job, pause),
+        Between::WakeBeside { pause } => wake_beside(job, pause)?,
         Between::Call => call(job),
         Between::BlockOnReady => beside::ready(job, |future| {
             coring::coro::block_on(future).expect("nobody cancels it")
@@ -96,6 +98,42 @@ fn wake(job: &Job, pause: Duration) {
     let sleeper = coring::spawn_on(1, move || while receiver.recv().is_ok() && there.heard() {});
     alarm.ring(job, pause, || sender.send(1).expect("it is received"));
     sleeper.join().expect("it hears the last one");
+}
+
+/// Wakes of each kind, all in one minute of the machine: both receivers sleep on the same CPU, and are woken from the same thread.
+const WAKES: usize = 2000;
+
+fn wake_beside(job: &Job, pause: Duration) -> std::io::Result<()> {
+    let (sender, mut receiver) = coring::mailbox(CAPACITY);
+    let alarm = Alarm::new();
+    let there = Arc::clone(&alarm);
+    let sleeper = coring::spawn_on(1, move || while receiver.recv().is_ok() && there.heard() {});
+    let raw_alarm = Alarm::new();
+    let mut raw_sleeper = Sleeper::start(job, &raw_alarm)?;
+    let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    for count in 0..=WAKES {
+        let is_last = count == WAKES;
+        let mut wake_ours = || {
+            let send = || sender.send(1).expect("it is received");
+            ours.push(alarm.ring_once(pause, is_last, send));
+        };
+        if count % 2 == 0 {
+            wake_ours();
+        }
+        raw.push(raw_alarm.ring_once(pause, is_last, || raw_sleeper.wake()));
+        if count % 2 == 1 {
+            wake_ours();
+        }
+    }
+    sleeper.join().expect("it hears the last one");
+    raw_sleeper.join()?;
+    let ([p50, p99], [raw_p50, raw_p99]) = (quantiles_us(ours), quantiles_us(raw));
+    let more = |ours: f64, raw: f64| (ours / raw - 1.0) * 100.0;
+    let (p50_more, p99_more) = (more(p50, raw_p50), more(p99, raw_p99));
+    say(&format!(
+        "sample {p50} {p99} {raw_p50} {raw_p99} {p50_more} {p99_more}"
+    ));
+    Ok(())
 }
 
 fn call(job: &Job) {

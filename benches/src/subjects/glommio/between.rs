@@ -23,7 +23,10 @@ pub(super) fn work(job: &Job, work: Between) -> Result<(), Skip> {
         Between::Stream { .. } => stream::<8>(job),
         Between::Wake { pause } => wake(job, pause),
         Between::Call => call(job),
-        Between::Batches { .. } | Between::BlockOnReady | Between::BlockOnWake => {
+        Between::WakeBeside { .. }
+        | Between::Batches { .. }
+        | Between::BlockOnReady
+        | Between::BlockOnWake => {
             return job.not_offered();
         }
     }?;

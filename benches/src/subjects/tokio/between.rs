@@ -57,6 +57,7 @@ pub(super) fn work(job: &Job, work: Between) -> Result<(), Skip> {
         Between::Batches { bytes: 8 } => here.block_on(stream::<1>(job, &There::start(job), true)),
         Between::Batches { .. } => here.block_on(stream::<8>(job, &There::start(job), true)),
         Between::Wake { pause } => here.block_on(wake(job, &There::start(job), pause)),
+        Between::WakeBeside { .. } => return job.not_offered(),
     }
     Ok(())
 }
