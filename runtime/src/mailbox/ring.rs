@@ -12,8 +12,8 @@
 //!
 //! The tail lies beside the messages it tells of, so that a message of a word crosses in one cache line: with an index in a
 //! line of its own it takes two, one after the other. Each block keeps the tail as it was after the last message that was
-//! put into it. The consumer asks only the block that it reads, and there for no more than up to its end, so a burst costs one
-//! look a block.
+//! put into it. The consumer asks the block that it reads. One that finds it full of small messages may be far behind, and asks the
+//! producer's own index how far, so that it looks no more before it has come there.
 //!
 //! A producer with many to come writes them into a group (group.rs), which it shows at once.
 //!
@@ -23,8 +23,8 @@
 //! only after a load of `head` that has passed it: then the read is over. So no slot is touched by both at once, and each message
 //! is moved in once and out once.
 //!
-//! The producer keeps what it last saw of `head` and looks again only when that says full. The two sides lie in lines of their
-//! own: two lines each, since processors fetch neighbours in pairs. The producer's own copy of the tail is for others to count.
+//! Each side keeps how far it knows that it may go on, and in its block as a limit: below that a message is a comparison, a copy and
+//! a store. The two sides lie in lines of their own: two lines each, since processors fetch neighbours in pairs.
 //!
 //! Neither side waits for lines if it can help it: each has fetched what it comes to next. A coroutine's stores would
 //! otherwise queue up behind the one whose line the other core has.
