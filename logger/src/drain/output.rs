@@ -2,9 +2,11 @@
 //!
 //! A sink that fails (disk full, directory gone, reader of a pipe asleep) must not hold up the other sinks, the drain, or a core. Its
 //! block is kept and offered again; beyond [`PENDING_BYTES`] new lines are counted as lost in this sink. Standard error hears of
-//! it once; when the sink works again, its own output says how many lines are missing.
+//! it once; when the sink works again, its own output says how many lines are missing. A panic in a sink is a failure like any other;
+//! a line at which the format panics is lost, and counted.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -97,7 +99,7 @@ impl Output {
     }
 
     pub(super) fn reopen(&mut self) {
-        self.sink.reopen();
+        let _ = caught(|| self.sink.reopen());
     }
 
     /// Adds a line to the block.
@@ -112,14 +114,21 @@ impl Output {
         }
         self.last_ns = line.time_ns();
         if self.has_room(control) {
-            self.append(line);
+            let before = self.block.len();
+            if let Err(error) = caught(|| self.append(line)) {
+                self.block.truncate(before);
+                self.lose_line(&error, control);
+            }
         }
     }
 
     /// A line of the logger's own. These are few: they may go beyond the bound.
     pub(super) fn own_line(&mut self, line: &Line<'_>) {
         if self.begin() {
-            self.append(line);
+            let before = self.block.len();
+            if caught(|| self.append(line)).is_err() {
+                self.block.truncate(before);
+            }
         }
     }
 
@@ -168,19 +177,23 @@ impl Output {
     /// Begins a block. False if the sink has no place to write to.
     fn begin(&mut self) -> bool {
         if !self.begun && self.may_try(clock::ticks()) {
-            match self.sink.begin_block() {
-                Ok(new_file) => {
+            match caught(|| self.begin_block()).flatten() {
+                Ok(()) => {
                     self.begun = true;
-                    if new_file {
-                        self.format.begin(&mut self.block);
-                        self.ends.clear();
-                    }
                     self.recover();
                 }
                 Err(error) => self.fail(&error),
             }
         }
         self.begun
+    }
+
+    fn begin_block(&mut self) -> io::Result<()> {
+        if self.sink.begin_block()? {
+            self.format.begin(&mut self.block);
+            self.ends.clear();
+        }
+        Ok(())
     }
 
     fn may_try(&self, now: u64) -> bool {
@@ -213,7 +226,7 @@ impl Output {
             let ends = std::mem::take(&mut self.ends);
             let mut ends = ends.into_iter();
             while let Some(end) = ends.next() {
-                let result = self.sink.write(&self.block[*done..end]);
+                let result = caught(|| self.sink.write(&self.block[*done..end])).flatten();
                 if let Err(error) = result {
                     if error.raw_os_error() == Some(libc::EMSGSIZE) {
                         // It will not be shorter the next time, and others wait behind it.
@@ -232,9 +245,9 @@ impl Output {
             return Ok(());
         }
         while *done < self.block.len() {
-            match self.sink.write(&self.block[*done..]) {
+            match caught(|| self.sink.write(&self.block[*done..])).flatten() {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(taken) => *done += taken,
+                Ok(taken) => *done = self.block.len().min(done.saturating_add(taken)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -316,7 +329,7 @@ impl Output {
         self.unsynced = false;
         self.error_in_block = false;
         self.synced_at = now;
-        if let Err(error) = self.sink.sync() {
+        if let Err(error) = caught(|| self.sink.sync()).flatten() {
             self.fail(&error);
         }
     }
@@ -337,6 +350,16 @@ impl Output {
             ));
         }
     }
+}
+
+/// Calls a sink or a format, which may be the user's: the drain writes for all of them, and outlives their panics.
+#[inline]
+fn caught<T>(call: impl FnOnce() -> T) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
+        // Its destructor might panic, too.
+        let _ = Box::leak(payload);
+        io::Error::other("a panic in the sink or its format")
+    })
 }
 
 /// Says something on standard error if that does not block.

@@ -2,7 +2,7 @@
 //! once. Method: each case in a child of its own (`play`), whose standard error is read; where a case needs rights that the test has not got,
 //! it says so and is skipped.
 
-use coring_logger::{Logger, Sink, SyncPolicy, info};
+use coring_logger::{Format, Line, Logger, Sink, SyncPolicy, info};
 use std::io;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -23,6 +23,7 @@ fn play() {
     match case {
         "unwritable" => unwritable(Path::new(path)),
         "eio" => input_output_errors(),
+        "panics" => panics(),
         "gone" => gone(Path::new(path)),
         other => panic!("no case {other}"),
     }
@@ -179,6 +180,70 @@ fn input_output_errors() {
     let numbers = text.lines().filter_map(|line| line.parse::<u64>().ok());
     assert!(numbers.eq(0..200), "{text}");
     assert_eq!(text.lines().count(), 204, "{text}");
+}
+
+/// A sink that panics at two calls of three, and says that it took more than it was given.
+struct Panicky(Faulty);
+
+impl Sink for Panicky {
+    fn write(&mut self, block: &[u8]) -> io::Result<usize> {
+        self.0.strike().expect("every third works");
+        self.0
+            .taken
+            .send(block.to_vec())
+            .map_err(io::Error::other)?;
+        Ok(usize::MAX)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.strike().expect("every third works");
+        Ok(())
+    }
+}
+
+/// A format that panics at one line, after a part of it.
+struct Choosy;
+
+impl Format for Choosy {
+    fn line(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
+        line.write_message(out);
+        assert!(!out.ends_with(b"77"), "not this one");
+        out.push(b'\n');
+    }
+}
+
+/// Panics again and again: all lines but the one that cannot be formatted arrive, whole, once, in order.
+fn panics() {
+    let (taken, arrives) = std::sync::mpsc::channel();
+    let logger = Logger::builder()
+        .sync(SyncPolicy::Every(std::time::Duration::ZERO))
+        .format(Choosy)
+        .sink(Panicky(Faulty { calls: 0, taken }))
+        .start()
+        .expect("starts");
+    for number in 0..100 {
+        info!("{}", number);
+    }
+    let mut text = Vec::new();
+    while !text.ends_with(b"99\n") {
+        text.extend(arrives.recv().expect("the drain outlives it"));
+    }
+    assert_eq!(logger.stats().lost_in_sinks, 1);
+    logger.shutdown();
+    let text = String::from_utf8(text).expect("text");
+    let numbers = text.lines().filter_map(|line| line.parse::<u64>().ok());
+    assert!(
+        numbers.eq((0..100).filter(|number| *number != 77)),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_drain_outlives_a_sink_that_panics() {
+    let output = child(ourselves(), "panics", Path::new("")).expect("runs");
+    let text = said(&output);
+    assert_eq!(complaints(&text), 1, "{text}");
+    assert!(text.contains("a panic in the sink or its format"), "{text}");
 }
 
 #[test]

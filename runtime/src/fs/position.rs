@@ -100,7 +100,7 @@ fn appends(file: &File) -> bool {
 
 /// A write while the caller unwinds, where calls through the ring are refused since they cannot wait: the destructor of a `BufWriter`
 /// has no other chance. A plain call hands a file's bytes to the kernel's memory. `None` when nobody unwinds, for what may hold
-/// up the core, and while somebody else has the turn.
+/// up the core, and while somebody else has the turn; a file that is appended to needs none.
 #[inline]
 fn last_chance(
     file: &File,
@@ -109,8 +109,8 @@ fn last_chance(
     if !std::thread::panicking() {
         return None;
     }
-    let _turn = file.position().turns(file)?.try_lock()?;
-    Some(file.with_std(write))
+    let turn = file.position().turns(file)?.try_lock();
+    (turn.is_some() || appends(file)).then(|| file.with_std(write))
 }
 
 /// As lseek(2). `None` for what has no position.
@@ -140,7 +140,8 @@ impl Read for &File {
 /// Who shares the position with another process, or by a descriptor duplicated elsewhere, opens the file for `append`.
 ///
 /// While the coroutine unwinds, when other calls are refused, a write to a file is still done, by write(2): what a `BufWriter` holds
-/// is not lost to a panic or a cancellation.
+/// is not lost to a panic or a cancellation. Only where another handle reads or writes at the position of that file just then it is
+/// refused, unless the file was opened for `append`.
 impl Write for &File {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         if let Some(written) = last_chance(self, |mut std| std.write(buffer)) {
