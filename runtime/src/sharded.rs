@@ -12,10 +12,13 @@
 
 use crate::mailbox::{Cluster, RemoteError, call, call_all};
 use crate::per_core;
+use coring_coro::shield;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One `T` on each core of a runtime. A copyable number, in effect: send it where you like.
 ///
@@ -83,16 +86,26 @@ impl<T: 'static> Sharded<T> {
             of: PhantomData,
         };
         let number = this.number;
-        let made = call_all(move |core| {
-            let value: Rc<T> = Rc::new(make(core));
-            per_core::require_current("Sharded::new").put_shard(number, value);
-        });
+        let given_up = Arc::new(AtomicBool::new(false));
+        let is_given_up = Arc::clone(&given_up);
+        let make_all = || {
+            call_all(move |core| {
+                let value: Rc<T> = Rc::new(make(core));
+                // Who comes after the call of `stop` on this core has seen what was stored before it.
+                if !is_given_up.load(Ordering::Relaxed) {
+                    per_core::require_current("Sharded::new").put_shard(number, value);
+                }
+            })
+        };
+        let made = catch_unwind(AssertUnwindSafe(make_all));
+        if let Ok(Ok(_)) = made {
+            return Ok(this);
+        }
+        given_up.store(true, Ordering::Relaxed);
+        let _ = this.stop();
         match made {
-            Ok(_) => Ok(this),
-            Err(error) => {
-                let _ = this.stop();
-                Err(error)
-            }
+            Ok(outcome) => outcome.map(|_| this),
+            Err(payload) => resume_unwind(payload),
         }
     }
 
@@ -176,6 +189,10 @@ impl<T: 'static> Sharded<T> {
     ///
     /// Until all are taken out.
     ///
+    /// # Cancellation
+    ///
+    /// Not interrupted, also when the caller is cancelled already.
+    ///
     /// # Errors
     ///
     /// As [`call_all`](crate::call_all).
@@ -185,10 +202,14 @@ impl<T: 'static> Sharded<T> {
     /// With the panic of a value's drop; outside a runtime.
     pub fn stop(&self) -> Result<(), RemoteError> {
         let number = self.number;
-        let stopped = call_all(move |_| {
-            let value = per_core::require_current("Sharded::stop").take_shard(number);
-            drop(value);
-        });
+        let stop = || {
+            call_all(move |_| {
+                let value = per_core::require_current("Sharded::stop").take_shard(number);
+                drop(value);
+            })
+        };
+        let inside = coring_coro::try_current().is_some();
+        let stopped = if inside { shield(stop) } else { stop() };
         stopped.map(drop)
     }
 }

@@ -451,6 +451,62 @@ fn shards_live_and_die_on_their_core() {
 }
 
 #[test]
+fn shards_that_are_not_all_made_are_dropped() {
+    // Goal: when one core's value is not made - its maker panics, the caller is cancelled or late - those of the others are dropped,
+    // and not at the runtime's end; and a cancelled coroutine can still stop what it has made.
+    // Method: values that count how many live; the maker of core 1 waits until somebody ends it.
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    check(|| {
+        runtime(2).run(|| {
+            let live = Arc::new(AtomicUsize::new(0));
+            let made = |on_one: fn()| {
+                let live = Arc::clone(&live);
+                move || {
+                    Sharded::new(move |core| {
+                        if core == 1 {
+                            on_one();
+                        }
+                        live.fetch_add(1, Ordering::Relaxed);
+                        Counted(Arc::clone(&live))
+                    })
+                }
+            };
+            let live = || live.load(Ordering::Relaxed);
+            let sleep = || coro::sleep(Duration::from_secs(3600));
+
+            let panics = coro::spawn(made(|| panic!("on purpose")));
+            assert!(panics.join().is_err());
+            assert_eq!(live(), 0);
+
+            let cancelled = coro::spawn(made(sleep));
+            coring_tests::until("core 0 has made its own", || live() == 1);
+            cancelled.cancel();
+            assert!(cancelled.join().unwrap().is_err());
+            assert_eq!(live(), 0);
+
+            let late = coro::timeout(Duration::from_millis(2), made(sleep));
+            assert!(late.is_err());
+            assert_eq!(live(), 0);
+
+            let shards = made(|| ())().unwrap();
+            let stops = coro::spawn(move || {
+                coro::shield(coro::yield_now);
+                shards.stop()
+            });
+            coro::yield_now();
+            stops.cancel();
+            assert!(stops.join().unwrap().is_ok());
+            assert_eq!(live(), 0);
+        });
+    });
+}
+
+#[test]
 fn one_core_sees_what_all_are_doing() {
     // Goal: counters and coroutines of every core, by name, from one. Method: a named sleeper on core 1.
     check(|| {
