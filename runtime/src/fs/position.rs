@@ -141,7 +141,8 @@ impl Read for &File {
 ///
 /// While the coroutine unwinds, when other calls are refused, a write to a file is still done, by write(2): what a `BufWriter` holds
 /// is not lost to a panic or a cancellation. Only where another handle reads or writes at the position of that file just then it is
-/// refused, unless the file was opened for `append`.
+/// refused, unless the file was opened for `append`. A cancelled coroutine that returns its error with `?` does not unwind, and
+/// its writes are refused: flush inside [`coro::shield`](crate::coro::shield) first.
 impl Write for &File {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         if let Some(written) = last_chance(self, |mut std| std.write(buffer)) {
