@@ -2,8 +2,10 @@
 
 use super::WaitError;
 use super::queue::WaitQueue;
+use crate::cancel;
+use crate::scheduler::require_current;
+use crate::wait;
 use std::cell::Cell;
-use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 /// As [`std::sync::Barrier`], for the coroutines of one core.
@@ -21,7 +23,10 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Barrier {
     size: usize,
+    /// For the meeting to come.
     arrived: Cell<usize>,
+    /// How many there were.
+    meetings: Cell<u64>,
     queue: WaitQueue,
 }
 
@@ -44,6 +49,7 @@ impl Barrier {
         Self {
             size,
             arrived: Cell::new(0),
+            meetings: Cell::new(0),
             queue: WaitQueue::new(),
         }
     }
@@ -62,14 +68,23 @@ impl Barrier {
     ///
     /// When it would have to wait outside a coroutine or while unwinding.
     pub fn wait(&self) -> BarrierWaitResult {
-        if self.arrive() {
-            return BarrierWaitResult(true);
+        if !self.is_complete_with_one_more() && !std::thread::panicking() {
+            // Who gives up has not come: on its way out it may let others run, who must not meet it.
+            let block = require_current("Barrier::wait");
+            if cancel::is_interrupted(block) {
+                cancel::unwind(block);
+            }
         }
-        let arrival = Arrival(self);
+        let Some(arrival) = self.arrive() else {
+            return BarrierWaitResult(true);
+        };
         let nothing = std::ptr::null_mut();
-        self.queue
-            .wait_or_unwind(0, nothing, "Barrier::wait", || ());
-        arrival.counted();
+        self.queue.wait_or_unwind(0, nothing, "Barrier::wait", || {
+            // Without unwinding the wait goes on.
+            if !cfg!(panic = "abort") {
+                arrival.take_back();
+            }
+        });
         BarrierWaitResult(false)
     }
 
@@ -79,41 +94,57 @@ impl Barrier {
     ///
     /// [`WaitError`]: timed out, cancelled, or the caller cannot wait. It is as if it had never come.
     pub fn wait_timeout(&self, limit: Duration) -> Result<BarrierWaitResult, WaitError> {
-        if self.arrive() {
-            return Ok(BarrierWaitResult(true));
+        if !self.is_complete_with_one_more() {
+            wait::begin().map_err(WaitError::Refused)?;
         }
-        let arrival = Arrival(self);
+        let Some(_arrival) = self.arrive() else {
+            return Ok(BarrierWaitResult(true));
+        };
         let nothing = std::ptr::null_mut();
         self.queue.wait(0, nothing, "Barrier::wait", Some(limit))?;
-        arrival.counted();
         Ok(BarrierWaitResult(false))
     }
 
-    /// Counts an arrival; the last one lets everybody go.
-    fn arrive(&self) -> bool {
-        let arrived = self.arrived.get() + 1;
-        if arrived < self.size {
-            self.arrived.set(arrived);
-            return false;
+    fn is_complete_with_one_more(&self) -> bool {
+        self.arrived.get() + 1 >= self.size
+    }
+
+    /// Counts an arrival. `None` for the last one, which lets everybody go.
+    fn arrive(&self) -> Option<Arrival<'_>> {
+        if self.is_complete_with_one_more() {
+            self.arrived.set(0);
+            self.meetings.set(self.meetings.get() + 1);
+            self.queue.grant_all();
+            return None;
         }
-        self.arrived.set(0);
-        self.queue.grant_all();
-        true
+        self.arrived.set(self.arrived.get() + 1);
+        Some(Arrival {
+            barrier: self,
+            meeting: Cell::new(Some(self.meetings.get())),
+        })
     }
 }
 
-/// An arrival that is taken back when it is dropped: by an error, or by an unwinding.
-struct Arrival<'a>(&'a Barrier);
+/// An arrival that is taken back when it is dropped before all have met: by an error, or by an unwinding.
+struct Arrival<'a> {
+    barrier: &'a Barrier,
+    /// For which meeting; none when it has been taken back.
+    meeting: Cell<Option<u64>>,
+}
 
 impl Arrival<'_> {
-    /// Everybody has come: the barrier has begun anew.
-    fn counted(self) {
-        let _ = ManuallyDrop::new(self);
+    fn take_back(&self) {
+        let Barrier {
+            arrived, meetings, ..
+        } = self.barrier;
+        if self.meeting.take() == Some(meetings.get()) {
+            arrived.set(arrived.get() - 1);
+        }
     }
 }
 
 impl Drop for Arrival<'_> {
     fn drop(&mut self) {
-        self.0.arrived.set(self.0.arrived.get() - 1);
+        self.take_back();
     }
 }

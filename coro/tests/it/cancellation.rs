@@ -332,3 +332,44 @@ fn every_sync_wait_is_left_cleanly() {
         assert!(condvar.0.try_lock().is_some());
     });
 }
+
+#[test]
+fn nobody_meets_at_a_barrier_with_who_gives_up() {
+    // Goal: who is cancelled, and catches the unwinding and comes again, does not count at a barrier once it has given up, not even while
+    // it lets others run on its way out: each meeting is of two. Afterwards the barrier is as new.
+    // Method: both kinds of waits beside some that come with a time limit; all count their meetings.
+    every_order(|| {
+        for limited in [false, true] {
+            let barrier = Rc::new(sync::Barrier::new(2));
+            let short = Duration::from_millis(1);
+            let comes = |barrier: &Rc<sync::Barrier>| {
+                let barrier = barrier.clone();
+                coro::spawn(move || barrier.wait_timeout(short).is_ok())
+            };
+            let stubborn = coro::spawn({
+                let barrier = barrier.clone();
+                move || {
+                    let mut met = 0;
+                    for _ in 0..300 {
+                        let came = catch_unwind(AssertUnwindSafe(|| match limited {
+                            true => barrier.wait_timeout(LONG).is_ok(),
+                            false => {
+                                barrier.wait();
+                                true
+                            }
+                        }));
+                        met += usize::from(came.unwrap_or(false));
+                    }
+                    met
+                }
+            });
+            settle();
+            stubborn.cancel();
+            let others = (0..5).filter(|_| comes(&barrier).join().unwrap()).count();
+            let met: usize = stubborn.join().unwrap();
+            assert_eq!(met, others);
+            let (one, other) = (comes(&barrier), comes(&barrier));
+            assert!(one.join().unwrap() && other.join().unwrap());
+        }
+    });
+}
