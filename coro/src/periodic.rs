@@ -4,7 +4,7 @@ use crate::deadline::Elapsed;
 use crate::instant::{Instant, nanoseconds};
 use crate::join::{JoinError, JoinHandle};
 use crate::spawn::{Builder, SpawnError};
-use crate::suspend::sleep_until;
+use crate::suspend::{checkpoint, sleep_until};
 use crate::sync::{Event, WaitError};
 use std::fmt;
 use std::rc::Rc;
@@ -81,6 +81,9 @@ impl Interval {
     pub fn tick(&mut self) -> Instant {
         if self.next > Instant::now() {
             sleep_until(self.next);
+        } else {
+            // Who is always late has others beside it all the same.
+            checkpoint();
         }
         let due = self.next;
         let now = Instant::now();
@@ -237,9 +240,7 @@ fn pause(stop: &Event, delay: Duration) -> Result<(), Elapsed> {
     if stop.is_set() {
         return Ok(());
     }
-    if delay.is_zero() {
-        return Err(Elapsed);
-    }
+    // Also no time at all: a task that is always late lets others run, who may stop it.
     match stop.wait_timeout(delay) {
         Err(WaitError::TimedOut) => Err(Elapsed),
         // Stopped, or cancelled as a whole: either way there is no further run.

@@ -122,3 +122,41 @@ fn zero_and_for_ever() {
         });
     });
 }
+
+#[test]
+fn what_is_always_late_lets_others_run() {
+    // Goal: periodic work that takes longer than its period, or has no pause, is late and no more: others run beside it, and it
+    // can be stopped and cancelled.
+    // Method: each kind beside a sleeper, who then ends it.
+    check(|| {
+        fn work() {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_micros(80) {}
+        }
+        runtime(1).run(|| {
+            let period = Duration::from_micros(50);
+            let rate = |missed| coro::schedule_at_fixed_rate(period, missed, work).unwrap();
+            let schedules: [&dyn Fn() -> coro::Schedule; 3] = [
+                &|| coro::schedule_with_fixed_delay(Duration::ZERO, || ()).unwrap(),
+                &|| rate(coro::MissedTicks::Burst),
+                &|| rate(coro::MissedTicks::Skip),
+            ];
+            for start in schedules {
+                let schedule = start();
+                coro::sleep(Duration::from_millis(2));
+                schedule.stop();
+                schedule.join().unwrap();
+            }
+            let ticking = coro::spawn(move || {
+                let mut ticks = coro::interval(period);
+                loop {
+                    ticks.tick();
+                    work();
+                }
+            });
+            coro::sleep(Duration::from_millis(2));
+            ticking.cancel();
+            assert!(ticking.join().is_err());
+        });
+    });
+}
