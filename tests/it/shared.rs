@@ -451,6 +451,46 @@ fn shards_live_and_die_on_their_core() {
 }
 
 #[test]
+fn who_waits_for_a_turn_gets_it_before_who_comes_again() {
+    // Goal: a mutex and a semaphore that are held across waits are handed over, first come first served: nobody who gives
+    // one back and takes it again comes before those who wait.
+    // Method: four that note their turns; each has had as many as the others at any time, but for one.
+    check(|| {
+        runtime(1).run(|| {
+            let mutex = Rc::new(SharedMutex::new(()));
+            let semaphore = Rc::new(SharedSemaphore::new(1));
+            for which in ["mutex", "semaphore"] {
+                let turns = Rc::new(RefCell::new(Vec::new()));
+                let all: Vec<_> = (0..4)
+                    .map(|number| {
+                        let (mutex, semaphore) = (Rc::clone(&mutex), Rc::clone(&semaphore));
+                        let turns = Rc::clone(&turns);
+                        coro::spawn(move || {
+                            for _ in 0..50 {
+                                let held = (which == "mutex").then(|| mutex.lock().unwrap());
+                                let permit = held.is_none().then(|| semaphore.acquire().unwrap());
+                                turns.borrow_mut().push(number);
+                                coro::yield_now();
+                                drop((held, permit));
+                            }
+                        })
+                    })
+                    .collect();
+                all.into_iter().for_each(|one| one.join().unwrap());
+                let mut counts = [0usize; 4];
+                for number in turns.borrow().iter().copied() {
+                    counts[number as usize] += 1;
+                    let (least, most) = (counts.iter().min(), counts.iter().max());
+                    assert!(most.unwrap() - least.unwrap() <= 1, "{which}: {turns:?}");
+                }
+            }
+            assert_eq!(semaphore.available(), 1);
+            assert!(mutex.try_lock().is_some());
+        });
+    });
+}
+
+#[test]
 fn shards_that_are_not_all_made_are_dropped() {
     // Goal: when one core's value is not made - its maker panics, the caller is cancelled or late - those of the others are dropped,
     // and not at the runtime's end; and a cancelled coroutine can still stop what it has made.

@@ -36,6 +36,7 @@ mod prefetch;
 mod remote;
 mod ring;
 mod topic;
+mod turns;
 mod wait_queue;
 mod waiter;
 mod wake_list;
@@ -52,6 +53,7 @@ pub(crate) use bias::OpenTurn;
 pub(crate) use packet::{Completer, packet};
 pub(crate) use port::InboxRound;
 pub(crate) use port::Port;
+pub(crate) use turns::Turns;
 pub(crate) use wait_queue::WaitQueue;
 pub(crate) use waiter::{Stop, Waiter, block};
 

@@ -18,7 +18,7 @@
 //!
 //! A pick is a baton. Who was picked and then gives up - cancelled, timed out - has taken a wake that another
 //! waiter may need, so it passes it on ([`WaitQueue::wait`]). Picked waiters race with newcomers for the condition;
-//! one that loses goes to the back.
+//! one that loses goes to the back. Where that is not fair enough, see turns.rs.
 //!
 //! `waiting` changes only under the lock and is true exactly while the queue is not empty. The lock is held for a
 //! few instructions, never across a switch or user code.
@@ -90,16 +90,27 @@ impl<W> WaitQueue<W> {
     }
 
     /// Leaves the queue. `false` when it was picked before.
-    fn leave(&self, ticket: u64) -> bool {
+    pub(super) fn leave(&self, ticket: u64) -> bool {
         self.locked(|queue| {
             let position = queue.position(ticket);
             position.is_ok_and(|position| queue.entries.remove(position).is_some())
         })
     }
 
+    /// Whether who has this ticket is in the queue.
+    pub(super) fn holds(&self, ticket: u64) -> bool {
+        self.locked(|queue| queue.position(ticket).is_ok())
+    }
+
+    /// As of some time ago: for a notifier that does step 1 only if nobody waits.
+    #[inline]
+    pub(super) fn seems_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Steps 2 and 3 of a notifier.
     #[inline]
-    fn is_waited_for(&self) -> bool {
+    pub(super) fn is_waited_for(&self) -> bool {
         // Pairs with the fence in `enter`.
         fence(Ordering::SeqCst);
         self.waiting.load(Ordering::Relaxed)
@@ -123,7 +134,7 @@ impl<W> WaitQueue<W> {
     }
 
     #[cold]
-    fn pick_locked(&self) -> Option<W> {
+    pub(super) fn pick_locked(&self) -> Option<W> {
         self.locked(|queue| queue.entries.pop_front())
             .map(|(_, waiter)| waiter)
     }

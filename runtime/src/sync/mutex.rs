@@ -1,6 +1,7 @@
-//! [`SharedMutex`]: a flag that says whether it is held, the value, and a queue of who waits.
+//! [`SharedMutex`]: a flag that says whether it is held, the value, and who waits for their turn.
 //!
-//! The flag is taken with Acquire and given back with Release, which pair: who holds it sees what the holder before did.
+//! Who unlocks hands it over (mailbox/turns.rs): it may be held across waits, and who went on and took it again would keep all
+//! others from it. The flag is taken with Acquire and given back with Release, which pair: who holds it sees what the holder before did.
 //! There is no poison: a panic in the critical section unlocks, as with locks outside std.
 #![expect(
     unsafe_code,
@@ -8,7 +9,7 @@
 )]
 
 use super::{refusal, wait_error};
-use crate::mailbox::{Stop, WaitQueue};
+use crate::mailbox::{Stop, Turns};
 use coring_coro::sync::WaitError;
 use coring_coro::wait::Refusal;
 use std::cell::UnsafeCell;
@@ -18,7 +19,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A value for one at a time, on any core or thread.
+/// A value for one at a time, on any core or thread. Who waits gets it first come first served.
 ///
 /// # Examples
 ///
@@ -36,7 +37,7 @@ use std::time::Duration;
 /// ```
 pub struct SharedMutex<T> {
     held: AtomicBool,
-    queue: WaitQueue,
+    turns: Turns,
     value: UnsafeCell<T>,
 }
 
@@ -57,20 +58,33 @@ impl<T> SharedMutex<T> {
     pub fn new(value: T) -> Self {
         Self {
             held: AtomicBool::new(false),
-            queue: WaitQueue::default(),
+            turns: Turns::default(),
             value: UnsafeCell::new(value),
         }
     }
 
     /// Takes it if nobody holds it.
     pub fn try_lock(&self) -> Option<SharedMutexGuard<'_, T>> {
-        // Acquire: pairs with the Release in the guard's drop.
-        let free = !self.held.load(Ordering::Relaxed) && !self.held.swap(true, Ordering::Acquire);
         // Lazily: a guard that is made and dropped would unlock.
-        free.then(|| SharedMutexGuard {
+        self.take().then(|| self.guard())
+    }
+
+    fn take(&self) -> bool {
+        // Acquire: pairs with the Release in `free`.
+        !self.held.load(Ordering::Relaxed) && !self.held.swap(true, Ordering::Acquire)
+    }
+
+    fn free(&self) {
+        // Release: pairs with the Acquire in `take`.
+        self.held.store(false, Ordering::Release);
+    }
+
+    /// Of who has taken it.
+    fn guard(&self) -> SharedMutexGuard<'_, T> {
+        SharedMutexGuard {
             mutex: self,
             stays: PhantomData,
-        })
+        }
     }
 
     /// Takes it, and waits while somebody holds it.
@@ -96,7 +110,9 @@ impl<T> SharedMutex<T> {
     }
 
     fn lock_within(&self, limit: Option<Duration>) -> Result<SharedMutexGuard<'_, T>, Stop> {
-        self.queue.wait("a shared mutex", limit, || self.try_lock())
+        let (take, free) = (|| self.take(), || self.free());
+        self.turns.take("a shared mutex", limit, take, free)?;
+        Ok(self.guard())
     }
 
     /// The value, when nobody else has the mutex.
@@ -135,9 +151,8 @@ impl<T> DerefMut for SharedMutexGuard<'_, T> {
 
 impl<T> Drop for SharedMutexGuard<'_, T> {
     fn drop(&mut self) {
-        // Release: pairs with the Acquire in `try_lock`.
-        self.mutex.held.store(false, Ordering::Release);
-        self.mutex.queue.notify_one();
+        let mutex = self.mutex;
+        mutex.turns.give(|| mutex.free(), || mutex.take());
     }
 }
 

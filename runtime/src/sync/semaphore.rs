@@ -1,7 +1,7 @@
-//! [`SharedSemaphore`]: a count of permits and a queue of who waits for one.
+//! [`SharedSemaphore`]: a count of permits, and who waits for their turn to have one (mailbox/turns.rs).
 
 use super::{refusal, wait_error};
-use crate::mailbox::{Stop, WaitQueue};
+use crate::mailbox::{Stop, Turns};
 use coring_coro::sync::WaitError;
 use coring_coro::wait::Refusal;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct SharedSemaphore {
     permits: AtomicUsize,
-    queue: WaitQueue,
+    turns: Turns,
 }
 
 impl SharedSemaphore {
@@ -38,7 +38,7 @@ impl SharedSemaphore {
         assert!(permits <= Self::MAX_PERMITS, "{TOO_MANY}");
         Self {
             permits: AtomicUsize::new(permits),
-            queue: WaitQueue::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -50,14 +50,23 @@ impl SharedSemaphore {
 
     /// Takes a permit if there is one.
     pub fn try_acquire(&self) -> Option<SharedPermit<'_>> {
-        // Acquire: pairs with the Release in `add` and `give_back`: what was done under a permit is seen under the next.
+        // Lazily: a permit that is made and dropped would be given back.
+        self.take().then(|| SharedPermit(self))
+    }
+
+    fn take(&self) -> bool {
+        // Acquire: pairs with the Release in `free`: what was done under a permit is seen under the next.
+        let less = |permits: usize| permits.checked_sub(1);
         let taken = self
             .permits
-            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |permits| {
-                permits.checked_sub(1)
-            });
-        // Lazily: a permit that is made and dropped would be given back.
-        taken.is_ok().then(|| SharedPermit(self))
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, less);
+        taken.is_ok()
+    }
+
+    /// Gives back one that was taken. Cannot wrap: each that is out is a value in memory of a pointer's size, so all of them
+    /// together are fewer than what `MAX_PERMITS` leaves.
+    fn free(&self) {
+        self.permits.fetch_add(1, Ordering::Release);
     }
 
     /// Takes a permit, and waits for one.
@@ -83,8 +92,9 @@ impl SharedSemaphore {
     }
 
     fn acquire_within(&self, limit: Option<Duration>) -> Result<SharedPermit<'_>, Stop> {
-        self.queue
-            .wait("a shared semaphore", limit, || self.try_acquire())
+        let (take, free) = (|| self.take(), || self.free());
+        self.turns.take("a shared semaphore", limit, take, free)?;
+        Ok(SharedPermit(self))
     }
 
     /// Adds permits.
@@ -101,22 +111,7 @@ impl SharedSemaphore {
             .permits
             .fetch_update(Ordering::Release, Ordering::Relaxed, sum);
         assert!(added.is_ok(), "{TOO_MANY}");
-        self.notify(permits);
-    }
-
-    /// Gives back one that was taken. Cannot wrap: each that is out is a value in memory of a pointer's size, so all of them
-    /// together are fewer than what `MAX_PERMITS` leaves.
-    fn give_back(&self) {
-        self.permits.fetch_add(1, Ordering::Release);
-        self.notify(1);
-    }
-
-    fn notify(&self, permits: usize) {
-        for _ in 0..permits {
-            if !self.queue.notify_one() {
-                break;
-            }
-        }
+        self.turns.offer(|| self.free(), || self.take());
     }
 }
 
@@ -136,6 +131,9 @@ impl SharedPermit<'_> {
 
 impl Drop for SharedPermit<'_> {
     fn drop(&mut self) {
-        self.0.give_back();
+        let semaphore = self.0;
+        semaphore
+            .turns
+            .give(|| semaphore.free(), || semaphore.take());
     }
 }
