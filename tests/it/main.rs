@@ -42,6 +42,7 @@ mod recv_stream;
 mod remote;
 mod resets;
 mod scale;
+mod sharded;
 mod sharded_kv;
 mod shared;
 mod shutdown;
