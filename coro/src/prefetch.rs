@@ -94,8 +94,8 @@ pub(crate) fn note_depth(block: &ControlBlock) {
     let depth = ptr::from_ref(block)
         .addr()
         .wrapping_sub(ptr::from_ref(&here).addr())
-        + BELOW;
+        .wrapping_add(BELOW);
     let depth = depth.div_ceil(LINE_BYTES) as u16;
-    let deepest = block.depth.get().min(depth + DEEPER_LINES);
+    let deepest = block.depth.get().min(depth.saturating_add(DEEPER_LINES));
     block.depth.set(depth.max(deepest));
 }
