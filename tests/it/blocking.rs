@@ -30,6 +30,36 @@ fn the_core_goes_on_while_a_call_blocks() {
 }
 
 #[test]
+fn names_and_directories_are_read_in_the_pool() {
+    // Goal: what has no opcode, a look-up of a name and the entries of a directory, holds up no core.
+    // Method: the pool's one thread is taken. Both calls queue behind it while the core goes on, and end once it is free.
+    check(|| {
+        let runtime = builder(1).blocking_threads(1).build().unwrap();
+        runtime.run(|| {
+            let (release, taken) = mpsc::channel::<()>();
+            let holder = coro::spawn(move || blocking(move || taken.recv().unwrap()).unwrap());
+            let name = coro::spawn(|| {
+                let addresses = coring::net::ToSocketAddrs::to_socket_addrs("localhost:80");
+                addresses.unwrap().all(|address| address.ip().is_loopback())
+            });
+            let entries = coro::spawn(|| {
+                let mut entries = coring::fs::read_dir("/proc/self").unwrap();
+                entries.any(|entry| entry.unwrap().file_name() == "status")
+            });
+            coring_tests::until("both wait for the thread", || {
+                let stats = blocking_stats().unwrap();
+                (stats.started, stats.queued) == (1, 2)
+            });
+            assert!(!name.is_finished() && !entries.is_finished());
+            release.send(()).unwrap();
+            holder.join().unwrap();
+            assert!(name.join().unwrap(), "localhost is this machine");
+            assert!(entries.join().unwrap(), "a process has its status");
+        });
+    });
+}
+
+#[test]
 fn every_result_comes_back_from_every_core() {
     // Goal: many calls at once, from two cores, through few threads and a short queue: each gets its own result.
     // Method: numbers; the queue of two makes most callers wait for room; the counters are exact.
