@@ -1,5 +1,7 @@
 //! `coring-log`: shows binary log files as text or JSON, merges several by time, follows one that grows, and recovers crash rings.
 
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -34,12 +36,21 @@ struct Options {
     files: Vec<PathBuf>,
 }
 
-fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Options, String> {
     let mut options = Options::default();
-    let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
-        match argument.as_str() {
+        let Some(argument) = argument.to_str() else {
+            // Any bytes may name a file, and no option has such.
+            options.files.push(argument.into());
+            continue;
+        };
+        let mut value = || {
+            let value = arguments.next();
+            let value = value.ok_or_else(|| format!("{argument} needs a value"))?;
+            let not_text = |value: OsString| format!("{argument} {}: not UTF-8", value.display());
+            value.into_string().map_err(not_text)
+        };
+        match argument {
             "--filter" => {
                 options.filter = Some(
                     value()?
@@ -79,10 +90,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             file => options.files.push(file.into()),
         }
     }
-    if options.files.is_empty() {
-        Err(USAGE.to_owned())
-    } else {
-        Ok(options)
+    match options.files.len() {
+        0 => Err(USAGE.to_owned()),
+        2.. if options.follow => Err(format!("--follow is for one file\n\n{USAGE}")),
+        _ => Ok(options),
     }
 }
 
@@ -145,7 +156,7 @@ fn show(options: &Options) -> io::Result<()> {
                 match reader.peek_time_ns() {
                     Ok(time) => break time,
                     Err(torn) => {
-                        eprintln!("{}: {torn}", options.files[index].display());
+                        say(format_args!("{}: {torn}", options.files[index].display()));
                         reader.skip_torn();
                     }
                 }
@@ -161,7 +172,7 @@ fn show(options: &Options) -> io::Result<()> {
             Ok(Some(line)) if options.wants(&line) => format.line(&line, &mut out),
             Ok(_) => {}
             Err(torn) => {
-                eprintln!("{}: {torn}", options.files[index].display());
+                say(format_args!("{}: {torn}", options.files[index].display()));
                 readers[index].skip_torn();
             }
         }
@@ -189,7 +200,7 @@ fn follow(options: &Options) -> io::Result<()> {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(torn) => {
-                    eprintln!("{torn}");
+                    say(torn);
                     current.skip_torn();
                 }
             }
@@ -250,7 +261,10 @@ impl Tail {
             return Ok(false); // Its last lines came in this very moment.
         }
         if replaced || ours.len() < self.read {
-            *self = Tail::open(&self.path.clone())?;
+            *self = match Tail::open(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                tail => tail?,
+            };
             return Ok(true);
         }
         Ok(false)
@@ -266,20 +280,36 @@ fn recover(options: &Options) -> io::Result<()> {
         }
     });
     io::stdout().write_all(&out)?;
-    eprintln!(
+    say(format_args!(
         "{} lines of process {}",
         recovered.len(),
         recovered.process()
-    );
+    ));
     recovered
         .torn()
         .iter()
-        .for_each(|place| eprintln!("torn record: {place}"));
+        .for_each(|place| say(format_args!("torn record: {place}")));
     Ok(())
 }
 
+/// How a file begins that was compressed with zstd.
+const PACKED: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 fn read(path: &PathBuf) -> io::Result<Vec<u8>> {
-    named(path, std::fs::read(path))
+    let bytes = named(path, std::fs::read(path))?;
+    if bytes.starts_with(&PACKED) {
+        let cure = format!(
+            "compressed; `zstd -dc {} | coring-log /dev/stdin` shows it",
+            path.display()
+        );
+        return named(path, Err(io::Error::new(io::ErrorKind::InvalidData, cure)));
+    }
+    Ok(bytes)
+}
+
+/// Says something beside what is shown. Who hears nothing of it still sees the rest.
+fn say(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// An error that names the file.
@@ -288,10 +318,10 @@ fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
 }
 
 fn main() -> ExitCode {
-    let options = match parse(std::env::args().skip(1)) {
+    let options = match parse(std::env::args_os().skip(1)) {
         Ok(options) => options,
         Err(message) => {
-            eprintln!("{message}");
+            say(message);
             return ExitCode::from(2);
         }
     };
@@ -304,7 +334,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("coring-log: {error}");
+            say(format_args!("coring-log: {error}"));
             ExitCode::FAILURE
         }
     }

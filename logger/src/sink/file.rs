@@ -157,6 +157,15 @@ impl File {
         u64::try_from(since.as_nanos() / interval.as_nanos().max(1)).unwrap_or(u64::MAX)
     }
 
+    /// Whether it has been opened just now.
+    fn ensure_open(&mut self) -> io::Result<bool> {
+        let closed = self.open.is_none();
+        if closed {
+            self.open = Some(self.open()?);
+        }
+        Ok(closed)
+    }
+
     fn open(&self) -> io::Result<Open> {
         let path = &self.options.path;
         let try_open = || fs::OpenOptions::new().create(true).append(true).open(path);
@@ -402,15 +411,14 @@ impl Sink for File {
     fn begin_block(&mut self) -> io::Result<bool> {
         if self.was_moved() || std::mem::take(&mut self.reopen) {
             self.open = None;
-        } else if self.is_due() {
+        }
+        let mut new = self.ensure_open()?;
+        #[cfg(feature = "zstd")]
+        self.resume();
+        if self.is_due() {
             // If the name cannot be changed the file goes on growing: better than losing lines.
             let _ = self.rotate();
-        }
-        let new = self.open.is_none();
-        if new {
-            self.open = Some(self.open()?);
-            #[cfg(feature = "zstd")]
-            self.resume();
+            new |= self.ensure_open()?;
         }
         Ok(new)
     }

@@ -214,6 +214,7 @@ fn wrong_arguments_are_explained() {
         (&["--filter", "loud", "x"], "`loud` is not a log level"),
         (&["/no/such/file"], "/no/such/file: No such file"),
         (&["recover", "/dev/null"], "not a crash ring"),
+        (&["--follow", "/dev/null", "/dev/null"], "for one file"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_coring-log"))
             .args(arguments)
@@ -225,4 +226,49 @@ fn wrong_arguments_are_explained() {
             "{arguments:?}: {text}"
         );
     }
+}
+
+#[test]
+fn any_name_and_any_reader_will_do() {
+    // Goal: a name that is no text is shown and no panic; nobody at either output ends it quietly; a compressed file says what to do.
+    use std::io::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+    let _turn = exclusive();
+    let directory = scratch();
+    let path = directory
+        .path()
+        .join(std::ffi::OsStr::from_bytes(b"log\xff"));
+    write(&path, "x");
+    let (shown, _) = command(&["--pattern", "{message}"], &[&path]);
+    assert_eq!(shown, "x one\nx two\nx three\nx four\n");
+
+    let torn = directory.path().join("torn");
+    std::fs::write(
+        &torn,
+        [&[0xff; 64][..], &std::fs::read(&path).expect("reads")].concat(),
+    )
+    .expect("writes");
+    let (nobody, output) = std::io::pipe().expect("a pipe");
+    drop(nobody);
+    let status = Command::new(env!("CARGO_BIN_EXE_coring-log"))
+        .arg(&torn)
+        .stdout(output.try_clone().expect("clones"))
+        .stderr(output)
+        .status()
+        .expect("runs");
+    assert!(status.success(), "{status}");
+
+    let packed = directory.path().join("log.zst");
+    let mut file = std::fs::File::create(&packed).expect("creates");
+    file.write_all(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0])
+        .expect("writes");
+    let output = Command::new(env!("CARGO_BIN_EXE_coring-log"))
+        .arg(&packed)
+        .output()
+        .expect("runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        !output.status.success() && said.contains("zstd -dc"),
+        "{said}"
+    );
 }

@@ -84,6 +84,48 @@ fn rotation_by_size_loses_no_line_and_keeps_what_it_should() {
 }
 
 #[test]
+fn a_file_that_an_earlier_process_has_filled_gets_no_line_more() {
+    // Goal: the limits hold from the first block on. Method: a full file, and one last written in an earlier interval, each with a logger of
+    // one line; what is rotated is what was there.
+    let _turn = exclusive();
+    let old = "7\n".repeat(500);
+    let ages = [
+        (Duration::ZERO, None),
+        (
+            Duration::from_secs(3 * 3600),
+            Some(Duration::from_secs(3600)),
+        ),
+    ];
+    for (age, interval) in ages {
+        let directory = scratch();
+        let path = directory.path().join("log");
+        std::fs::write(&path, &old).expect("writes");
+        let file = std::fs::File::options().append(true).open(&path);
+        file.and_then(|file| file.set_modified(std::time::SystemTime::now() - age))
+            .expect("makes it older");
+        let options = FileOptions::new(&path);
+        let options = match interval {
+            Some(interval) => options.rotate_every(interval),
+            None => options.rotate_bytes(1000),
+        };
+        let logger = Logger::builder()
+            .pattern("{message}")
+            .file(options)
+            .start()
+            .expect("starts");
+        info!("8");
+        logger.shutdown();
+        assert_eq!(std::fs::read_to_string(&path).expect("text"), "8\n");
+        let names = files(directory.path());
+        let rotated = std::fs::read_to_string(directory.path().join(&names[1]));
+        assert!(
+            names.len() == 2 && rotated.expect("text") == old,
+            "{names:?}"
+        );
+    }
+}
+
+#[test]
 fn rotation_by_time_and_retention_by_bytes() {
     let _turn = exclusive();
     let directory = scratch();
@@ -168,6 +210,7 @@ fn retention_counts_times_and_touches_nothing_else() {
     kept.iter().for_each(|name| made(name));
     made("log.20260102T000000.000");
     made("log.20260101T000000.000.zst");
+    std::fs::write(directory.path().join("log"), "").expect("makes room for a line");
     let options = FileOptions::new(directory.path().join("log"))
         .rotate_bytes(1)
         .keep_files(4);
