@@ -24,6 +24,7 @@
 
 use crate::coroutine::{ControlBlock, Inspect, Marks, State};
 use crate::scheduler::{Scheduler, Shared, require_current};
+use crate::stack::pointer::stack_pointer;
 use crate::stack::slab::Walk;
 use crate::stack::usage::SiteUsage;
 use crate::suspend;
@@ -277,9 +278,7 @@ fn inspect<'a>(control: NonNull<ControlBlock>) -> &'a Cell<Inspect> {
 #[cold]
 #[inline(never)]
 pub(crate) fn capture(block: &ControlBlock) {
-    // The address of a local is where the stack ends, to within this frame.
-    let here = 0u8;
-    let left = (&raw const here).addr().saturating_sub(block.slot().limit);
+    let left = stack_pointer().saturating_sub(block.slot().limit);
     if left < CAPTURE_BYTES {
         return block.inspect.set(Inspect::Refused);
     }

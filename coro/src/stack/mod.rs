@@ -30,6 +30,7 @@ mod chunk;
 pub(crate) mod config;
 mod guard;
 pub(crate) mod overflow;
+pub(crate) mod pointer;
 pub(crate) mod slab;
 pub(crate) mod usage;
 mod valgrind;

@@ -190,14 +190,10 @@ fn a_backtrace_goes_on_below_the_root() {
         other.join().unwrap();
         trace
     });
-    let own = trace.find("after_a_switch").expect("its own frame");
+    let own = trace.find("after_a_switch");
     let turn = trace
         .find("Scheduler>::turn")
         .or(trace.find("Scheduler::turn"));
-    let turn = turn.expect("the loop's frame");
     let test = trace.find("a_backtrace_goes_on_below_the_root\n");
-    assert!(
-        own < turn && turn < test.expect("the frame of the test"),
-        "{trace}"
-    );
+    assert!(own.is_some() && own < turn && turn < test, "{trace}");
 }

@@ -344,24 +344,17 @@ fn the_bound_counts_stacks_of_all_sizes() {
 #[test]
 fn a_yield_at_any_depth() {
     // Goal: how deep a coroutine is where it switches does not matter, also beyond what the hint for its next run can tell: 65,535 lines.
-    // Method: a yield every frame around a depth of 4 MiB.
-    fn deeper(top: usize) {
-        const TOLD: usize = 65_536 * 64;
-        let here = std::hint::black_box(0_u8);
-        let depth = top - std::ptr::from_ref(&here).addr();
-        if depth > TOLD - 8192 {
-            coro::yield_now();
+    // Method: a yield in each of so many frames that they pass that depth with a line each.
+    fn deeper(frames: usize) {
+        let line = std::hint::black_box([0_u8; 64]);
+        coro::yield_now();
+        if frames > 0 {
+            deeper(frames - 1);
         }
-        if depth < TOLD + 8192 {
-            deeper(top);
-        }
-        std::hint::black_box(here);
+        std::hint::black_box(line);
     }
     coro::testing::run(|| {
-        let deep = Builder::new().stack_bytes(6 << 20).spawn(|| {
-            let top = 0_u8;
-            deeper(std::ptr::from_ref(&top).addr());
-        });
-        deep.unwrap().join().unwrap();
+        let deep = Builder::new().stack_bytes(64 << 20);
+        deep.spawn(|| deeper(65_536)).unwrap().join().unwrap();
     });
 }
