@@ -32,8 +32,9 @@
 //! # What it takes
 //! The same line takes 48 bytes in a ring and in a binary file ([`Binary`]), 104 as text when a thread logs it, 136 when a coroutine does,
 //! whose origin is longer. A core's ring is 1 MiB and a thread's 64 KiB ([`Builder::core_ring_bytes`], [`Builder::thread_ring_bytes`]), each with
-//! 4 KiB before it; an output holds a block of 320 KiB, and up to 4 MiB while its sink fails. A process with one core that logged four million
-//! lines grew by 2.0 (binary) and 2.1 MiB (text) at its peak, ring included.
+//! 4 KiB before it. A quarter of a core's ring is memory from the start, the rest when the lines come there. An output holds a block of
+//! 320 KiB, and up to 4 MiB while its sink fails. A process with one core that logged four million lines grew by 2.0 (binary) and 2.1 MiB
+//! (text) at its peak, ring included.
 //!
 //! # When a ring is full
 //! The line is dropped, and counted by level, exactly; the next line that gets through is preceded by one that says how many are missing and

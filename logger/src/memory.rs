@@ -12,10 +12,10 @@
 
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::cache;
 use crate::record::{self, lap};
@@ -23,6 +23,10 @@ use crate::ring::{Shared, Since};
 
 /// The shared header has pages of its own: in a crash file it can be found without knowing this program.
 pub(crate) const HEADER_BYTES: usize = 4096;
+const PAGE_BYTES: usize = 4096;
+/// Pages of a ring are there for an eighth of it ahead of its writer at least, and for so many bytes.
+const AHEAD_SHARE: usize = 8;
+const AHEAD_LEAST: usize = 32 << 10;
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Shared>() <= HEADER_BYTES);
@@ -48,28 +52,62 @@ pub(crate) struct Ring {
     pub(crate) reported: [AtomicU64; 5],
     /// Locked while bytes are released, and by who reads what lies ahead of the writer.
     held: Mutex<()>,
+    /// Bytes of data, from the start, whose pages are there.
+    present: AtomicUsize,
     /// Keeps `base` mapped.
-    _map: Arc<MmapRaw>,
+    map: Arc<MmapRaw>,
 }
 
-// SAFETY: `base` points into a mapping that `_map` keeps alive. Bytes behind it are shared by the protocol of `ring.rs`.
+// SAFETY: `base` points into a mapping that `map` keeps alive. Bytes behind it are shared by the protocol of `ring.rs`.
 unsafe impl Send for Ring {}
 // SAFETY: as above.
 unsafe impl Sync for Ring {}
 
 impl Ring {
-    /// A ring in anonymous memory. All pages are there from the start: a first touch costs microseconds, and would come in the middle of a line
-    /// for as long as the ring has not gone round.
+    /// A ring in anonymous memory. Its first pages are there from the start, the others before the writer comes to them
+    /// ([`bring_in`](Ring::bring_in)): who logs little takes little.
     fn anonymous(capacity: usize, label: Label) -> io::Result<Self> {
         let map = MmapOptions::new()
             .len(HEADER_BYTES + capacity)
-            .populate()
             .map_anon()?;
-        let map = Arc::new(MmapRaw::from(map));
-        Ok(Self::at(map, 0, capacity, label))
+        let mut ring = Self::at(Arc::new(MmapRaw::from(map)), 0, capacity, label);
+        ring.present = AtomicUsize::new(0);
+        ring.bring_in(0);
+        Ok(ring)
     }
 
-    /// A ring at `offset` of a mapping. The header there must be zero.
+    /// Brings in the pages that a writer at `position` comes to next. A first touch costs microseconds, and would come in the middle
+    /// of a line for as long as the ring has not gone round. Called by its reader each time it looks; a writer that is
+    /// faster than that touches them itself.
+    #[inline]
+    pub(crate) fn bring_in(&self, position: u64) {
+        let present = self.present.load(Ordering::Relaxed);
+        if present < self.capacity && position + self.ahead() as u64 > present as u64 {
+            self.bring_in_from(present, position);
+        }
+    }
+
+    /// How far ahead of its writer: more than comes between two looks of a drain that is not busy.
+    fn ahead(&self) -> usize {
+        (self.capacity / AHEAD_SHARE).max(AHEAD_LEAST)
+    }
+
+    #[cold]
+    fn bring_in_from(&self, present: usize, position: u64) {
+        // Twice as far, so that not every look comes here.
+        let until = usize::try_from(position).map_or(self.capacity, |position| {
+            (position + 2 * self.ahead()).next_multiple_of(PAGE_BYTES)
+        });
+        let until = until.min(self.capacity);
+        self.present.store(until, Ordering::Relaxed);
+        // The header with the first bytes. A kernel that cannot leaves it to the writer's first touch.
+        let from = if present == 0 { 0 } else { HEADER_BYTES + present };
+        let _ = self
+            .map
+            .advise_range(Advice::PopulateWrite, from, HEADER_BYTES + until - from);
+    }
+
+    /// A ring at `offset` of a mapping whose pages are there. The header there must be zero.
     pub(crate) fn at(map: Arc<MmapRaw>, offset: usize, capacity: usize, label: Label) -> Self {
         assert!(
             capacity.is_power_of_two(),
@@ -88,7 +126,8 @@ impl Ring {
             closed: AtomicBool::new(false),
             reported: Default::default(),
             held: Mutex::new(()),
-            _map: map,
+            present: AtomicUsize::new(capacity),
+            map,
         }
     }
 
@@ -286,9 +325,46 @@ pub(crate) fn remove(ring: &Arc<Ring>) {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::{HEADER_BYTES, Label, PAGE_BYTES, Ring};
     use crate::clock::ticks;
     use crate::producer::emit_dynamic;
     use crate::{Level, register_core};
+
+    /// The bytes of a ring, header included, from its start to the first page that is not there. There is nothing behind that.
+    fn resident(ring: &Ring) -> usize {
+        let mut pages = vec![0; ring.mapped_bytes() / PAGE_BYTES];
+        // SAFETY: the ring's own mapping, and a byte for each of its pages.
+        let asked = unsafe {
+            libc::mincore(
+                ring.base.as_ptr().cast(),
+                ring.mapped_bytes(),
+                pages.as_mut_ptr(),
+            )
+        };
+        assert_eq!(asked, 0);
+        let there = pages.iter().take_while(|&&page| page & 1 == 1).count();
+        assert!(pages[there..].iter().all(|&page| page & 1 == 0));
+        there * PAGE_BYTES
+    }
+
+    /// Goal: a ring takes memory as its writer goes on, and the writer comes to no page that is not there, as long as an eighth of the
+    /// ring is written at most between two looks. Method: mincore(2) over the first lap; a small ring is there at once.
+    #[test]
+    fn pages_are_there_before_the_writer_is() {
+        const CAPACITY: usize = 1 << 20;
+        let ring = Ring::anonymous(CAPACITY, Label::default()).expect("a ring");
+        assert_eq!(resident(&ring), HEADER_BYTES + CAPACITY / 4);
+        for look in 0..=10 {
+            let position = look * CAPACITY / 8 + 100;
+            assert!(resident(&ring) >= HEADER_BYTES + position.min(CAPACITY));
+            ring.bring_in(position as u64);
+            let most = (position + CAPACITY / 4).next_multiple_of(PAGE_BYTES);
+            assert!(resident(&ring) <= HEADER_BYTES + most.min(CAPACITY));
+        }
+        assert_eq!(resident(&ring), ring.mapped_bytes());
+        let small = Ring::anonymous(64 << 10, Label::default()).expect("a ring");
+        assert_eq!(resident(&small), small.mapped_bytes());
+    }
 
     /// Goal: a flush waits for a core that has logged in a turn that has not ended, and for no other: not for one that sleeps inside its
     /// turn, with a turn's time or with lines expected of it.

@@ -81,6 +81,7 @@ impl Source {
     pub(super) fn look(&mut self) -> u64 {
         let since = self.ring.shared().unpublished_since();
         self.head = self.reader.published(self.ring.shared());
+        self.ring.bring_in(self.head);
         self.find_next();
         match since {
             Since::Nothing => u64::MAX,
