@@ -67,9 +67,7 @@ impl Ring {
     /// A ring in anonymous memory. Its first pages are there from the start, the others before the writer comes to them
     /// ([`bring_in`](Ring::bring_in)): who logs little takes little.
     fn anonymous(capacity: usize, label: Label) -> io::Result<Self> {
-        let map = MmapOptions::new()
-            .len(HEADER_BYTES + capacity)
-            .map_anon()?;
+        let map = MmapOptions::new().len(HEADER_BYTES + capacity).map_anon()?;
         let mut ring = Self::at(Arc::new(MmapRaw::from(map)), 0, capacity, label);
         ring.present = AtomicUsize::new(0);
         ring.bring_in(0);
@@ -101,7 +99,11 @@ impl Ring {
         let until = until.min(self.capacity);
         self.present.store(until, Ordering::Relaxed);
         // The header with the first bytes. A kernel that cannot leaves it to the writer's first touch.
-        let from = if present == 0 { 0 } else { HEADER_BYTES + present };
+        let from = if present == 0 {
+            0
+        } else {
+            HEADER_BYTES + present
+        };
         let _ = self
             .map
             .advise_range(Advice::PopulateWrite, from, HEADER_BYTES + until - from);

@@ -50,7 +50,7 @@ pub(super) fn retry<T>(
 
 /// Waits until what ended with this error is worth another attempt; otherwise returns the error.
 #[cold]
-fn wait_until_ready(
+pub(super) fn wait_until_ready(
     fd: BorrowedFd<'_>,
     events: libc::c_short,
     limit: Limit<'_>,

@@ -7,7 +7,7 @@
 //! ```
 #![expect(unsafe_code, reason = "claims the buffer that a completion names")]
 
-use super::net::{poll, recv, retry};
+use super::net::{poll, recv, wait_until_ready};
 use super::{Limit, complete_once, refused, result_of};
 use crate::per_core;
 use coring_coro::wait::Refusal;
@@ -70,15 +70,21 @@ impl fmt::Debug for RecvBuffer {
 }
 
 /// Receives what is there, up to the size of a buffer. Empty at the end of the stream.
+///
+/// A part of its caller, as [`recv`] is.
+#[inline(always)]
 pub(crate) fn recv_pooled(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<RecvBuffer> {
-    match retry(fd, libc::POLLIN, limit, || recv_picked(fd, limit)) {
-        Ok(Some(buffer)) => Ok(buffer),
-        Ok(None) => recv_into_heap(fd, limit),
-        Err(error) => Err(error),
+    loop {
+        match recv_picked(fd, limit) {
+            Ok(Some(buffer)) => return Ok(buffer),
+            Ok(None) => return recv_into_heap(fd, limit),
+            Err(error) => wait_until_ready(fd, libc::POLLIN, limit, error)?,
+        }
     }
 }
 
 /// `None` when there is no buffer to pick.
+#[inline(always)]
 fn recv_picked(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<Option<RecvBuffer>> {
     let Some(engine) = per_core::current() else {
         return Err(refused(Refusal::Outside));
@@ -97,9 +103,7 @@ fn recv_picked(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<Option<RecvBu
         // SAFETY: the completion of an operation on this pool; whatever its result is, its buffer is claimed here.
         let buffer = unsafe { pool.claim(completion) };
         match result_of(completion, cancelling) {
-            Ok(_) => {
-                return Ok(Some(RecvBuffer::picked(buffer)));
-            }
+            Ok(_) => return Ok(Some(RecvBuffer::picked(buffer))),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINTR) => {}
                 // There are more of them now.
@@ -112,6 +116,7 @@ fn recv_picked(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<Option<RecvBu
 }
 
 /// Waits first, so that here, too, who waits holds no memory.
+#[cold]
 fn recv_into_heap(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<RecvBuffer> {
     let bytes = per_core::current().map_or(4096, |engine| engine.receive_bytes());
     poll(fd, u32::from(libc::POLLIN.cast_unsigned()), limit)?;

@@ -166,10 +166,17 @@ impl Socket {
         })
     }
 
+    #[inline]
     pub(crate) fn recv_pooled(&self) -> io::Result<RecvBuffer> {
-        within(self.read_limit(), |limit| {
-            recv_pooled(self.fd.as_fd(), limit)
-        })
+        match self.read_limit() {
+            None => recv_pooled(self.fd.as_fd(), Limit::NONE),
+            Some(time) => self.recv_pooled_in_time(time),
+        }
+    }
+
+    #[inline(never)]
+    fn recv_pooled_in_time(&self, time: Duration) -> io::Result<RecvBuffer> {
+        within(Some(time), |limit| recv_pooled(self.fd.as_fd(), limit))
     }
 
     pub(crate) fn recv_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
@@ -473,6 +480,7 @@ macro_rules! stream_traits {
             /// # Source
             ///
             /// `IORING_OP_RECV` with a provided buffer ring, Linux 5.19.
+            #[inline]
             pub fn recv_buffer(&self) -> io::Result<crate::io::RecvBuffer> {
                 self.socket.recv_pooled()
             }
