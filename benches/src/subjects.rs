@@ -31,6 +31,7 @@ const ALL: &[&dyn Subject] = &[
     &coring::NO_SPIN,
     &coring::SPIN,
     &coring::POOLED,
+    &coring::SMALL,
     &coring::AGAIN,
     &coring::WATCHED,
     &corosensei::FIRST,

@@ -241,7 +241,8 @@ impl Builder {
     }
 
     /// Usable bytes of a coroutine's stack, unless its own builder says otherwise. Default 256 KiB; rounded up to an even
-    /// number of pages. Only what is touched is committed.
+    /// number of pages. Only what is touched is committed; page tables are eight bytes for each page of a stack and its guard, 650
+    /// bytes as it comes.
     pub fn stack_bytes(mut self, bytes: usize) -> Self {
         self.stack.stack_bytes = bytes;
         self

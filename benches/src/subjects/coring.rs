@@ -2,7 +2,8 @@
 //!
 //! `coring` is the runtime as it comes, which looks at memory for about as long as a sleep costs while
 //! that pays; `coring-spin` looks for up to 50 us; `coring-nospin` never looks, as all the others here: latency bought
-//! with CPU time. `coring-pooled` receives into buffers of the core's pool instead of one for each connection.
+//! with CPU time. `coring-pooled` receives into buffers of the core's pool instead of one for each connection. `coring-small` has the
+//! smallest stacks that may be asked for: page tables, and the time to make them, go by the distance from one stack to the next.
 //!
 //! `coring-again` is `coring` once more: what the two differ by is noise. `coring-watched` is what a server in production adds: a
 //! stall detector, and somebody who asks for all figures as text, ten times a second. Both are measured only when they are named.
@@ -15,7 +16,7 @@ use coring::coro;
 use crate::beside;
 use crate::machine;
 use crate::subject::{Job, Role, Skip, Subject, Work};
-use crate::work::{Turns, batches_a_lap};
+use crate::work::{Local, Turns, batches_a_lap};
 
 mod between;
 mod files;
@@ -32,6 +33,8 @@ pub(crate) struct Coring {
     pooled: bool,
     /// Whether somebody looks at the core all the time.
     watched: bool,
+    /// Bytes of a stack, where it is not the default.
+    stack_bytes: Option<usize>,
 }
 
 /// Without any option but the number of cores.
@@ -40,6 +43,7 @@ pub(crate) static AS_IT_COMES: Coring = Coring {
     spin: None,
     pooled: false,
     watched: false,
+    stack_bytes: None,
 };
 
 /// Without spinning.
@@ -48,6 +52,7 @@ pub(crate) static NO_SPIN: Coring = Coring {
     spin: Some(Duration::ZERO),
     pooled: false,
     watched: false,
+    stack_bytes: None,
 };
 
 /// Spinning for latency.
@@ -56,6 +61,14 @@ pub(crate) static SPIN: Coring = Coring {
     spin: Some(Duration::from_micros(50)),
     pooled: false,
     watched: false,
+    stack_bytes: None,
+};
+
+/// With the smallest stacks.
+pub(crate) static SMALL: Coring = Coring {
+    name: "coring-small",
+    stack_bytes: Some(16 * 1024),
+    ..AS_IT_COMES_AGAIN
 };
 
 /// The same as the first.
@@ -76,6 +89,7 @@ const AS_IT_COMES_AGAIN: Coring = Coring {
     spin: None,
     pooled: false,
     watched: false,
+    stack_bytes: None,
 };
 
 /// After so long without a turn a core has stalled.
@@ -89,6 +103,7 @@ pub(crate) static POOLED: Coring = Coring {
     spin: None,
     pooled: true,
     watched: false,
+    stack_bytes: None,
 };
 
 impl Subject for Coring {
@@ -120,6 +135,9 @@ impl Subject for Coring {
         if let Some(spin) = self.spin {
             builder = builder.spin(spin);
         }
+        if let Some(bytes) = self.stack_bytes {
+            builder = builder.stack_bytes(bytes);
+        }
         if self.watched {
             builder = builder.stall_detector(STALL);
         }
@@ -131,6 +149,10 @@ impl Subject for Coring {
                 match net::serve(&job, net::echo)? {}
             }
             _ if self.watched => Err(Skip::because("differs from coring in echo only")),
+            Work::Local(what @ Local::Park { .. }) => local::run(&job, what),
+            _ if self.stack_bytes.is_some() => {
+                Err(Skip::because("differs from coring in park only"))
+            }
             Work::Echo if self.pooled => match net::serve(&job, net::echo_pooled)? {},
             Work::Echo => match net::serve(&job, net::echo)? {},
             Work::Between(work) if self.spin.is_some() => between::work(&job, work),
