@@ -28,7 +28,7 @@ pub struct CoreRing {
 /// the length of its tick.
 ///
 /// # Errors
-/// If its memory cannot be mapped.
+/// If its memory cannot be mapped, or the calling thread is ending.
 ///
 /// # Examples
 /// ```
@@ -51,7 +51,9 @@ pub fn register_core(index: u32) -> io::Result<CoreRing> {
         PUBLISH_BYTES,
         state::hooks().context_id.word(),
     ));
-    CORES.with(|cores| cores.borrow_mut().push(&raw const *producer));
+    let known = CORES.try_with(|cores| cores.borrow_mut().push(&raw const *producer));
+    // The destructors of the thread's locals run.
+    known.map_err(io::Error::other)?;
     Ok(CoreRing {
         producer: Some(producer),
         _thread: PhantomData,

@@ -281,6 +281,30 @@ fn flush_parks_inside_a_coroutine() {
 }
 
 #[test]
+fn a_core_is_not_registered_while_its_thread_ends() {
+    // Goal: a runtime may be made by the destructor of a thread-local: a core that cannot be known to the thread any more gets an
+    // error; a panic there would end the process.
+    // Method: a thread-local that is registered before the logger's own, so destroyed after it.
+    let _turn = exclusive();
+    struct Registers(std::sync::mpsc::Sender<bool>);
+    impl Drop for Registers {
+        fn drop(&mut self) {
+            let _ = self.0.send(register_core(0).is_err());
+        }
+    }
+    thread_local! {
+        static LAST: RefCell<Option<Registers>> = const { RefCell::new(None) };
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(|| {
+        LAST.with(|last| *last.borrow_mut() = Some(Registers(tell)));
+        drop(register_core(0).expect("a ring"));
+    });
+    thread.join().expect("ends");
+    assert_eq!(told.recv(), Ok(true));
+}
+
+#[test]
 fn before_the_start_after_the_end_and_in_thread_locals_destructors() {
     let _turn = exclusive();
     struct LogsAtTheEnd;
