@@ -90,6 +90,34 @@ pub fn threads() -> usize {
     names.filter(|name| !name.starts_with("iou-sqp-")).count()
 }
 
+/// The children of this process, of any thread, that were not waited for.
+///
+/// # Panics
+///
+/// Without /proc.
+#[must_use]
+pub fn children() -> Vec<u32> {
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    // A thread may have ended between the listing and the look.
+    let lists =
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let lists: Vec<_> = lists.collect();
+    let numbers = lists.iter().flat_map(|list| list.split_whitespace());
+    numbers
+        .map(|number| number.parse().expect("a number"))
+        .collect()
+}
+
+/// Whether a child has ended and was not waited for.
+#[must_use]
+pub fn is_zombie(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status
+        .rsplit(") ")
+        .next()
+        .is_some_and(|rest| rest.starts_with('Z'))
+}
+
 /// Lets this process open as many files as it may.
 ///
 /// # Panics

@@ -8,6 +8,7 @@
     reason = "waitid fills a structure in this frame; pidfd_open"
 )]
 
+use super::orphans::Only;
 use crate::io::stream::{owns_descriptor, readable, writable};
 use crate::io::{Interest, perform, poll_fd};
 use crate::per_core;
@@ -126,12 +127,17 @@ impl Child {
     ///
     /// Until the pipes are closed and the process has ended.
     ///
+    /// # Cancellation
+    ///
+    /// As [`Command::status`](super::Command::status).
+    ///
     /// # Errors
     ///
     /// As read(2) and waitid(2); a [`SpawnError`](coro::SpawnError) if there is no coroutine to be had, which reads one of the pipes.
-    pub fn wait_with_output(mut self) -> io::Result<Output> {
-        drop(self.stdin.take());
-        let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
+    pub fn wait_with_output(self) -> io::Result<Output> {
+        let mut this = Only(self);
+        drop(this.0.stdin.take());
+        let (stdout, stderr) = (this.0.stdout.take(), this.0.stderr.take());
         // Both at once: a child that fills one pipe while we read the other would wait for ever.
         let (stdout, stderr) = coro::scope(|scope| {
             let errors = scope
@@ -144,7 +150,7 @@ impl Child {
             Ok::<_, io::Error>((output, errors))
         })?;
         Ok(Output {
-            status: self.wait()?,
+            status: this.wait()?,
             stdout: stdout?,
             stderr: stderr?,
         })

@@ -1,6 +1,7 @@
 //! What to start, and how.
 
 use super::Child;
+use super::orphans::{self, Only};
 use crate::io::offload;
 use std::ffi::OsStr;
 use std::fmt;
@@ -128,7 +129,10 @@ impl Command {
         let theirs = mem::replace(&mut self.theirs, std::process::Command::new(""));
         let theirs = Arc::new(Mutex::new(theirs));
         let there = Arc::clone(&theirs);
-        let outcome = offload(move || lock(&there).spawn());
+        let outcome = offload(move || {
+            orphans::collect();
+            lock(&there).spawn()
+        });
         mem::swap(&mut self.theirs, &mut lock(&theirs));
         outcome?.map(Child::from)
     }
@@ -141,13 +145,13 @@ impl Command {
     ///
     /// # Cancellation
     ///
-    /// The process runs on, and nobody will wait for it.
+    /// The process runs on, and nobody will wait for it. When it has ended, the next start of a process collects what it leaves.
     ///
     /// # Errors
     ///
     /// As [`spawn`](Self::spawn).
     pub fn status(&mut self) -> io::Result<ExitStatus> {
-        self.spawn()?.wait()
+        Only(self.spawn()?).wait()
     }
 
     /// Starts it, waits for its end, and collects what it writes. Standard streams that were set stay as they are.

@@ -6,6 +6,7 @@
 
 mod child;
 mod command;
+mod orphans;
 
 pub use child::{Child, ChildStderr, ChildStdin, ChildStdout};
 pub use command::Command;

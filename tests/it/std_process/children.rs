@@ -3,7 +3,7 @@
 use coring::coro;
 use coring::io::is_cancelled;
 use coring::process::{Command, Stdio};
-use coring_tests::{builder, check, runtime, until_fails, until_in_flight};
+use coring_tests::{builder, check, proc, runtime, until, until_fails, until_in_flight};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -282,8 +282,45 @@ fn a_hundred_children_at_once() {
                 let (said, code) = child.join().unwrap();
                 assert_eq!(said, Some(code));
             }
-            let children = std::fs::read_to_string("/proc/thread-self/children").unwrap();
-            assert_eq!(children, "");
+            assert_eq!(proc::children(), []);
+        });
+    });
+}
+
+#[test]
+fn who_gives_up_a_command_leaves_no_zombie() {
+    // Goal: a process whose `status` or `output` was given up runs on, and what it leaves when it has ended is collected by the next
+    // start of one; a `Child` that the caller has is the caller's.
+    // Method: shells that end when their input does, given up after a moment by the call of each kind that owns them.
+    coring_tests::alone(|| {
+        runtime(1).run(|| {
+            let (input, hold) = std::io::pipe().unwrap();
+            let shell = || {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", "read a; exit 0"])
+                    .stdin(input.try_clone().unwrap());
+                shell
+            };
+            let limit = Duration::from_millis(100);
+            let status = coro::timeout(limit, || shell().status().map(drop));
+            let output = coro::timeout(limit, || shell().output().map(drop));
+            let child = shell().stdout(Stdio::piped()).spawn().unwrap();
+            let collected = coro::timeout(limit, || child.wait_with_output().map(drop));
+            for outcome in [status, output, collected] {
+                assert!(outcome.is_err(), "it came to an end: {outcome:?}");
+            }
+            let mut mine = shell().spawn().unwrap();
+            let all = proc::children();
+            assert_eq!(all.len(), 4, "they run on");
+            drop((input, hold));
+            until("all have ended", || {
+                all.iter().all(|pid| proc::is_zombie(*pid))
+            });
+            assert!(Command::new("true").status().unwrap().success());
+            assert_eq!(proc::children(), [mine.id()]);
+            assert!(mine.wait().is_ok());
+            assert_eq!(proc::children(), []);
         });
     });
 }
