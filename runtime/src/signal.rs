@@ -13,6 +13,9 @@
 //!
 //! The set is written before the pipe is tried once more: either there is room now, and a byte without a number has the reader
 //! look, or the pipe was full after the set was written, and who reads it looks after that.
+//!
+//! A process that was forked from this one has the handlers and the pipe until it executes another program. They do nothing there:
+//! what the child is sent is not told here.
 #![expect(
     unsafe_code,
     reason = "a signal handler, which does nothing but write(2)"
@@ -23,6 +26,7 @@ use signal_hook_registry::{FORBIDDEN, SigId, register, unregister};
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,11 +65,9 @@ impl Signals {
     /// `InvalidInput` for SIGKILL, SIGSTOP, SIGILL, SIGFPE and SIGSEGV, which cannot be waited for, else as
     /// sigaction(2).
     pub fn new(signals: impl IntoIterator<Item = i32>) -> io::Result<Self> {
-        let (reader, writer) = io::pipe()?;
-        let writer = OwnedFd::from(writer);
-        never_wait(&writer)?;
+        let (reader, teller) = Teller::new()?;
         let told = Arc::new(Told {
-            writer,
+            teller,
             uncounted: AtomicU64::new(0),
         });
         let mut this = Self {
@@ -82,7 +84,7 @@ impl Signals {
                 ));
             };
             let told = Arc::clone(&told);
-            // SAFETY: the handler calls write(2) only, puts errno back, and sets a bit.
+            // SAFETY: the handler calls getpid(2) and write(2) only, puts errno back, and sets a bit.
             let handler = unsafe { register(signal, move || told.tell(number)) }?;
             this.handlers.push(handler);
         }
@@ -119,7 +121,7 @@ const LOOK: u8 = 0;
 
 /// What the handlers write to.
 struct Told {
-    writer: OwnedFd,
+    teller: Teller,
     /// Signals that found no room in the pipe, each a bit.
     uncounted: AtomicU64,
 }
@@ -127,12 +129,12 @@ struct Told {
 impl Told {
     /// The handler.
     fn tell(&self, number: u8) {
-        if tell(&self.writer, number) {
+        if self.teller.tell(number) {
             return;
         }
         // Before the second attempt, and seen by who reads after it: see the head.
         self.uncounted.fetch_or(1 << (number - 1), Ordering::SeqCst);
-        tell(&self.writer, LOOK);
+        self.teller.tell(LOOK);
     }
 
     fn take_uncounted(&self) -> Option<i32> {
@@ -159,21 +161,43 @@ impl fmt::Debug for Signals {
     }
 }
 
-/// Writes a byte, from a handler. Whether there was room.
-pub(crate) fn tell(writer: &OwnedFd, number: u8) -> bool {
-    // SAFETY: every thread has its errno.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    let before = unsafe { errno.read() };
-    // SAFETY: one byte of this frame.
-    let written = unsafe { libc::write(writer.as_raw_fd(), (&raw const number).cast(), 1) };
-    // SAFETY: as above.
-    unsafe { errno.write(before) };
-    written == 1
+/// The end of a pipe that handlers write to.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    writer: OwnedFd,
+    /// Who made it. A child that was forked has the handlers and the pipe too, and what it is sent is not for its parent.
+    process: u32,
+}
+
+impl Teller {
+    pub(crate) fn new() -> io::Result<(io::PipeReader, Self)> {
+        let (reader, writer) = io::pipe()?;
+        let writer = OwnedFd::from(writer);
+        never_wait(&writer)?;
+        let process = process::id();
+        Ok((reader, Self { writer, process }))
+    }
+
+    /// Writes a byte, from a handler. Whether there was room.
+    pub(crate) fn tell(&self, number: u8) -> bool {
+        if process::id() != self.process {
+            return true;
+        }
+        // SAFETY: every thread has its errno.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        let before = unsafe { errno.read() };
+        // SAFETY: one byte of this frame.
+        let written =
+            unsafe { libc::write(self.writer.as_raw_fd(), (&raw const number).cast(), 1) };
+        // SAFETY: as above.
+        unsafe { errno.write(before) };
+        written == 1
+    }
 }
 
 /// A handler must not wait for room.
-pub(crate) fn never_wait(fd: &OwnedFd) -> io::Result<()> {
+fn never_wait(fd: &OwnedFd) -> io::Result<()> {
     // SAFETY: plain numbers; a fresh pipe has no other status flags.
     let outcome = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
     if outcome == -1 {

@@ -19,11 +19,11 @@
 use super::{FORCED_LIMIT_NS, Shutdown};
 use crate::mailbox::Cluster;
 use crate::report;
-use crate::signal::{never_wait, tell};
+use crate::signal::Teller;
 use coring_uring::monotonic_ns;
 use signal_hook_registry::{SigId, register, unregister};
 use std::io::{self, PipeReader, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -37,7 +37,7 @@ const FORCED: libc::c_int = 1;
 /// The thread, as others see it.
 #[derive(Debug)]
 pub(super) struct Guard {
-    writer: Arc<OwnedFd>,
+    teller: Arc<Teller>,
     thread: JoinHandle<()>,
     /// The signals that are heard.
     handlers: Vec<(libc::c_int, SigId)>,
@@ -45,9 +45,7 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn start(cluster: &Arc<Cluster>) -> io::Result<Self> {
-        let (reader, writer) = io::pipe()?;
-        let writer = OwnedFd::from(writer);
-        never_wait(&writer)?;
+        let (reader, teller) = Teller::new()?;
         let watch = Watch {
             cluster: Arc::clone(cluster),
             reader,
@@ -55,7 +53,7 @@ impl Guard {
         };
         let thread = thread::Builder::new().name("coring-guard".into());
         Ok(Self {
-            writer: Arc::new(writer),
+            teller: Arc::new(teller),
             thread: thread.spawn(move || watch.run())?,
             handlers: Vec::new(),
         })
@@ -63,7 +61,7 @@ impl Guard {
 
     /// Something has changed.
     pub(super) fn poke(&self) {
-        tell(&self.writer, LOOK);
+        self.teller.tell(LOOK);
     }
 
     /// Makes this signal a request to end, if it is none yet.
@@ -71,10 +69,10 @@ impl Guard {
         if self.handlers.iter().any(|(heard, _)| *heard == signal) {
             return Ok(());
         }
-        let writer = Arc::clone(&self.writer);
+        let teller = Arc::clone(&self.teller);
         let number = u8::try_from(signal).expect("signals are below 65");
-        // SAFETY: the handler calls write(2) only, and puts errno back.
-        let handler = unsafe { register(signal, move || _ = tell(&writer, number)) }?;
+        // SAFETY: the handler calls getpid(2) and write(2) only, and puts errno back.
+        let handler = unsafe { register(signal, move || _ = teller.tell(number)) }?;
         self.handlers.push((signal, handler));
         Ok(())
     }

@@ -6,6 +6,7 @@ use coring::signal::Signals;
 use coring_tests::{alone, check, runtime, until_in_flight};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 #[test]
 fn signals_arrive_and_handlers_of_others_stay() {
@@ -55,6 +56,45 @@ fn install_counter() {
 fn raise(signal: i32) {
     // SAFETY: it has a handler.
     assert_eq!(unsafe { libc::raise(signal) }, 0);
+}
+
+#[test]
+fn signals_of_a_forked_child_are_its_own() {
+    // Goal: what a child is sent between fork(2) and execve(2), where it has the handlers and the pipes of its parent, is not told
+    // to the parent: not by a stream, and not as a request to end.
+    // Method: the child raises both kinds. Then the parent raises its own: the first the stream has is that one, and it is the
+    // first request, which leaves time to drain; a second one would force the end.
+    alone(|| {
+        let ended = runtime(1).run_to_end(|| {
+            coring::shutdown_on_signals(Duration::from_secs(30)).unwrap();
+            let mut signals = Signals::new([libc::SIGUSR1, libc::SIGUSR2]).unwrap();
+            fork_and_raise([libc::SIGUSR1, libc::SIGTERM]);
+            raise(libc::SIGUSR2);
+            assert_eq!(signals.recv().unwrap(), libc::SIGUSR2);
+            assert!(!coring::is_shutting_down());
+            raise(libc::SIGTERM);
+            coring::shutdown_requested().unwrap();
+            coro::sleep(Duration::from_millis(100));
+            "drained"
+        });
+        assert_eq!(ended.outcome.unwrap(), "drained");
+    });
+}
+
+/// A child that raises these signals and ends.
+#[expect(unsafe_code, reason = "fork")]
+fn fork_and_raise(signals: [i32; 2]) {
+    // SAFETY: the child makes calls only that are allowed after a fork: raise(3) and _exit(2).
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        signals.into_iter().for_each(raise);
+        // SAFETY: it only ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: our own child, and a place for its status.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "nothing has ended the child");
 }
 
 #[test]
