@@ -214,7 +214,7 @@ impl Builder {
     /// How long coroutines may take to end when the runtime stops. Default 10 s.
     ///
     /// They are cancelled at once; what still lives after this time is named on stderr and abandoned: its stack,
-    /// its ring and its thread stay until the process ends.
+    /// its ring and its thread stay until the process ends. Less than a tenth of a second counts as that: time to unwind.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.shutdown_grace = grace;
         self

@@ -90,8 +90,9 @@ impl Shutdown {
         self.ended.load(Ordering::Acquire)
     }
 
+    /// Never less than it takes to unwind.
     pub(crate) fn grace_ns(&self) -> u64 {
-        nanoseconds(self.grace)
+        nanoseconds(self.grace).max(FORCED_GRACE_NS)
     }
 
     fn drain_on_signal(&self) -> Duration {

@@ -1,7 +1,7 @@
 //! Shutting down on request: seen everywhere, drained in time, forced after it, and what stays behind is named.
 
 use coring::{ShutdownHandle, coro, spawn_on};
-use coring_tests::{alone, builder, check, proc, rounds, runtime};
+use coring_tests::{alone, builder, check, proc, rounds, runtime, until_in_flight};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,6 +75,42 @@ fn who_does_not_listen_is_cancelled() {
                 "{took:?}"
             );
         }
+    });
+}
+
+#[test]
+fn no_grace_is_time_to_unwind() {
+    // Goal: with a grace period of nothing nobody is waited for, and all who end when they are told to do: their destructors run,
+    // and nothing is abandoned.
+    // Method: on both cores one that sleeps and one in an operation of the ring, which takes a turn to be cancelled.
+    struct Counts(Arc<AtomicUsize>);
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    check(|| {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let there = Arc::clone(&dropped);
+        let runtime = builder(2).shutdown_grace(Duration::ZERO).build().unwrap();
+        let ended = runtime.run_to_end(move || {
+            coring::call_all(move |_| {
+                let (sleeps, reads) = (Counts(Arc::clone(&there)), Counts(Arc::clone(&there)));
+                coro::spawn(move || {
+                    let _counts = sleeps;
+                    coro::sleep(LONG);
+                });
+                coro::spawn(move || {
+                    let _counts = reads;
+                    let (ours, _theirs) = coring::net::UnixStream::pair().unwrap();
+                    std::io::Read::read(&mut &ours, &mut [0]).unwrap_err();
+                });
+                until_in_flight(1);
+            })
+            .unwrap();
+        });
+        assert_eq!((ended.exit_code(), ended.abandoned), (0, vec![]));
+        assert_eq!(dropped.load(Ordering::Relaxed), 4);
     });
 }
 
