@@ -6,7 +6,7 @@ use coring_tests::{check, runtime};
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufWriter, ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
@@ -182,6 +182,63 @@ fn a_reader_of_a_pipe_does_not_hold_up_its_writer() {
             assert_eq!((&*file).read(&mut [0; 2]).unwrap(), 1);
         });
     });
+}
+
+#[test]
+fn a_terminal_has_no_offsets_by_any_name() {
+    // Goal: reading at an offset of a terminal is refused and takes nothing out, whatever it was opened as and with.
+    // Method: a link to a pseudoterminal, and its name; opened alone, and among files, which are all asked about in one call.
+    check(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let (_master, name) = pseudoterminal();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&name, &link).unwrap();
+        let plain = folder.path().join("plain");
+        std::fs::write(&plain, "plain").unwrap();
+        runtime(1).run(|| {
+            for path in [link, name.into()] {
+                for others in [0, 10] {
+                    let open = |path: &Path| {
+                        let path = path.to_owned();
+                        coro::spawn(move || {
+                            let mut options = File::options();
+                            options.read(true).custom_flags(libc::O_NOCTTY);
+                            let file = options.open(path).unwrap();
+                            file.read_at(&mut [0; 3], 0).map_err(|error| error.kind())
+                        })
+                    };
+                    let paths =
+                        (0..=2 * others).map(|at| if at == others { &path } else { &plain });
+                    let opened: Vec<_> = paths.map(|path| open(path)).collect();
+                    for (at, opened) in opened.into_iter().enumerate() {
+                        let expected = if at == others {
+                            Err(ErrorKind::NotSeekable)
+                        } else {
+                            Ok(3)
+                        };
+                        assert_eq!(opened.join().unwrap(), expected);
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// The one end of a pseudoterminal, and the name of the other.
+#[expect(unsafe_code, reason = "asks for the name")]
+fn pseudoterminal() -> (std::fs::File, String) {
+    let master = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/ptmx")
+        .unwrap();
+    let (mut locked, mut number): (libc::c_int, libc::c_uint) = (0, 0);
+    // SAFETY: reads an integer of this frame.
+    let unlocked = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw mut locked) };
+    // SAFETY: writes an integer of this frame.
+    let asked = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number) };
+    assert_eq!((unlocked, asked), (0, 0));
+    (master, format!("/dev/pts/{number}"))
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::per_core::Engine;
 use coring_uring::op;
 use std::ffi::CStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) fn open(path: &CStr, flags: libc::c_int, mode: u32) -> io::Result<(Ow
     // SAFETY: the path is borrowed for longer than this call; an open makes a new descriptor.
     let first = unsafe { perform_open_noted(make, "open", note) };
     let first = match first {
-        Ok((fd, (engine, Some(opening)))) if opening.is_no_fifo(&fd, engine.ring()) => {
+        Ok((fd, (engine, Some(opening)))) if opening.is_a_file(&fd, engine.ring()) => {
             return Ok((fd, true));
         }
         first => first.map(|(fd, _)| fd),
@@ -72,11 +72,13 @@ fn wait_for_other_side(
             again(Limit::NONE).map(|fd| (fd, false))
         }
         (Ok(fd), libc::O_RDONLY) => {
-            let file = File::from(fd);
-            if is_fifo(&file) {
+            let mut file = File::from(fd);
+            if file.stream_position().is_ok() {
+                Ok((file.into(), true))
+            } else if is_fifo(&file) {
                 wait_for_a_writer(file, again).map(|fd| (fd, false))
             } else {
-                Ok((file.into(), true))
+                Ok((file.into(), false))
             }
         }
         (first, _) => first.map(|fd| (fd, false)),

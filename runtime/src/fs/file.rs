@@ -345,6 +345,8 @@ impl File {
     ///
     /// As fcntl(2): no descriptor may be left.
     pub fn try_clone(&self) -> io::Result<Self> {
+        // It may lock the file, and then the lock is ours, too.
+        self.end_matters();
         let mut clone = Self::from(self.fd.try_clone()?);
         clone.position = self.position.of_a_clone(self);
         Ok(clone)
@@ -383,6 +385,7 @@ impl File {
 
     fn into_fd(self) -> OwnedFd {
         let mut this = ManuallyDrop::new(self);
+        drop(std::mem::take(&mut this.position));
         // SAFETY: `this` is never dropped, so the descriptor is taken once.
         unsafe { ManuallyDrop::take(&mut this.fd) }
     }

@@ -74,7 +74,8 @@ impl OpenOptions {
     option!(create: bool, "Creates a file that does not exist. Needs `write` or `append`.");
     option!(create_new: bool, "Creates the file, and fails if it exists. Needs `write` or `append`.");
     option!(mode: u32, "Permission bits of a file that is created, before the umask.");
-    option!(custom_flags: i32, "More `O_*` flags. Those of the access mode are ignored.");
+    option!(custom_flags: i32, "More `O_*` flags. Those of the access mode are ignored. With `O_NONBLOCK` an open does not wait for \
+        the other side of a FIFO; reads and writes park all the same.");
     option!(direct: bool, "Reads and writes around the page cache (`O_DIRECT`): buffers, offsets and lengths must be \
         aligned as [`File::direct_alignment`] says, for example with [`AlignedBuf`](super::AlignedBuf).");
 
@@ -101,9 +102,9 @@ impl OpenOptions {
     pub fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let flags = self.flags()?;
         let path = path.as_ref();
-        let (fd, no_fifo) = with_lowered(path, |path| fifo::open(path, flags, self.mode))?;
+        let (fd, a_file) = with_lowered(path, |path| fifo::open(path, flags, self.mode))?;
         // The end of a reader is what the writers of a FIFO wait for, and a device may be for one at a time.
-        let quiet = no_fifo && !path.as_os_str().as_bytes().starts_with(b"/dev/");
+        let quiet = a_file && !path.as_os_str().as_bytes().starts_with(b"/dev/");
         Ok(File::opened(fd, flags, quiet))
     }
 

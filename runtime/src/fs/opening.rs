@@ -5,12 +5,13 @@
 //! all of them in one enter, and one poll(2) asks about all:
 //!
 //! ```text
-//!   note  ->  UnderWay(op)  --- the open is done, and so is one before it, whose owner comes first: --> Asked(no_fifo)
+//!   note  ->  UnderWay(op)  --- the open is done, and so is one before it, whose owner comes first: --> Asked(a_file)
 //!               |                 that one asks for itself and for those behind it                         |
 //!               `---------------- its own owner comes first, or is alone ----------------------------------+--> Free
 //! ```
 //!
-//! A file can be polled for writing, too, whatever it was opened for; the reader's end of a FIFO never can. Of all others the owner
+//! A file can be polled for both, whatever it was opened for; the reader's end of a FIFO never for writing, a terminal not for reading
+//! before a line has come. (One whose name is not in /dev, with a line there, is taken for a file.) Of all others the owner
 //! asks by itself what they are. The places are a ring in the order of submission, which is the order in which the kernel does what needs no worker. Who
 //! finds its place taken, by one of 64 opens before, is not noted, and asks by itself.
 //!
@@ -27,11 +28,14 @@ const PLACES: usize = 64;
 /// Where devices and reports of the kernel are.
 const NOT_POLLED: [&[u8]; 3] = [b"/dev/", b"/proc/", b"/sys/"];
 
+/// What a file can be polled for at any time.
+const FILE: libc::c_short = libc::POLLIN | libc::POLLOUT;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Free,
     UnderWay(OpId),
-    Asked { no_fifo: bool },
+    Asked { a_file: bool },
 }
 
 /// The opens for reading of a core that are under way.
@@ -83,9 +87,9 @@ impl Openings {
 impl Opening<'_> {
     /// Whether what the open has brought is known to be no FIFO. If no other open is noted behind it, it is not known.
     #[inline]
-    pub(super) fn is_no_fifo(&self, fd: &OwnedFd, ring: &RefCell<Ring>) -> bool {
+    pub(super) fn is_a_file(&self, fd: &OwnedFd, ring: &RefCell<Ring>) -> bool {
         match self.openings.place(self.number).get() {
-            Place::Asked { no_fifo } => no_fifo,
+            Place::Asked { a_file } => a_file,
             _ if self.behind() == 0 => false,
             _ => self.ask(fd.as_raw_fd(), &ring.borrow()),
         }
@@ -104,7 +108,7 @@ impl Opening<'_> {
     fn ask(&self, fd: RawFd, ring: &Ring) -> bool {
         let question = |fd| libc::pollfd {
             fd,
-            events: libc::POLLOUT,
+            events: FILE,
             revents: 0,
         };
         let mut questions = [question(fd); PLACES];
@@ -130,10 +134,10 @@ impl Opening<'_> {
         // SAFETY: so many entries, which live in this frame. It does not wait.
         let answered = unsafe { libc::poll(questions.as_mut_ptr(), count as libc::nfds_t, 0) };
         for (question, number) in questions.iter().zip(asked).take(count) {
-            let no_fifo = answered > 0 && question.revents & libc::POLLOUT != 0;
-            self.openings.place(number).set(Place::Asked { no_fifo });
+            let a_file = answered > 0 && question.revents & FILE == FILE;
+            self.openings.place(number).set(Place::Asked { a_file });
         }
-        self.openings.place(self.number).get() == Place::Asked { no_fifo: true }
+        self.openings.place(self.number).get() == Place::Asked { a_file: true }
     }
 }
 

@@ -205,3 +205,20 @@ impl Seek for File {
         (&*self).seek(to)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    //! Goal: a file leaves nothing behind, also when somebody takes its descriptor over.
+    use super::*;
+
+    #[test]
+    fn turns_go_with_the_last_handle() {
+        let file = File::from_std(std::fs::File::open("/proc/self/exe").expect("a program"));
+        let turns = Arc::downgrade(file.position().turns(&file).expect("a file"));
+        let clone = file.try_clone().expect("a descriptor is left");
+        drop(file.into_std());
+        assert_eq!(turns.strong_count(), 1);
+        drop(clone);
+        assert_eq!(turns.strong_count(), 0);
+    }
+}

@@ -113,6 +113,12 @@ fn a_lock_ends_with_its_file() {
             drop(other);
             open().try_lock().unwrap();
             open().try_lock().unwrap();
+            // A clone's lock is its original's, too.
+            let original = open();
+            original.try_clone().unwrap().try_lock().unwrap();
+            drop(original);
+            let other = std::fs::File::open(scratch.join("lock")).unwrap();
+            other.try_lock().unwrap();
         });
     });
 }
