@@ -26,6 +26,7 @@ use crate::per_core;
 use crate::per_core::affinity;
 use crate::report;
 use crate::shutdown::Shutdown;
+use coring_coro::shield;
 use coring_coro::wait::{self, Refusal};
 use coring_uring::monotonic_ns;
 use std::collections::VecDeque;
@@ -179,6 +180,46 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    let handle = queue(f)?;
+    value(handle.wait(None).map_err(refusal)?)
+}
+
+/// As [`blocking`], and what has begun is waited for: whatever the closure changes has been changed when this returns, also for a
+/// caller that is cancelled meanwhile. One that still waits for room or for a thread then is dropped, and never run.
+#[track_caller]
+pub(crate) fn blocking_to_the_end<F, T>(f: F) -> Result<T, BlockingError>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // Who takes it out runs it, or drops it.
+    let f = Arc::new(Mutex::new(Some(f)));
+    let there = Arc::clone(&f);
+    let handle = queue(move || try_take(&there).map(|f| f()))?;
+    let outcome = match handle.wait(None) {
+        Err(Stop::Refused(refusal)) => {
+            if let Some(f) = try_take(&f) {
+                drop(f);
+                return Err(BlockingError::Refused(refusal));
+            }
+            if let Refusal::Interrupted(_) = refusal {
+                wait::forgive();
+            }
+            shield(|| handle.wait(None))
+        }
+        outcome => outcome,
+    };
+    let done = value(outcome.map_err(refusal)?)?;
+    Ok(done.expect("it was not taken back"))
+}
+
+/// Waits for room in the queue.
+#[track_caller]
+fn queue<F, T>(f: F) -> Result<RemoteHandle<T>, BlockingError>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
     let engine = per_core::current().ok_or(BlockingError::Refused(Refusal::Outside))?;
     // Nobody would wait for the job of who is cancelled already.
     wait::begin().map_err(BlockingError::Refused)?;
@@ -198,7 +239,11 @@ where
         }
     });
     queued.map_err(refusal)??;
-    match handle.wait(None).map_err(refusal)? {
+    Ok(handle)
+}
+
+fn value<T>(outcome: Result<T, RemoteError>) -> Result<T, BlockingError> {
+    match outcome {
         Ok(value) => Ok(value),
         Err(RemoteError::Panicked(payload)) => resume_unwind(payload.into_inner()),
         // The job was dropped unrun.
@@ -253,8 +298,11 @@ where
 
 /// The closure out of the place it shares with its job.
 fn take<F>(place: &Mutex<Option<F>>) -> F {
-    let f = place.lock().unwrap_or_else(PoisonError::into_inner).take();
-    f.expect("it is taken once: by its job, or back")
+    try_take(place).expect("it is taken once: by its job, or back")
+}
+
+fn try_take<F>(place: &Mutex<Option<F>>) -> Option<F> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// What the offload pool of the caller's runtime has done; `None` outside a runtime.

@@ -157,6 +157,50 @@ fn a_full_queue_gives_the_closure_back() {
 }
 
 #[test]
+fn a_call_that_has_not_begun_is_taken_back() {
+    // Goal: calls of files and processes that go to the pool are done to their end or not at all. While they wait for a thread or
+    // for room, a time limit and the end of the runtime are as they are elsewhere, however long the threads are stuck; what was
+    // given up never happens, and a command can be started later.
+    // Method: one thread is held, a queue of one. Limits for one call in the queue, one before it, and a command.
+    check(|| {
+        let name = std::env::temp_dir().join(format!("coring-taken-back-{}", std::process::id()));
+        std::fs::write(&name, "there").unwrap();
+        let runtime = builder(1)
+            .blocking_threads(1)
+            .blocking_queue(1)
+            .build()
+            .unwrap();
+        runtime.run(|| {
+            let (go, wait) = mpsc::channel::<()>();
+            let held = try_spawn_blocking(move || wait.recv()).unwrap();
+            coring_tests::until("the thread has begun", || {
+                blocking_stats().unwrap().started == 1
+            });
+            let limit = Duration::from_millis(20);
+            let mut command = coring::process::Command::new("true");
+            let chown = || coring::fs::lchown(&name, Some(12345), None);
+            let outcome = coro::timeout(limit, chown);
+            assert!(outcome.is_err(), "queued: {outcome:?}");
+            assert_eq!(blocking_stats().unwrap().queued, 1);
+            let outcome = coro::timeout(limit, || command.spawn().map(drop));
+            assert!(outcome.is_err(), "no room: {outcome:?}");
+            let waits = coro::spawn(|| coring::fs::lchown("/", Some(12345), None));
+            (0..10).for_each(|_| coro::yield_now());
+            waits.cancel();
+            assert!(coring::io::is_cancelled(
+                &waits.join().unwrap().unwrap_err()
+            ));
+            go.send(()).unwrap();
+            assert!(held.join().unwrap().is_ok());
+            assert!(command.status().unwrap().success());
+            let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&name).unwrap());
+            assert_ne!(owner, 12345, "what was given up has happened");
+        });
+        std::fs::remove_file(&name).unwrap();
+    });
+}
+
+#[test]
 fn a_cancelled_caller_leaves_and_the_call_runs_on() {
     // Goal: cancellation ends the wait with an error, whether it waits for the result or for room.
     // Method: callers are cancelled while their call is held; those calls run to their end all the same.

@@ -40,6 +40,7 @@ pub use pooled::RecvBuffer;
 pub(crate) use pooled::recv_pooled;
 pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 
+use crate::blocking::blocking_to_the_end;
 use crate::per_core::{self, Engine};
 use coring_coro::wait::{self, Alarm, Interrupt, Refusal};
 use coring_uring::{Completion, OpId, Sqe, Token};
@@ -145,16 +146,13 @@ fn within_time<T>(time: Duration, call: impl FnOnce(Limit<'_>) -> T) -> T {
     wait::with_alarm(time, |alarm| call(Limit(Some(alarm))))
 }
 
-/// Runs a closure in the offload pool to its end: whatever it changes has been changed when this returns, also for a
-/// coroutine that is cancelled meanwhile.
+/// Runs a closure in the offload pool: not at all, or to its end, also for a coroutine that is cancelled meanwhile.
 pub(crate) fn offload<F, T>(f: F) -> io::Result<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    // Who is cancelled already does not begin.
-    wait::begin().map_err(refused)?;
-    Ok(coring_coro::shield(|| crate::blocking(f))?)
+    Ok(blocking_to_the_end(f)?)
 }
 
 /// For calls that may be done without waiting: refuses who is cancelled, and who is no coroutine, as all others do.

@@ -119,7 +119,7 @@ impl Command {
     ///
     /// # Cancellation
     ///
-    /// Waits for the start all the same, so that no process is lost sight of.
+    /// A start that is under way is waited for all the same, so that no process is lost sight of.
     ///
     /// # Errors
     ///
