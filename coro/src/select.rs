@@ -42,7 +42,8 @@ use std::time::Duration;
 ///
 /// # Parks
 ///
-/// Until a branch is ready; never with a `default`.
+/// Until a branch is ready; never with a `default`. With one that is ready nobody else runs: a loop that may find one each time calls
+/// [`checkpoint`](crate::checkpoint()).
 ///
 /// # Cancellation
 ///

@@ -153,6 +153,57 @@ fn a_full_socket_is_waited_for() {
 }
 
 #[test]
+fn batches_that_never_wait_let_others_run() {
+    // Goal: a loop of batches that always find room, or always find datagrams, does not keep the core, and hears of its cancellation.
+    // Method: one coroutine sends to itself, or receives what std's socket has sent, until another that cancels it has run.
+    check(|| {
+        runtime(1).run(|| {
+            for receives in [false, true] {
+                let looping = coro::spawn(move || {
+                    let (socket, to) = socket();
+                    let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                    let mut batch = DatagramBatch::new(4, 8);
+                    let begun = std::time::Instant::now();
+                    while begun.elapsed() < Duration::from_secs(5) {
+                        let outcome = if receives {
+                            other.send_to(b"x", to).unwrap();
+                            socket.recv_batch(&mut batch)
+                        } else {
+                            socket.send_batch(&[(&b"x"[..], to); 2])
+                        };
+                        if let Err(error) = outcome {
+                            return is_cancelled(&error);
+                        }
+                    }
+                    false
+                });
+                coro::yield_now();
+                looping.cancel();
+                assert!(looping.join().unwrap(), "receives: {receives}");
+            }
+        });
+    });
+}
+
+#[test]
+fn a_batch_that_is_late_tells_its_part() {
+    // Goal: when a deadline passes in the middle of a batch, how many were sent is told, and not that it is late.
+    // Method: a batch that takes many times as long.
+    check(|| {
+        runtime(1).run(|| {
+            let ((sender, _), (_receiver, to)) = (socket(), socket());
+            let all = vec![(&b"x"[..], to); 500_000];
+            let limit = Duration::from_millis(5);
+            let told = coro::timeout(limit, || sender.send_batch(&all));
+            let told = told.expect("some went, so it is told").unwrap();
+            assert!((1..all.len()).contains(&told), "{told}");
+            let refused = coro::timeout(Duration::ZERO, || sender.send_batch(&all));
+            assert_eq!(refused.map(drop), Err(coro::Elapsed));
+        });
+    });
+}
+
+#[test]
 fn segments_are_cut_and_joined() {
     // Goal: one send becomes datagrams of the length asked for, the last one shorter; a receiver that allows it gets them
     // joined, with that length; others get them one by one.

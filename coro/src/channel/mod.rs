@@ -9,6 +9,9 @@
 //!
 //! The ends are `!Send`: for other cores there are mailboxes. A value that could not be sent comes back in the
 //! error. All receiving ends, and the sending end of [`bounded()`], are branches for [`select!`](crate::select!).
+//!
+//! A call that does not have to wait lets nobody else run: a loop that may find everything ready each time calls
+//! [`checkpoint`](crate::checkpoint()).
 
 pub mod bounded;
 pub mod broadcast;

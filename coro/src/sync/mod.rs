@@ -12,7 +12,8 @@
 //!   half-changed needs a flag of its own.
 //!
 //! What does not have to wait never fails: an uncontended `lock` works in a cancelled coroutine and in a destructor
-//! during a panic. One that would have to wait panics there, which aborts.
+//! during a panic. One that would have to wait panics there, which aborts. Nor does anybody else run meanwhile: between two waits
+//! the core is the coroutine's own. A loop that may find everything ready each time calls [`checkpoint`](crate::checkpoint()).
 //!
 //! All of them rest on one queue: queue.rs, where the proof is.
 

@@ -7,7 +7,8 @@
 //!                     `-- nothing --> poll through the ring, again
 //! ```
 //!
-//! The two calls do not block (`MSG_DONTWAIT`), so they need no ring; only the wait does. For 32 datagrams of 1,200 bytes over
+//! The two calls do not block (`MSG_DONTWAIT`), so they need no ring; only the wait does. A caller that never waits gives way when
+//! its time slice is over. For 32 datagrams of 1,200 bytes over
 //! loopback, each: `send_to` 3.26 us, 32 sends in one enter 2.61, this 2.41; `recv_from` 1.13, 32 receives in one enter
 //! 0.43, this 0.43. And their meaning is the one that callers want: datagrams go in order, and a failure says how many went
 //! before it.
@@ -20,6 +21,7 @@ use super::UdpSocket;
 use crate::io::net::poll;
 use crate::io::{Limit, told_in_part, within};
 use crate::net::tcp::as_ip;
+use coring_coro::wait;
 use socket2::{SockAddr, SockAddrStorage};
 use std::fmt;
 use std::io;
@@ -135,6 +137,7 @@ impl UdpSocket {
                         break;
                     }
                 }
+                wait::give_way();
             }
             Ok(sent)
         })
@@ -172,6 +175,7 @@ impl UdpSocket {
                     _ => break,
                 }
             }
+            wait::give_way();
             Ok(batch.received.len())
         })
     }
