@@ -209,6 +209,13 @@ pub fn give_way() {
     }
 }
 
+/// As [`give_way`] for who must not be interrupted here: `false` if it has to be called instead. Counted as a call of it.
+#[inline]
+#[must_use]
+pub fn may_go_on() -> bool {
+    current().is_none_or(|block| scheduler_of(block).lets_through(block))
+}
+
 #[cold]
 #[inline(never)]
 fn give_way_in_time(block: &ControlBlock) {

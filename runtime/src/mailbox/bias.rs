@@ -31,9 +31,9 @@
 //! A notifier may move to another core: there it says so first, with a fence. Threads without a core have no turn that
 //! ends, and are never biased.
 
-use super::atomics::{AtomicBool, AtomicUsize, Ordering, fence};
+use super::atomics::{AtomicUsize, Ordering, fence};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, compiler_fence};
+use std::sync::atomic::compiler_fence;
 
 /// Notices in a row that found nobody, before the fence is left out.
 #[cfg(not(loom))]
@@ -41,28 +41,39 @@ const STREAK: usize = 1024;
 #[cfg(loom)]
 const STREAK: usize = 1;
 
-/// Whether a core is in a turn in which it has notified without a fence.
+/// Whether a core is in a turn in which it has notified without a fence: its own address then, so that one comparison tells a notifier
+/// that it is on its core, in its runtime, and may leave out the fence.
 #[derive(Debug)]
 #[repr(align(128))] // Written by its core about once a turn: in lines of its own.
-pub(crate) struct OpenTurn(AtomicBool);
+pub(crate) struct OpenTurn(AtomicUsize);
+
+/// What a turn says that is not open.
+const NOT_OPEN: usize = 0;
+/// What a notifier without a bias compares that with.
+const NO_BIAS: usize = 1;
 
 impl OpenTurn {
     pub(crate) fn new() -> Self {
-        Self(AtomicBool::new(false))
+        Self(AtomicUsize::new(NOT_OPEN))
+    }
+
+    /// What it says while it is open.
+    fn open(&self) -> usize {
+        ptr::from_ref(self).addr()
     }
 
     /// Followed by a fence.
     fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.store(self.open(), Ordering::Relaxed);
     }
 
     /// The core's turn ends.
     #[inline]
     pub(crate) fn end(&self) {
         // Relaxed: only its own core writes it.
-        if self.0.load(Ordering::Relaxed) {
+        if self.0.load(Ordering::Relaxed) != NOT_OPEN {
             // Pairs with the load in `needs_barrier`.
-            self.0.store(false, Ordering::Release);
+            self.0.store(NOT_OPEN, Ordering::Release);
         }
     }
 }
@@ -73,8 +84,8 @@ impl OpenTurn {
 pub(crate) struct Bias {
     /// The core that leaves the fence out, plus one; zero for none.
     on: AtomicUsize,
-    /// The same as the address of its word, for the notifier alone: one comparison tells that it is on that core, in its runtime.
-    turn: AtomicPtr<OpenTurn>,
+    /// The same as what its turn says while it is open, for the notifier alone.
+    turn: AtomicUsize,
     /// Notices in a row that found nobody.
     streak: AtomicUsize,
 }
@@ -83,7 +94,7 @@ impl Bias {
     pub(crate) fn new() -> Self {
         Self {
             on: AtomicUsize::new(0),
-            turn: AtomicPtr::new(ptr::null_mut()),
+            turn: AtomicUsize::new(NO_BIAS),
             streak: AtomicUsize::new(0),
         }
     }
@@ -100,8 +111,7 @@ impl Bias {
     /// As [`settle`](Self::settle), if the fence is left out; the core may be any of any runtime.
     #[inline(always)]
     pub(crate) fn is_settled(&self, turn: &OpenTurn) -> bool {
-        let left_out =
-            ptr::eq(self.turn.load(Ordering::Relaxed), turn) && turn.0.load(Ordering::Relaxed);
+        let left_out = self.turn.load(Ordering::Relaxed) == turn.0.load(Ordering::Relaxed);
         // What the processor swaps, the barrier of who waits undoes; what the compiler swaps, nobody could.
         compiler_fence(Ordering::SeqCst);
         left_out
@@ -116,8 +126,7 @@ impl Bias {
             Some((core, turn)) if streak >= STREAK && barrier::is_there() => {
                 // Release: pairs with the load in `needs_barrier`, which may read it instead of an older one.
                 self.on.store(core + 1, Ordering::Release);
-                self.turn
-                    .store(ptr::from_ref(turn).cast_mut(), Ordering::Relaxed);
+                self.turn.store(turn.open(), Ordering::Relaxed);
                 turn.begin();
             }
             _ => self.drop_bias(),
@@ -137,7 +146,7 @@ impl Bias {
         if self.on.load(Ordering::Relaxed) != 0 {
             // Pairs with the load in `needs_barrier`.
             self.on.store(0, Ordering::Release);
-            self.turn.store(ptr::null_mut(), Ordering::Relaxed);
+            self.turn.store(NO_BIAS, Ordering::Relaxed);
         }
     }
 
@@ -146,7 +155,7 @@ impl Bias {
         // Both acquire: pair with the stores in `drop_bias`, `settle_by_fence` and `end`.
         match self.on.load(Ordering::Acquire) {
             0 => false,
-            core => turn_of(core - 1).0.load(Ordering::Acquire),
+            core => turn_of(core - 1).0.load(Ordering::Acquire) != NOT_OPEN,
         }
     }
 }

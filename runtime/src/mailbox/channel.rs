@@ -15,7 +15,8 @@
 //! under way: it may hold the way of an answer. A sender that slips in behind that finds the mark after it has announced, and drops
 //! it itself (ending.rs). A message is moved into its slot and out of it, once each, so it is delivered whole and once, or dropped.
 //!
-//! Calls that need not wait give way once the time slice is spent, as if they had waited: a stream starves nobody.
+//! Calls that need not wait give way once the time slice is spent, as if they had waited: a stream starves nobody. Single ones look at that once
+//! for each block of a lane (ring.rs): between two looks a message is a handful of comparisons, a copy and its stores.
 //!
 //! No wake is lost: `news` and each lane's `room` are queues as argued in wait_queue.rs; a sender pushes before it
 //! notifies, a receiver pops before it does. In a stream both leave the fence out (bias.rs).
@@ -77,6 +78,13 @@ pub fn mailbox<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (sender, Receiver { shared, round })
 }
 
+/// A lane with room, for who puts one message in before anything else runs on its core.
+struct Way<'a, T> {
+    lane: &'a Lane<T>,
+    /// The core, if it has still to see to its announcement's fence.
+    unsettled: Option<&'static Engine>,
+}
+
 #[derive(Debug)]
 pub(super) struct Shared<T> {
     lanes: Lanes<T>,
@@ -126,11 +134,11 @@ impl<T> Sender<T> {
     /// The message comes back when there is no room or no receiver.
     #[inline(always)] // A message made here is then made in its slot: see `try_send_slowly`.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        let Some(lane) = self.shared.lane_with_room() else {
+        let Some(way) = self.shared.way(false) else {
             return self.shared.try_send_slowly(Some(message));
         };
-        // SAFETY: it was asked just now.
-        unsafe { self.shared.put(lane, message) };
+        // SAFETY: it was found just now.
+        unsafe { self.shared.put(way, false, message) };
         Ok(())
     }
 
@@ -149,13 +157,11 @@ impl<T> Sender<T> {
     /// [`SendError`].
     #[inline(always)] // A message made here is then made in its slot: see `try_send_slowly`.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        let Some(lane) = self.shared.lane_with_room() else {
+        let Some(way) = self.shared.way(true) else {
             return self.shared.send_slowly(Some(message), None);
         };
-        // SAFETY: it was asked just now.
-        unsafe { self.shared.put(lane, message) };
-        // A sender that always finds room would never let its core have another turn.
-        wait::give_way();
+        // SAFETY: it was found just now.
+        unsafe { self.shared.put(way, true, message) };
         Ok(())
     }
 
@@ -187,8 +193,7 @@ impl<T> Shared<T> {
     ) -> Result<Option<R>, RecvError> {
         let reach_senders = || self.lanes.reach_senders(self.cluster.as_ref());
         let attempt = || attempt(self, &mut take);
-        let taken = self
-            .news
+        self.news
             .wait_for_biased(
                 what_for,
                 limit,
@@ -197,39 +202,70 @@ impl<T> Shared<T> {
                 || true,
                 reach_senders,
             )
-            .map_err(stopped);
-        // A receiver that always finds something would never let its core have another turn.
-        wait::give_way();
-        taken
+            .map_err(stopped)
+    }
+
+    /// A way that can be taken at once: mostly one that is known, or one that is found. To be fair is to give way once the time slice is
+    /// spent: a sender that always finds room would never let its core have another turn. Once a block is enough.
+    #[inline(always)]
+    fn way(&self, is_fair: bool) -> Option<Way<'_, T>> {
+        match self.lanes.of_core(|| self.cluster.as_ref()) {
+            // Who slips in after it finds out once it has announced.
+            Some((lane, unsettled))
+                if !self.ending.has_come()
+                    && (lane.knows_room() || room_goes_on(lane, is_fair)) =>
+            {
+                Some(Way { lane, unsettled })
+            }
+            _ => self.find_way(),
+        }
     }
 
     /// The caller's lane if it is that of its core and has room.
-    #[inline(always)]
-    fn lane_with_room(&self) -> Option<(&Lane<T>, &'static Engine)> {
-        // Who slips in after it finds out once it has announced.
+    #[inline(never)]
+    fn find_way(&self) -> Option<Way<'_, T>> {
+        // As in `way`.
         if self.ending.has_come() {
             return None;
         }
         match self.lanes.own(self.cluster.as_ref()) {
-            (lane, lanes::Sender::Core(engine)) if lane.has_room(engine) => Some((lane, engine)),
+            (lane, lanes::Sender::Core(engine)) if lane.has_room(engine) => Some(Way {
+                lane,
+                unsettled: Some(engine),
+            }),
             _ => None,
         }
     }
 
-    /// Puts a message into a lane that was found by [`lane_with_room`](Self::lane_with_room).
+    /// Puts a message in by a way that was found.
     ///
     /// # Safety
     ///
     /// Nothing has run on this core since.
     #[inline(always)]
-    unsafe fn put(&self, (lane, engine): (&Lane<T>, &'static Engine), message: T) {
+    unsafe fn put(&self, way: Way<'_, T>, is_fair: bool, message: T) {
         // SAFETY: the caller's promise.
-        unsafe { lane.put(engine, message) };
-        self.announce(lane, lanes::Sender::Core(engine));
+        unsafe { way.lane.put(message) };
+        if way.unsettled.is_some() {
+            return self.finish(way, is_fair);
+        }
+        way.lane.announce_settled(&self.news);
+        self.drop_if_over();
+    }
+
+    /// The rest of a send whose way had to be found.
+    #[inline(never)]
+    fn finish(&self, Way { lane, unsettled }: Way<'_, T>, is_fair: bool) {
+        if let Some(engine) = unsettled {
+            self.announce(lane, lanes::Sender::Core(engine));
+        }
+        if is_fair {
+            wait::give_way();
+        }
     }
 
     pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        // As in `lane_with_room`.
+        // As in `way`.
         if self.ending.has_come() {
             return Err(TrySendError::Disconnected(message));
         }
@@ -243,6 +279,11 @@ impl<T> Shared<T> {
     #[inline(always)]
     fn announce(&self, lane: &Lane<T>, sender: lanes::Sender) {
         lane.announce(sender, &self.news);
+        self.drop_if_over();
+    }
+
+    #[inline(always)]
+    fn drop_if_over(&self) {
         if self.ending.has_come() {
             self.drop_orphans();
         }
@@ -303,8 +344,6 @@ impl<T> Shared<T> {
                 }
             }
         });
-        // As who finds room at once.
-        wait::give_way();
         match (sent, message) {
             (Ok(_), None) => Ok(()),
             (Ok(_), Some(back)) => Err(SendError::Disconnected(back)),
@@ -367,10 +406,30 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// [`RecvError`].
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self) -> Result<T, RecvError> {
-        if let Some(message) = pop(&self.shared, &mut self.round) {
-            // A receiver that always finds something would never let its core have another turn.
+        let Self { shared, round } = self;
+        // SAFETY: there is one receiver, and its round is borrowed uniquely from it.
+        match unsafe { shared.lanes.with_more(round) } {
+            // SAFETY: as above.
+            Some(lane) => Ok(unsafe { lane.take(|| shared.cluster.as_ref()) }),
+            None => self.recv_further(),
+        }
+    }
+
+    /// A receiver that always finds something would never let its core have another turn: it comes by here once a block.
+    #[inline(never)]
+    fn recv_further(&mut self) -> Result<T, RecvError> {
+        let Self { shared, round } = self;
+        // SAFETY: as in `recv`.
+        if let Some(lane) = unsafe { shared.lanes.with_further(round) } {
+            // SAFETY: as above.
+            let message = unsafe { lane.take(|| shared.cluster.as_ref()) };
+            wait::give_way();
+            return Ok(message);
+        }
+        // SAFETY: as above.
+        if let Some(message) = unsafe { shared.lanes.pop_further(round, shared.cluster.as_ref()) } {
             wait::give_way();
             return Ok(message);
         }
@@ -416,6 +475,12 @@ impl<T> Receiver<T> {
     pub(super) fn shared(&self) -> &Shared<T> {
         &self.shared
     }
+}
+
+/// Out of the way that is mostly taken. `false` also for who has to give way: after the message, and then the way is another one.
+#[inline(never)]
+fn room_goes_on<T>(lane: &Lane<T>, is_fair: bool) -> bool {
+    (!is_fair || wait::may_go_on()) && lane.room_goes_on()
 }
 
 #[inline(always)]

@@ -30,7 +30,7 @@ use super::wait_queue::WaitQueue;
 use super::waiter::Stop;
 use crate::per_core::{self, Engine};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, compiler_fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -122,6 +122,21 @@ impl<T> Lanes<T> {
         (self.lane(index), sender)
     }
 
+    /// The lane of the caller's core, if it has been opened, and the core; without it, if that announces without a fence what it puts in.
+    #[inline(always)]
+    pub(crate) fn of_core<'a>(
+        &self,
+        cluster: impl FnOnce() -> Option<&'a Arc<Cluster>>,
+    ) -> Option<(&Lane<T>, Option<&'static Engine>)> {
+        let engine = per_core::current()?;
+        // Maybe somebody else's, if the engine is of another cluster: then that has no bias on it.
+        let lane = self.lanes.get(engine.index())?.get()?;
+        if lane.pushes.is_settled(engine.open_turn().1) {
+            return Some((lane, None));
+        }
+        Arc::ptr_eq(engine.cluster(), cluster()?).then_some((lane, Some(engine)))
+    }
+
     #[inline(always)]
     fn lane(&self, index: usize) -> &Lane<T> {
         match self.lanes[index].get() {
@@ -192,24 +207,52 @@ impl<T> Lanes<T> {
         round: &mut Round<T>,
         cluster: Option<&Arc<Cluster>>,
     ) -> Option<T> {
-        if let Some(lane) = round.lane {
-            // SAFETY: it is one of these lanes, and they do not close.
-            let lane = unsafe { lane.as_ref() };
-            // What it has given at the last look was counted then. SAFETY: passed on to the caller.
-            if let Some(message) = unsafe { lane.ring.pop_known() } {
-                lane.tell_of_room(cluster);
-                return Some(message);
-            }
+        // SAFETY: the caller's promise.
+        match unsafe { self.with_more(round) } {
+            // SAFETY: as above, and it has more.
+            Some(lane) => Some(unsafe { lane.take(|| cluster) }),
+            // SAFETY: as above.
+            None => unsafe { self.pop_further(round, cluster) },
         }
-        // SAFETY: as above.
-        unsafe { self.pop_further(round, cluster) }
+    }
+
+    /// The lane of the last message, if the last look has seen more in it: counted then.
+    ///
+    /// # Safety
+    ///
+    /// As [`pop`](Self::pop).
+    #[inline(always)]
+    pub(crate) unsafe fn with_more(&self, round: &Round<T>) -> Option<&Lane<T>> {
+        // SAFETY: it is one of these lanes, and they do not close.
+        let lane = unsafe { round.lane?.as_ref() };
+        (lane.ring.seen() > 0).then_some(lane)
+    }
+
+    /// As [`with_more`](Self::with_more) when there is none, if a look before that has seen more, and there is no other lane whose turn
+    /// it could be.
+    ///
+    /// # Safety
+    ///
+    /// As [`pop`](Self::pop).
+    #[inline(always)]
+    pub(crate) unsafe fn with_further(&self, round: &mut Round<T>) -> Option<&Lane<T>> {
+        if round.open.len() != 1 {
+            return None;
+        }
+        // SAFETY: as in `with_more`.
+        let lane = unsafe { round.lane?.as_ref() };
+        // SAFETY: the caller's promise.
+        unsafe { lane.ring.messages_go_on() }.then(|| {
+            round.taken += lane.ring.seen();
+            lane
+        })
     }
 
     /// # Safety
     ///
     /// As [`pop`](Self::pop).
     #[inline(never)]
-    unsafe fn pop_further(
+    pub(crate) unsafe fn pop_further(
         &self,
         round: &mut Round<T>,
         cluster: Option<&Arc<Cluster>>,
@@ -217,7 +260,7 @@ impl<T> Lanes<T> {
         let (lane, message) = self.visit(round, |lane, _| {
             // SAFETY: passed on to the caller.
             let message = unsafe { lane.ring.pop() }?;
-            lane.tell_of_room(cluster);
+            lane.tell_of_room(|| cluster);
             Some(((NonNull::from(lane), message), 1 + lane.ring.seen()))
         })?;
         round.lane = Some(lane);
@@ -379,11 +422,29 @@ impl<T> Lane<T> {
 
     /// Wakes one who waits for room, after a message was taken. Whether there was one.
     #[inline(always)]
-    fn tell_of_room(&self, cluster: Option<&Arc<Cluster>>) -> bool {
+    fn tell_of_room<'a>(&self, cluster: impl FnOnce() -> Option<&'a Arc<Cluster>>) -> bool {
         if !per_core::current().is_some_and(|here| self.pops.is_settled(here.open_turn().1)) {
-            self.pops.settle(here(cluster).map(Engine::open_turn));
+            self.settle_pops(cluster());
         }
         self.room.notify_one_settled(&self.pops)
+    }
+
+    #[inline(never)]
+    fn settle_pops(&self, cluster: Option<&Arc<Cluster>>) {
+        self.pops.settle(here(cluster).map(Engine::open_turn));
+    }
+
+    /// Takes the oldest message, and announces the room it leaves.
+    ///
+    /// # Safety
+    ///
+    /// One receiver at a time, who has [found](Lanes::with_more) this lane with a message.
+    #[inline(always)]
+    pub(crate) unsafe fn take<'a>(&self, cluster: impl FnOnce() -> Option<&'a Arc<Cluster>>) -> T {
+        // SAFETY: the caller's promise.
+        let message = unsafe { self.ring.take() };
+        self.tell_of_room(cluster);
+        message
     }
 
     /// Waits until `attempt` gives something, which it may after each pop. A glance is for a quarter of the room, and begins when
@@ -409,15 +470,36 @@ impl<T> Lane<T> {
         unsafe { self.ring.has_room() }
     }
 
+    /// Whether the core that the lane belongs to, and the caller runs on, knows room for a message.
+    #[inline(always)]
+    pub(crate) fn knows_room(&self) -> bool {
+        self.ring.knows_room()
+    }
+
+    /// As [`knows_room`](Self::knows_room) when it knows none, if there is some in the next block.
+    #[inline(always)]
+    pub(crate) fn room_goes_on(&self) -> bool {
+        // SAFETY: as in `push`: it is this core's.
+        unsafe { self.ring.room_goes_on() }
+    }
+
     /// Puts a message in, from the core that the lane belongs to.
     ///
     /// # Safety
     ///
-    /// [`has_room`](Self::has_room) said so, and nothing has run on the core since.
+    /// There is room, as the calls above tell, and nothing has run on the core since.
     #[inline(always)]
-    pub(crate) unsafe fn put(&self, _: &'static Engine, message: T) {
+    pub(crate) unsafe fn put(&self, message: T) {
         // SAFETY: as in `push`, and the caller's promise.
         unsafe { self.ring.put(message) }
+    }
+
+    /// As [`announce`](Self::announce), if the lane was [without a fence](Lanes::of_core) before the message was put in, in this turn.
+    #[inline(always)]
+    pub(crate) fn announce_settled(&self, news: &WaitQueue) {
+        // As in `is_settled`: the message is in before anybody is looked for.
+        compiler_fence(Ordering::SeqCst);
+        news.notify_one_settled(&self.pushes);
     }
 
     /// Puts a message in. `sender` came with the lane from [`Lanes::own`], in the same turn of the same core.
@@ -479,7 +561,7 @@ struct Leaving<'a, T> {
 impl<T> Drop for Leaving<'_, T> {
     fn drop(&mut self) {
         for _ in 0..self.lane.ring.taken().wrapping_sub(self.before) {
-            if !self.lane.tell_of_room(self.cluster) {
+            if !self.lane.tell_of_room(|| self.cluster) {
                 break;
             }
         }
@@ -487,38 +569,4 @@ impl<T> Drop for Leaving<'_, T> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::{Lanes, Round};
-
-    /// Goal: what lies in a lane that has opened since the last look is found by the very next look: it may be the last before a
-    /// park, or before "all senders have gone".
-    #[test]
-    fn a_lane_that_has_opened_is_looked_into_at_once() {
-        for (old, new) in [(0, 1), (0, 2), (1, 2)] {
-            let lanes = Lanes::new(2, 4);
-            let (mut round, mut got) = (Round::default(), Vec::new());
-            lanes.lane(old).push_locked(1).unwrap();
-            // SAFETY: one thread.
-            let taken = unsafe { lanes.pop_each(&mut round, None, 8, |n| got.push(n)) };
-            assert_eq!(taken, 1);
-            lanes.lane(new).push_locked(2).unwrap();
-            // SAFETY: as above.
-            let taken = unsafe { lanes.pop_each(&mut round, None, 8, |n| got.push(n)) };
-            assert_eq!(taken, 1, "lane {new} after lane {old}");
-        }
-    }
-
-    /// Goal: a lane that opens in the middle of a visit, before the others, hides none of them.
-    #[test]
-    fn a_lane_that_opens_during_a_visit_hides_no_other() {
-        let lanes = Lanes::new(3, 4);
-        lanes.lane(1);
-        lanes.lane(2).push_locked(7).unwrap();
-        let found = lanes.visit(&mut Round::default(), |lane, _| {
-            lanes.lane(0);
-            // SAFETY: one thread.
-            unsafe { lane.ring.pop() }.map(|message| (message, 1))
-        });
-        assert_eq!(found, Some(7));
-    }
-}
+mod tests;

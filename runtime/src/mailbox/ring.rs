@@ -35,12 +35,13 @@
     reason = "slots are shared by protocol, not by the borrow checker"
 )]
 
+mod ahead;
 mod group;
 
 pub(crate) use group::Filled;
 
 use super::atomics::{AtomicUsize, Ordering, UnsafeCell};
-use super::prefetch;
+use ahead::is_small;
 use group::Group;
 use std::alloc::Layout;
 use std::cell::Cell;
@@ -57,14 +58,6 @@ struct Apart<T>(T);
 const BLOCK: usize = 7;
 #[cfg(loom)]
 const BLOCK: usize = 2;
-
-const LINE: usize = 64;
-/// Whether some messages share a line.
-const fn is_small<T>() -> bool {
-    size_of::<T>() < LINE / 2
-}
-/// How far ahead of the producer blocks are fetched.
-const AHEAD_BYTES: usize = 512;
 
 /// Some slots, and how far the producer had come when it was last here.
 #[derive(Debug)]
@@ -150,13 +143,13 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 impl<T> Ring<T> {
     /// Whether a ring of this capacity can exist: its blocks fit into an address space.
     pub(crate) fn is_possible(capacity: usize) -> bool {
-        Layout::array::<Block<T>>(capacity.div_ceil(BLOCK)).is_ok()
+        Layout::array::<Block<T>>(Self::block_count(capacity)).is_ok()
     }
 
     /// Room for `capacity` messages, which is at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "a ring without room could pass nothing on");
-        let blocks = NonNull::from(Box::leak(empty_blocks(capacity.div_ceil(BLOCK))));
+        let blocks = NonNull::from(Box::leak(empty_blocks(Self::block_count(capacity))));
         let first = blocks.cast();
         Self {
             producer: Side::new(first, capacity),
@@ -196,6 +189,21 @@ impl<T> Ring<T> {
             side.block.set(self.behind(side.block.get(), 1));
         }
         is_through
+    }
+
+    /// On to the next block, if the side is through with its own and knows of more. Whether it is.
+    #[inline(always)]
+    fn goes_on(&self, side: &Side<T>) -> bool {
+        let own = side.own.load(Ordering::Relaxed);
+        let count = side.known_beyond(own);
+        // A group has no limit that is an end.
+        if count == 0 || own.wrapping_sub(side.first.get()) != BLOCK {
+            return false;
+        }
+        side.first.set(own);
+        side.block.set(self.behind(side.block.get(), 1));
+        side.limit.set(own.wrapping_add(count.min(BLOCK)));
+        true
     }
 
     /// Where the block ends in which the side is.
@@ -258,9 +266,30 @@ impl<T> Ring<T> {
     /// As [`push`](Self::push).
     #[inline(always)]
     pub(crate) unsafe fn has_room(&self) -> bool {
-        let side = &self.producer.0;
         // SAFETY: the caller's promise.
-        side.own.load(Ordering::Relaxed) != side.limit.get() || unsafe { self.look_for_room() }
+        self.knows_room() || unsafe { self.look_for_room() }
+    }
+
+    /// Whether the producer knows room in its block: for who may push, without a look.
+    #[inline(always)]
+    pub(crate) fn knows_room(&self) -> bool {
+        let side = &self.producer.0;
+        side.own.load(Ordering::Relaxed) != side.limit.get()
+    }
+
+    /// On to the next block, if the producer knows room there: what it does mostly when it [knows none](Self::knows_room) in its own.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push).
+    #[inline(always)]
+    pub(crate) unsafe fn room_goes_on(&self) -> bool {
+        let side = &self.producer.0;
+        let goes_on = self.goes_on(side);
+        if goes_on {
+            self.fetch_ahead(side.block.get());
+        }
+        goes_on
     }
 
     /// # Safety
@@ -269,14 +298,19 @@ impl<T> Ring<T> {
     #[inline(never)]
     unsafe fn look_for_room(&self) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { self.room(1) > 0 && Self::extend(&self.producer.0) }
+        if unsafe { self.room_goes_on() } {
+            return true;
+        }
+        // SAFETY: as above.
+        let room = unsafe { self.room(1) };
+        room > 0 && Self::extend(&self.producer.0)
     }
 
     /// Puts a message in.
     ///
     /// # Safety
     ///
-    /// As [`push`](Self::push); and [`has_room`](Self::has_room) said that there is room, with no message put in since.
+    /// As [`push`](Self::push); and [`has_room`](Self::has_room) or [`knows_room`](Self::knows_room) said so, with no message put in since.
     #[inline(always)]
     pub(crate) unsafe fn put(&self, message: T) {
         let side = &self.producer.0;
@@ -353,7 +387,7 @@ impl<T> Ring<T> {
     ///
     /// As [`pop`](Self::pop).
     #[inline(always)]
-    pub(crate) unsafe fn pop_known(&self) -> Option<T> {
+    unsafe fn pop_known(&self) -> Option<T> {
         // SAFETY: the caller's promise, and there is one.
         (self.seen() > 0).then(|| unsafe { self.take() })
     }
@@ -367,11 +401,28 @@ impl<T> Ring<T> {
             .wrapping_sub(side.own.load(Ordering::Relaxed))
     }
 
+    /// On to the next block, if the consumer knows that there is something in it: when all that it has [seen](Self::seen) is taken.
+    ///
+    /// # Safety
+    ///
+    /// As [`pop`](Self::pop).
+    #[inline(always)]
+    pub(crate) unsafe fn messages_go_on(&self) -> bool {
+        let side = &self.consumer.0;
+        let goes_on = self.goes_on(side);
+        if goes_on && is_small::<T>() {
+            self.fetch_next(side, side.first.get());
+        }
+        goes_on
+    }
+
+    /// Takes the oldest message out.
+    ///
     /// # Safety
     ///
     /// As [`pop`](Self::pop), and at least one was [`seen`](Self::seen).
     #[inline(always)]
-    unsafe fn take(&self) -> T {
+    pub(crate) unsafe fn take(&self) -> T {
         let side = &self.consumer.0;
         let own = side.own.load(Ordering::Relaxed);
         let message = self.block(side).slots[own.wrapping_sub(side.first.get())].with_mut(|slot| {
@@ -434,6 +485,10 @@ impl<T> Ring<T> {
     #[inline(never)]
     unsafe fn look_for_message(&self) -> bool {
         let side = &self.consumer.0;
+        // SAFETY: the caller's promise.
+        if unsafe { self.messages_go_on() } {
+            return true;
+        }
         self.enter_block(side);
         let own = side.own.load(Ordering::Relaxed);
         if side.known_beyond(own) == 0 {
@@ -442,6 +497,8 @@ impl<T> Ring<T> {
             side.known.set(tail);
             if is_small::<T>() && tail == Self::end_of_block(side) {
                 self.look_further(side);
+                let beyond = side.known_beyond(tail);
+                self.fetch_following(side, beyond / BLOCK);
             }
         }
         self.fetch_next(side, own);
@@ -461,57 +518,6 @@ impl<T> Ring<T> {
 
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
-    }
-
-    /// Has what the consumer reads next fetched: blocks of small messages as far as they are full, and of large ones those that
-    /// were found.
-    #[inline(always)]
-    fn fetch_next(&self, side: &Side<T>, own: usize) {
-        let beyond = side.known_beyond(Self::end_of_block(side));
-        if is_small::<T>() {
-            // The next one was fetched from the block before.
-            if beyond >= BLOCK {
-                let next_but_one = self.behind(side.block.get(), 2 % self.blocks.len());
-                prefetch::to_read(next_but_one.as_ptr());
-            }
-            return;
-        }
-        let at = own.wrapping_sub(side.first.get());
-        let slots = &self.block(side).slots[at..];
-        for slot in slots.iter().take(side.known_beyond(own)) {
-            prefetch::to_read(&raw const *slot);
-        }
-        if side.known.get() == Self::end_of_block(side) {
-            let next = self.behind(side.block.get(), 1);
-            prefetch::to_read(next.as_ptr());
-        }
-    }
-
-    /// Has so many blocks fetched that follow the one in which the consumer is, within bounds.
-    #[inline(always)]
-    fn fetch_following(&self, side: &Side<T>, count: usize) {
-        let mut block = side.block.get();
-        for _ in 0..count.min(AHEAD_BYTES / size_of::<Block<T>>()) {
-            block = self.behind(block, 1);
-            for line in 0..(size_of::<Block<T>>() / LINE).min(AHEAD_BYTES / LINE) {
-                prefetch::to_read(block.as_ptr().wrapping_byte_add(line * LINE));
-            }
-        }
-    }
-
-    /// Has a block fetched that the producer will write soon: the consumer was the last to touch it. A store that waits for
-    /// its line holds up all stores behind it.
-    #[inline(always)]
-    fn fetch_ahead(&self, block: NonNull<Block<T>>) {
-        let ahead = AHEAD_BYTES / size_of::<Block<T>>();
-        // In a small ring it would be one that the consumer reads.
-        if self.blocks.len() <= 4 * ahead {
-            return;
-        }
-        let block = self.behind(block, ahead);
-        for line in 0..(size_of::<Block<T>>() / LINE).min(AHEAD_BYTES / LINE) {
-            prefetch::to_write(block.as_ptr().wrapping_byte_add(line * LINE));
-        }
     }
 
     /// How many messages are in, about: for anyone to look at.

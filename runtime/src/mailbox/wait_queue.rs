@@ -215,12 +215,9 @@ impl WaitQueue {
         promising: impl Fn() -> bool,
         reach_all: impl Fn(),
     ) -> Result<T, Stop> {
-        if let Some(value) = attempt() {
-            return Ok(value);
-        }
-        if let Some(engine) = per_core::current()
-            && let Some(value) = engine.glance(first_after, promising, &mut attempt)
-        {
+        let found =
+            attempt().or_else(|| per_core::current()?.glance(first_after, promising, &mut attempt));
+        if let Some(value) = found {
             // Whoever finds each time never parks: others, timers and the ring have their turn all the same.
             wait::give_way();
             return Ok(value);

@@ -50,7 +50,6 @@ impl<T> Sender<T> {
             }
             messages.is_empty().then_some(Ok(()))
         });
-        wait::give_way();
         sent.unwrap_or_else(|stop| match stop {
             Stop::Refused(refusal) => Err(SendError::Refused((), refusal)),
             Stop::TimedOut => unreachable!("there is no limit"),
