@@ -9,7 +9,7 @@
 //! ```text
 //!   pick least virtual time among the groups with ready coroutines   (a latency group: less a head start)
 //!   run a batch of it: a quantum at the most; ends early when a latency group has something to run
-//!   virtual time += time run * 1024 / shares
+//!   virtual time += time run * 1024 / shares, one at least
 //!   until the time slice of the turn is over or everything that was ready has run
 //! ```
 //!
@@ -33,6 +33,8 @@ use std::ptr::NonNull;
 
 /// How far a latency group may be ahead of its fair share and still run first.
 const HEAD_START_NS: u64 = 2_000_000;
+/// A virtual time that none may go far beyond: it has an end. The one share of a group comes to it in a hundred days.
+const FAR: u64 = u64::MAX / 2;
 /// The most groups one scheduler has, the default one included.
 pub(crate) const MAX_GROUPS: usize = 64;
 
@@ -207,9 +209,24 @@ impl Groups {
         group.run_ns.set(group.run_ns.get() + run_ns);
         group.switches.set(group.switches.get() + switches as u64);
         self.virtual_ns.set(group.virtual_ns.get());
-        let weighted = cost.saturating_mul(1024) / u64::from(group.shares);
-        group.virtual_ns.set(group.virtual_ns.get() + weighted);
+        // Whose time stood still would be picked for ever.
+        let weighted = (cost.saturating_mul(1024) / u64::from(group.shares)).max(1);
+        let after = group.virtual_ns.get().saturating_add(weighted);
+        group.virtual_ns.set(after);
         group.idle.set(group.ready.len() == 0);
+        if after > FAR {
+            self.begin_anew();
+        }
+    }
+
+    /// Virtual times count from now on. What matters is how far they are apart.
+    #[cold]
+    fn begin_anew(&self) {
+        let now = self.virtual_ns.replace(0);
+        self.all().for_each(|group| {
+            let ahead = group.virtual_ns.get().saturating_sub(now);
+            group.virtual_ns.set(ahead);
+        });
     }
 }
 

@@ -137,6 +137,28 @@ fn latency_goes_first_and_does_not_starve_the_rest() {
     );
 }
 
+/// Goal: however many shares one group has, the others get some time; and however long groups have run, it goes on.
+///
+/// Method: a step of nothing, which counts for a nanosecond, of a group with so many shares that it is less than one of virtual time;
+/// steps that come to the end of virtual time together.
+#[test]
+fn shares_and_times_without_bounds() {
+    for (many, cost, least) in [(u32::MAX, 0, 100), (100, u64::MAX / 4096, 400)] {
+        let scheduler = Scheduler::new(SchedulerConfig::default());
+        let driver = WorkClock::default();
+        for shares in [many, 100] {
+            let group = scheduler.add_group(config("group", shares, false)).unwrap();
+            load(&scheduler, group, &driver.0, cost, 1);
+        }
+        for _ in 0..2_000 {
+            scheduler.turn(&driver);
+        }
+        for stats in &scheduler.group_stats()[1..] {
+            assert!(stats.switches >= least, "{stats:?} at {cost} ns a step");
+        }
+    }
+}
+
 #[test]
 fn groups_are_bounded_and_belong_to_one_scheduler() {
     let scheduler = Scheduler::new(SchedulerConfig::default());
