@@ -400,6 +400,37 @@ fn all_who_met_at_a_barrier_are_told_so() {
 }
 
 #[test]
+fn who_never_has_to_wait_lets_others_run() {
+    // Goal: a loop of calls that find each time what they would wait for does not keep the core.
+    // Method: each loops until another coroutine, which is ready, has run.
+    check(|| {
+        runtime(1).run(|| {
+            let (mutex, semaphore) = (SharedMutex::new(()), SharedSemaphore::new(1));
+            let (event, watch) = (SharedEvent::default(), SharedWatch::new(0));
+            event.set();
+            let mut watcher = watch.subscribe();
+            let calls: [(&str, &mut dyn FnMut()); 4] = [
+                ("mutex", &mut || drop(mutex.lock().unwrap())),
+                ("semaphore", &mut || drop(semaphore.acquire().unwrap())),
+                ("event", &mut || event.wait().unwrap()),
+                ("watch", &mut || {
+                    watch.set(1);
+                    watcher.changed().unwrap();
+                }),
+            ];
+            for (what, call) in calls {
+                let other = coro::spawn(|| ());
+                let begun = Instant::now();
+                while !other.is_finished() && begun.elapsed() < Duration::from_secs(5) {
+                    call();
+                }
+                assert!(other.is_finished(), "{what}");
+            }
+        });
+    });
+}
+
+#[test]
 fn who_waits_for_a_turn_gets_it_before_who_comes_again() {
     // Goal: a mutex and a semaphore that are held across waits are handed over, first come first served: nobody who gives
     // one back and takes it again comes before those who wait.

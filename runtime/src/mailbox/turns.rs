@@ -60,6 +60,8 @@ impl Turns {
         take: impl Fn() -> bool,
         free: impl Fn(),
     ) -> Result<(), Stop> {
+        // Before it is taken: nobody is to wait for what others do meanwhile.
+        wait::give_way();
         if take() {
             return Ok(());
         }

@@ -197,8 +197,12 @@ impl WaitQueue {
         &self,
         what_for: &'static str,
         limit: Option<Duration>,
-        attempt: impl FnMut() -> Option<T>,
+        mut attempt: impl FnMut() -> Option<T>,
     ) -> Result<T, Stop> {
+        if let Some(value) = attempt() {
+            wait::give_way();
+            return Ok(value);
+        }
         self.wait_for_biased(what_for, limit, attempt, 0, || true, || ())
     }
 

@@ -15,7 +15,8 @@
 //!
 //! Everything may be used on any core of any runtime and on any thread: there the thread waits. Each wait has a
 //! `_timeout` twin. Waits are queues, first in first out, but a newcomer may be faster than who has just been woken. A
-//! wait that is given up passes its wake on (mailbox/wait_queue.rs argues why none is lost).
+//! wait that is given up passes its wake on (mailbox/wait_queue.rs argues why none is lost). Where nothing has to be waited for others
+//! of the core run first when the coroutine has had its time slice.
 
 mod barrier;
 mod event;
