@@ -9,12 +9,15 @@
 //! io-uring crate remembers that in the `Submitter`, so one is kept rather than asked for each time.
 #![expect(unsafe_code, reason = "submitting to a ring is unsafe")]
 
+use std::hint::spin_loop;
 use std::io;
 
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, squeue};
 
 /// Entries of the submission queue; the completion queue has twice as many.
 const ENTRIES: u32 = 4096;
+/// `IORING_ENTER_GETEVENTS`.
+const GET_EVENTS: u32 = 1;
 
 /// A ring that lives as long as the process.
 pub(crate) struct Ring {
@@ -30,6 +33,7 @@ impl Ring {
             .setup_single_issuer()
             .setup_coop_taskrun()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .build(ENTRIES)?;
         let (mut submitter, submissions, completions) = Box::leak(Box::new(ring)).split();
         submitter.register_ring_fd()?;
@@ -66,10 +70,35 @@ impl Ring {
     pub(crate) fn turn(&mut self, completed: &mut Vec<cqueue::Entry>) -> io::Result<()> {
         self.submissions.sync();
         self.submitter.submit_and_wait(1)?;
+        self.take(completed);
+        Ok(())
+    }
+
+    /// As [`turn`](Self::turn), without sleeping: looks at memory until there is something, and enters the kernel when it says
+    /// that it has work to do for us.
+    pub(crate) fn turn_awake(&mut self, completed: &mut Vec<cqueue::Entry>) -> io::Result<()> {
+        self.submissions.sync();
+        self.submitter.submit()?;
+        loop {
+            self.take(completed);
+            if !completed.is_empty() {
+                return Ok(());
+            }
+            if self.submissions.taskrun() {
+                // SAFETY: submits nothing and waits for nothing; there is no signal mask.
+                unsafe {
+                    self.submitter
+                        .enter::<libc::sigset_t>(0, 0, GET_EVENTS, None)
+                }?;
+            }
+            spin_loop();
+        }
+    }
+
+    fn take(&mut self, completed: &mut Vec<cqueue::Entry>) {
         self.submissions.sync();
         self.completions.sync();
         completed.extend(&mut self.completions);
         self.completions.sync();
-        Ok(())
     }
 }

@@ -39,6 +39,7 @@ const ALL: &[&dyn Subject] = &[
     &uring::FIRST,
     &uring::AGAIN,
     &uring::FIXED,
+    &uring::AWAKE,
     &uring_multishot::UringMultishot,
     &epoll::Epoll,
     &pair::FIRST,

@@ -10,7 +10,8 @@
 //! descriptor. A request and its answer are one buffer at most, one at a time. The ring: [`crate::ring`].
 //! An HTTP request it only looks at the end of: what parsing costs belongs to the others.
 //!
-//! Listed twice: the second is the twin of the A/A pair. A third differs in registered files and buffers.
+//! Listed twice: the second is the twin of the A/A pair. A third differs in registered files and buffers, a fourth in that it
+//! never sleeps.
 #![expect(unsafe_code, reason = "submitting to a ring is unsafe")]
 
 use std::convert::Infallible;
@@ -34,22 +35,33 @@ pub(crate) struct Uring {
     name: &'static str,
     /// Whether files and buffers are registered with the ring.
     fixed: bool,
+    /// Whether it looks at memory instead of sleeping.
+    awake: bool,
 }
 
 /// The reference.
 pub(crate) static FIRST: Uring = Uring {
     name: "raw-uring",
     fixed: false,
+    awake: false,
 };
 /// The same again, to see how far apart two equal subjects are.
 pub(crate) static AGAIN: Uring = Uring {
     name: "raw-uring-again",
     fixed: false,
+    awake: false,
 };
 /// Reads into registered buffers from a registered file.
 pub(crate) static FIXED: Uring = Uring {
     name: "raw-uring-fixed",
     fixed: true,
+    awake: false,
+};
+/// The limit of latency: spins for ever. Measured only when it is named.
+pub(crate) static AWAKE: Uring = Uring {
+    name: "raw-uring-awake",
+    fixed: false,
+    awake: true,
 };
 
 impl Subject for Uring {
@@ -65,12 +77,18 @@ impl Subject for Uring {
         machine::kernel()
     }
 
+    fn only_when_named(&self) -> bool {
+        self.awake
+    }
+
     fn run(&self, job: &Job) -> Result<(), Skip> {
         match job.work {
+            Work::Echo if self.awake => match serve(job, Ring::turn_awake)? {},
+            _ if self.awake => Err(Skip::because("differs from raw-uring in echo only")),
             Work::Read { depth, direct } => files::reads(job, depth, direct, self.fixed),
             _ if self.fixed => Err(Skip::because("differs from raw-uring in reads only")),
             Work::Local(Local::Sleep) => sleeps(job),
-            Work::Echo | Work::Hello => match serve(job)? {},
+            Work::Echo | Work::Hello => match serve(job, Ring::turn)? {},
             Work::OpenRead { depth } => files::opens(job, depth),
             Work::WriteSync => files::writes(job),
             _ => job.not_offered(),
@@ -95,7 +113,10 @@ struct Server {
     buffers: Vec<Option<Box<[u8; ECHO_BUFFER_BYTES]>>>,
 }
 
-fn serve(job: &Job) -> io::Result<Infallible> {
+fn serve(
+    job: &Job,
+    turn: fn(&mut Ring, &mut Vec<cqueue::Entry>) -> io::Result<()>,
+) -> io::Result<Infallible> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     job.listening(listener.local_addr()?);
     let mut server = Server {
@@ -107,7 +128,7 @@ fn serve(job: &Job) -> io::Result<Infallible> {
     server.accept()?;
     let mut completions = Vec::new();
     loop {
-        server.ring.turn(&mut completions)?;
+        turn(&mut server.ring, &mut completions)?;
         for completion in completions.drain(..) {
             server.complete(&completion)?;
         }
