@@ -26,7 +26,8 @@ use crate::encode::push;
 use crate::facade::{self, Place};
 use crate::state;
 
-/// Sends the events of `tracing` to this logger.
+/// Sends the events of `tracing` to this logger. Each line has the fields of the spans that its coroutine has entered, or of the span that
+/// is named as its `parent`, and of those that these were made in.
 ///
 /// # Examples
 /// ```
@@ -57,7 +58,12 @@ impl TracingLayer {
 }
 
 /// Encoded fields of a span, kept in the registry's extensions.
-struct SpanFields(Vec<u8>);
+struct SpanFields {
+    values: Vec<u8>,
+    /// The span that it was made in: the one that was named, or else the innermost of its coroutine. The registry would say that
+    /// of whichever coroutine the thread has run last.
+    parent: Option<Id>,
+}
 
 thread_local! {
     /// Spans that each coroutine of this thread has entered, innermost last.
@@ -93,8 +99,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TracingLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
+        let innermost = || with_stack(|stack| stack.last().cloned()).flatten();
+        let parent = match attributes.is_contextual() {
+            true => innermost(),
+            false => attributes.parent().cloned(),
+        };
         if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(SpanFields(fields.values));
+            let values = fields.values;
+            span.extensions_mut().insert(SpanFields { values, parent });
         }
     }
 
@@ -104,7 +116,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TracingLayer {
         if let Some(span) = context.span(id)
             && let Some(known) = span.extensions_mut().get_mut::<SpanFields>()
         {
-            known.0.extend_from_slice(&fields.values);
+            known.values.extend_from_slice(&fields.values);
         }
     }
 
@@ -137,16 +149,39 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TracingLayer {
         };
         let mut values = place.encode(&fields.message);
         // Copied first: the registry is not to be asked while the stack is borrowed.
-        for id in with_stack(|stack| stack.clone()).unwrap_or_default() {
+        let begin = match event.is_contextual() {
+            true => with_stack(|stack| stack.clone()).unwrap_or_default(),
+            false => event.parent().cloned().into_iter().collect(),
+        };
+        for id in with_parents(begin, &context) {
             if let Some(span) = context.span(&id)
                 && let Some(known) = span.extensions().get::<SpanFields>()
             {
-                values.extend_from_slice(&known.0);
+                values.extend_from_slice(&known.values);
             }
         }
         values.extend_from_slice(&fields.values);
         facade::emit(level, interest, &values);
     }
+}
+
+/// These spans and those they were made in, each once and behind its parent.
+fn with_parents<S>(begin: Vec<Id>, context: &Context<'_, S>) -> Vec<Id>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let mut all = Vec::with_capacity(begin.len());
+    for id in begin {
+        let (behind, mut next) = (all.len(), Some(id));
+        while let Some(id) = next.filter(|id| !all.contains(id)) {
+            next = context.span(&id).and_then(|span| {
+                let extensions = span.extensions();
+                extensions.get::<SpanFields>()?.parent.clone()
+            });
+            all.insert(behind, id);
+        }
+    }
+    all
 }
 
 /// Encodes fields by their types; the one called `message` becomes the line's message.

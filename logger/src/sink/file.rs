@@ -383,14 +383,20 @@ fn is_plain(path: &Path) -> bool {
 /// Puts a compressed file in the place of a plain one. There is a whole one at every moment.
 #[cfg(feature = "zstd")]
 fn pack(file: &Path) -> io::Result<()> {
-    let named = |ending: &str| PathBuf::from(format!("{}{ending}", file.display()));
-    let (packed, part) = (named(PACKED), named(&format!("{PACKED}{PART}")));
+    let named = |endings: &[&str]| {
+        let mut name = file.as_os_str().to_owned();
+        endings.iter().for_each(|ending| name.push(ending));
+        PathBuf::from(name)
+    };
+    let (packed, part) = (named(&[PACKED]), named(&[PACKED, PART]));
     let result = fs::File::open(file).and_then(|from| {
         let written = from.metadata()?.modified()?;
         let to = fs::File::create(&part)?;
         zstd::stream::copy_encode(from, &to, 3)?;
         // Its age is that of its lines.
         to.set_modified(written)?;
+        // The machine may stop, too, and the plain file goes.
+        to.sync_all()?;
         fs::rename(&part, &packed)?;
         fs::remove_file(file)
     });

@@ -361,6 +361,36 @@ fn threads_beyond_the_limit_share_a_ring() {
 
 #[cfg(feature = "tracing")]
 #[test]
+fn a_span_brings_those_it_was_made_in() {
+    // Goal: a line has the fields of parents that are not entered, and of a parent that is named, as tracing has it; each once, the outermost
+    // first. Method: spans made in others, with named parents and with none, entered alone.
+    use coring_logger::TracingLayer;
+    use tracing_subscriber::prelude::*;
+    let _turn = exclusive();
+    let (builder, lines) = Logger::builder().pattern("{message}{fields}").memory();
+    let logger = builder.start().expect("starts");
+    let subscriber = tracing_subscriber::registry().with(TracingLayer::new());
+    tracing::subscriber::with_default(subscriber, || {
+        let outer = tracing::info_span!("outer", o = 1);
+        let inner = outer.in_scope(|| tracing::info_span!("inner", i = 2));
+        let named = tracing::info_span!(parent: &inner, "named", n = 3);
+        let apart = inner.in_scope(|| tracing::info_span!(parent: None, "apart", a = 4));
+        inner.in_scope(|| tracing::info!("1"));
+        named.in_scope(|| tracing::info!("2"));
+        apart.in_scope(|| tracing::info!("3"));
+        apart.in_scope(|| tracing::info!(parent: &named, "4"));
+        apart.in_scope(|| tracing::info!(parent: None, "5"));
+        outer.in_scope(|| named.in_scope(|| tracing::info!("6")));
+    });
+    logger.shutdown();
+    assert_eq!(
+        lines.text(),
+        "1 o=1 i=2\n2 o=1 i=2 n=3\n3 a=4\n4 o=1 i=2 n=3\n5\n6 o=1 i=2 n=3\n"
+    );
+}
+
+#[cfg(feature = "tracing")]
+#[test]
 fn spans_follow_coroutines_across_switches() {
     use coring_logger::TracingLayer;
     use tracing_subscriber::prelude::*;

@@ -328,3 +328,24 @@ fn an_interrupted_compression_is_done_again() {
     );
     assert_eq!(zstd::decode_all(file).expect("whole"), b"all of it\n");
 }
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_log_of_any_name_is_compressed() {
+    // Goal: names that are no text. Method: such a directory, and two lines that make two files.
+    use std::os::unix::ffi::OsStrExt as _;
+    let _turn = exclusive();
+    let directory = scratch();
+    let inside = directory.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
+    let options = FileOptions::new(inside.join("log"))
+        .rotate_bytes(1)
+        .compress(true);
+    let logger = Logger::builder().file(options).start().expect("starts");
+    for _ in 0..2 {
+        info!("a line");
+        logger.flush().expect("flushes");
+    }
+    logger.shutdown();
+    let names = files(&inside);
+    assert!(names.len() == 2 && names[1].ends_with(".zst"), "{names:?}");
+}
