@@ -127,7 +127,7 @@ pub(crate) fn report(values: &[f64]) {
     say(&format!("sample {}", values.join(" ")));
 }
 
-fn median(values: Vec<f64>) -> f64 {
+pub(crate) fn median(values: Vec<f64>) -> f64 {
     let summary = Summary::of(values).expect("one lap counts at least");
     summary.median
 }

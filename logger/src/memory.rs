@@ -19,7 +19,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::cache;
 use crate::record::{self, lap};
-use crate::ring::{Shared, Since};
+use crate::ring::{Line, Shared, Since};
 
 /// The shared header has pages of its own: in a crash file it can be found without knowing this program.
 pub(crate) const HEADER_BYTES: usize = 4096;
@@ -48,14 +48,21 @@ pub(crate) struct Ring {
     pub(crate) label: Label,
     /// The producer is gone; nothing more will be published.
     closed: AtomicBool,
+    /// Keeps `base` mapped.
+    map: Arc<MmapRaw>,
+    /// In a line of its own: the writer looks at `base` once a batch, and would wait for the line that its reader has written to.
+    reading: Line<Reading>,
+}
+
+/// What the reader of a ring writes to, each time it looks.
+#[derive(Debug)]
+struct Reading {
     /// Losses that some drain has told of, by level; kept here because a ring may outlive its drain.
-    pub(crate) reported: [AtomicU64; 5],
+    reported: [AtomicU64; 5],
     /// Locked while bytes are released, and by who reads what lies ahead of the writer.
     held: Mutex<()>,
     /// Bytes of data, from the start, whose pages are there.
     present: AtomicUsize,
-    /// Keeps `base` mapped.
-    map: Arc<MmapRaw>,
 }
 
 // SAFETY: `base` points into a mapping that `map` keeps alive. Bytes behind it are shared by the protocol of `ring.rs`.
@@ -69,7 +76,7 @@ impl Ring {
     fn anonymous(capacity: usize, label: Label) -> io::Result<Self> {
         let map = MmapOptions::new().len(HEADER_BYTES + capacity).map_anon()?;
         let mut ring = Self::at(Arc::new(MmapRaw::from(map)), 0, capacity, label);
-        ring.present = AtomicUsize::new(0);
+        ring.reading.0.present = AtomicUsize::new(0);
         ring.bring_in(0);
         Ok(ring)
     }
@@ -79,7 +86,7 @@ impl Ring {
     /// faster than that touches them itself.
     #[inline]
     pub(crate) fn bring_in(&self, position: u64) {
-        let present = self.present.load(Ordering::Relaxed);
+        let present = self.reading.0.present.load(Ordering::Relaxed);
         if present < self.capacity && position + self.ahead() as u64 > present as u64 {
             self.bring_in_from(present, position);
         }
@@ -97,7 +104,7 @@ impl Ring {
             (position + 2 * self.ahead()).next_multiple_of(PAGE_BYTES)
         });
         let until = until.min(self.capacity);
-        self.present.store(until, Ordering::Relaxed);
+        self.reading.0.present.store(until, Ordering::Relaxed);
         // The header with the first bytes. A kernel that cannot leaves it to the writer's first touch.
         let from = if present == 0 {
             0
@@ -126,10 +133,12 @@ impl Ring {
             capacity,
             label,
             closed: AtomicBool::new(false),
-            reported: Default::default(),
-            held: Mutex::new(()),
-            present: AtomicUsize::new(capacity),
             map,
+            reading: Line(Reading {
+                reported: Default::default(),
+                held: Mutex::new(()),
+                present: AtomicUsize::new(capacity),
+            }),
         }
     }
 
@@ -185,9 +194,14 @@ impl Ring {
         unsafe { self.data().add(offset) }.as_ptr()
     }
 
+    /// Losses that have been told of, by level.
+    pub(crate) fn reported(&self) -> &[AtomicU64; 5] {
+        &self.reading.0.reported
+    }
+
     /// Keeps the reader from releasing anything for as long as the guard lives. The writer never asks for it.
     pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
-        lock(&self.held)
+        lock(&self.reading.0.held)
     }
 
     /// Whether it holds lines from before `now` that its writer has not published. A writer that has begun a turn, and logged nothing in it,

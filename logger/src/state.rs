@@ -19,6 +19,7 @@ use log::{Level, LevelFilter};
 use crate::callsite::{self, Callsite, Interest};
 use crate::context::Hooks;
 use crate::filter::Filter;
+use crate::ring::Line;
 use crate::{crash, memory, producer};
 
 /// What a log call does when its ring is full.
@@ -103,7 +104,10 @@ pub(crate) fn begin(settings: Settings) -> bool {
         site.set(interest(&settings, site.target, site.level));
     }
     *slot = Some(settings);
-    FLUSH_DONE.store(FLUSH_WANTED.load(Ordering::SeqCst), Ordering::SeqCst);
+    WAKING.0.flush_done.store(
+        WAKING.0.flush_wanted.load(Ordering::SeqCst),
+        Ordering::SeqCst,
+    );
     PHASE.store(Phase::Running as u8, Ordering::Release);
     true
 }
@@ -217,16 +221,27 @@ pub(crate) fn max_rings() -> usize {
     read(|settings| settings.map_or(0, |settings| settings.max_rings))
 }
 
-/// What the drain does, as wakers see it.
-static DRAIN: AtomicU32 = AtomicU32::new(AWAKE);
+/// The words by which producers and drain wake each other. The drain writes to them each time it looks: in lines of their own, since a producer
+/// reads its neighbours here in every turn.
+#[derive(Debug)]
+struct Waking {
+    /// What the drain does, as wakers see it.
+    drain: AtomicU32,
+    /// Tickets: each flush takes one, the drain stores the highest it has served.
+    flush_wanted: AtomicU32,
+    flush_done: AtomicU32,
+}
+
+static WAKING: Line<Waking> = Line(Waking {
+    drain: AtomicU32::new(AWAKE),
+    flush_wanted: AtomicU32::new(0),
+    flush_done: AtomicU32::new(0),
+});
 const AWAKE: u32 = 0;
 /// Or is about to.
 const SLEEPS: u32 = 1;
 /// Somebody wants a pass that begins later than this.
 const ASKED: u32 = 2;
-/// Tickets: each flush takes one, the drain stores the highest it has served.
-static FLUSH_WANTED: AtomicU32 = AtomicU32::new(0);
-static FLUSH_DONE: AtomicU32 = AtomicU32::new(0);
 
 fn futex(word: &AtomicU32, operation: libc::c_int, value: u32, timeout: Option<Duration>) {
     let timeout = timeout.map(|duration| libc::timespec {
@@ -250,8 +265,8 @@ fn futex(word: &AtomicU32, operation: libc::c_int, value: u32, timeout: Option<D
 
 /// Wakes the drain if it sleeps, and keeps it from going to sleep if not: its next pass begins later than this. Safe in a signal handler.
 pub(crate) fn wake_drain() {
-    if DRAIN.swap(ASKED, Ordering::SeqCst) == SLEEPS {
-        futex(&DRAIN, libc::FUTEX_WAKE, 1, None);
+    if WAKING.0.drain.swap(ASKED, Ordering::SeqCst) == SLEEPS {
+        futex(&WAKING.0.drain, libc::FUTEX_WAKE, 1, None);
     }
 }
 
@@ -259,41 +274,54 @@ pub(crate) fn wake_drain() {
 /// Says whether anybody asked for the pass that follows.
 pub(crate) fn sleep_drain(timeout: Duration, idle: impl FnOnce() -> bool) -> bool {
     let order = Ordering::SeqCst;
-    let may_sleep = DRAIN.compare_exchange(AWAKE, SLEEPS, order, order).is_ok();
+    let may_sleep = WAKING
+        .0
+        .drain
+        .compare_exchange(AWAKE, SLEEPS, order, order)
+        .is_ok();
     if may_sleep && idle() {
-        futex(&DRAIN, libc::FUTEX_WAIT, SLEEPS, Some(timeout));
+        futex(&WAKING.0.drain, libc::FUTEX_WAIT, SLEEPS, Some(timeout));
     }
-    DRAIN.swap(AWAKE, order) == ASKED
+    WAKING.0.drain.swap(AWAKE, order) == ASKED
 }
 
 /// Asks for a flush. Returns the ticket.
 pub(crate) fn want_flush() -> u32 {
-    let ticket = FLUSH_WANTED.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+    let ticket = WAKING
+        .0
+        .flush_wanted
+        .fetch_add(1, Ordering::SeqCst)
+        .wrapping_add(1);
     wake_drain();
     ticket
 }
 
 /// The highest ticket given out.
 pub(crate) fn flush_wanted() -> u32 {
-    FLUSH_WANTED.load(Ordering::SeqCst)
+    WAKING.0.flush_wanted.load(Ordering::SeqCst)
 }
 
 pub(crate) fn flush_is_done(ticket: u32) -> bool {
-    FLUSH_DONE.load(Ordering::SeqCst).wrapping_sub(ticket) < u32::MAX / 2
+    WAKING
+        .0
+        .flush_done
+        .load(Ordering::SeqCst)
+        .wrapping_sub(ticket)
+        < u32::MAX / 2
 }
 
 /// The drain has written everything that was logged before `ticket` was given out.
 pub(crate) fn flush_done(ticket: u32) {
-    if FLUSH_DONE.swap(ticket, Ordering::SeqCst) != ticket {
-        futex(&FLUSH_DONE, libc::FUTEX_WAKE, u32::MAX >> 1, None);
+    if WAKING.0.flush_done.swap(ticket, Ordering::SeqCst) != ticket {
+        futex(&WAKING.0.flush_done, libc::FUTEX_WAKE, u32::MAX >> 1, None);
     }
 }
 
 /// Waits for a ticket without parking a coroutine. Safe in a signal handler.
 pub(crate) fn wait_for_flush(ticket: u32, timeout: Duration) {
-    let seen = FLUSH_DONE.load(Ordering::SeqCst);
+    let seen = WAKING.0.flush_done.load(Ordering::SeqCst);
     if !flush_is_done(ticket) {
-        futex(&FLUSH_DONE, libc::FUTEX_WAIT, seen, Some(timeout));
+        futex(&WAKING.0.flush_done, libc::FUTEX_WAIT, seen, Some(timeout));
     }
 }
 

@@ -206,7 +206,7 @@ impl Source {
     }
 
     fn mark_reported(&self, totals: [u64; 5]) {
-        for (reported, total) in self.ring.reported.iter().zip(totals) {
+        for (reported, total) in self.ring.reported().iter().zip(totals) {
             reported.fetch_max(total, Ordering::Relaxed);
         }
     }
@@ -214,7 +214,7 @@ impl Source {
     fn loss_text(&self, totals: [u64; 5], since: &str) -> Option<String> {
         let reported = self
             .ring
-            .reported
+            .reported()
             .each_ref()
             .map(|count| count.load(Ordering::Relaxed));
         let new: Vec<u64> = totals
