@@ -269,6 +269,43 @@ pub(crate) fn leak_pages(bytes: usize) -> io::Result<*mut u8> {
     Ok(memory.cast())
 }
 
+/// Fetches the line of the cache at `at`, which will be written.
+#[inline(always)]
+pub(crate) fn fetch_for_writing<T>(at: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which changes neither memory nor flags and never faults.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) ptr::from_ref(at), options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Lets the caches go of the line at `at`, waiting for nothing. Only where [`can_let_go`] says so.
+#[inline(always)]
+pub(crate) fn let_go<T>(at: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: writes the line back to memory; what it holds stays the same.
+    unsafe {
+        std::arch::asm!("clflushopt [{}]", in(reg) ptr::from_ref(at), options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Whether the processor has an instruction for that. To be asked once: in a virtual machine the question takes microseconds.
+pub(crate) fn can_let_go() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{__cpuid, __cpuid_count};
+        /// Leaf 7, EBX (Intel's manual, volume 2A, CPUID).
+        const CLFLUSHOPT: u32 = 1 << 23;
+        __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & CLFLUSHOPT != 0
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// The processor's counter, between two fences: what comes before is done, what comes after has not begun.
 #[inline(always)]
 pub(crate) fn fenced_ticks() -> u64 {

@@ -13,6 +13,7 @@ mod ftlog;
 mod quicklog;
 mod raw;
 mod raw_read;
+mod raw_ring;
 mod slog;
 mod spdlog;
 mod ticklog;
@@ -27,6 +28,7 @@ pub(crate) const ALL: &[&dyn Subject] = &[
     &raw::AGAIN,
     &raw::COPY,
     &raw_read::SUBJECT,
+    &raw_ring::SUBJECT,
     &ticklog::SUBJECT,
     &quicklog::SUBJECT,
     &tracing::SUBJECT,
