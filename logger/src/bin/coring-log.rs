@@ -181,7 +181,17 @@ fn show(options: &Options) -> io::Result<()> {
             out.clear();
         }
     }
-    io::stdout().write_all(&out)
+    io::stdout().write_all(&out)?;
+    for (index, reader) in readers.iter().enumerate() {
+        let (end, length) = (reader.offset(), files[index].len());
+        if end < length {
+            let file = options.files[index].display();
+            say(format_args!(
+                "{file}: ends within a record at byte {end}: being written, or not a log of ours"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Shows one file and what is appended to it, until the reader of our output goes away.

@@ -258,6 +258,14 @@ fn any_name_and_any_reader_will_do() {
         .expect("runs");
     assert!(status.success(), "{status}");
 
+    let text = directory.path().join("text");
+    std::fs::write(&text, "2026-11-28 INFO a line of text\n").expect("writes");
+    let (shown, said) = command(&[], &[&text]);
+    assert!(
+        shown.is_empty() && said.contains("not a log of ours"),
+        "{said}"
+    );
+
     let packed = directory.path().join("log.zst");
     let mut file = std::fs::File::create(&packed).expect("creates");
     file.write_all(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0])
