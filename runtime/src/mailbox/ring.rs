@@ -15,11 +15,12 @@
 //! put into it. The consumer asks the block that it reads. One that finds it full of small messages may be far behind, and asks the
 //! producer's own index how far, so that it looks no more before it has come there.
 //!
-//! A producer with many to come writes them into a group (group.rs), which it shows at once.
+//! A producer with many to come writes them as a group (group.rs), which it shows at once, in the block in which the group begins.
 //!
 //! Why it is right. The tails that a block is given ascend, and each covers only slots that were written before it was stored. So
-//! one that is above a slot's number, however old or new, makes that slot's value visible; one that is left from the lap before is
-//! at the most where the block begins, and covers nothing. `head` is written by the consumer only; a slot is written again
+//! one that is above a slot's number, however old or new, makes that slot's value visible, in whatever block it is found. And there is always one
+//! to be found: who has come to the end of what it knows has come to where the producer once had shown all, and what is shown next
+//! begins there, with its tail in that block. `head` is written by the consumer only; a slot is written again
 //! only after a load of `head` that has passed it: then the read is over. So no slot is touched by both at once, and each message
 //! is moved in once and out once.
 //!
@@ -42,7 +43,7 @@ pub(crate) use group::Filled;
 
 use super::atomics::{AtomicUsize, Ordering, UnsafeCell};
 use ahead::is_small;
-use group::Group;
+use group::{GROUP, Group};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -331,29 +332,10 @@ impl<T> Ring<T> {
     pub(crate) unsafe fn push_many(&self, messages: &mut Vec<T>) -> usize {
         // SAFETY: the caller's promise.
         let count = unsafe { self.room(messages.len()) }.min(messages.len());
-        let side = &self.producer.0;
-        let mut own = side.own.load(Ordering::Relaxed);
-        let mut moved = 0;
-        while moved < count {
-            if self.enter_block(side) {
-                self.fetch_ahead(side.block.get());
-            }
-            let block = self.block(side);
-            let rest = Self::end_of_block(side).wrapping_sub(own);
-            let some = rest.min(count - moved);
-            let slots = &block.slots[BLOCK - rest..][..some];
-            for (slot, message) in slots.iter().zip(&messages[moved..]) {
-                let message = std::ptr::from_ref(message).cast::<MaybeUninit<T>>();
-                // SAFETY: it is there. From here on it is the ring's, and `messages` forgets it below.
-                let message = unsafe { message.read() };
-                // SAFETY: as in `push`: there is room for `count`.
-                slot.with_mut(|slot| unsafe { slot.write(message) });
-            }
-            own = own.wrapping_add(some);
-            self.show(block, own);
-            moved += some;
+        for group in messages[..count].chunks(GROUP) {
+            // SAFETY: as above, and there is room for `count`; `messages` forgets them below, and nothing panics before that.
+            unsafe { self.put_many(group) };
         }
-        side.limit.set(own);
         forget_first(messages, count);
         count
     }
@@ -445,9 +427,11 @@ impl<T> Ring<T> {
     #[inline]
     pub(crate) unsafe fn pop_each(&self, most: usize, mut each: impl FnMut(T)) -> usize {
         let side = &self.consumer.0;
-        // Once for all, and not block by block: nobody disturbs a producer that fills some.
-        self.look_further(side);
         let own = side.own.load(Ordering::Relaxed);
+        // Once for all, and not block by block: nobody disturbs a producer that fills some.
+        if side.known_beyond(own) < most {
+            self.look_further(side);
+        }
         let count = side.known_beyond(own).min(most);
         self.fetch_following(side, count / BLOCK);
         let mut passing = Passing { ring: self, own };

@@ -113,6 +113,9 @@ impl<T> Sender<T> {
                 Filled::Full => {
                     // As in `send`.
                     wait::give_way();
+                    if messages.size_hint().1 == Some(0) {
+                        return Ok(());
+                    }
                     continue;
                 }
                 Filled::Over => None,

@@ -18,7 +18,7 @@ pub(super) const fn is_small<T>() -> bool {
 }
 
 /// How far ahead blocks are fetched.
-const AHEAD_BYTES: usize = 512;
+const AHEAD_BYTES: usize = 1024;
 
 impl<T> Ring<T> {
     /// How many blocks ahead that is.

@@ -1,7 +1,8 @@
 //! Groups: messages that a producer writes one by one and shows at once.
 //!
-//! The blocks' tails are stored first and the ring's own last, which is what a consumer of many looks at: it does not take the lines
-//! away from who still writes them.
+//! Only one block has the tail: that in which the group begins, which is where a consumer looks that knows of nothing more. It then knows of all, and
+//! goes on without a look. So the lines that a tail has for itself, behind large messages, do not cross. The ring's own is stored last, which is
+//! what a consumer of many looks at: it does not take the lines away from who still writes them.
 //!
 //! The messages come from an iterator, any code, which may put something into the same ring, or park while others do. A group
 //! leaves no room (`limit` is where the producer is), so whoever does that passes through `room`, which shows the group and ends it. Who fills it
@@ -11,17 +12,17 @@
     reason = "slots are shared by protocol, not by the borrow checker"
 )]
 
-use super::{BLOCK, Ring};
+use super::{BLOCK, Block, Ring, Side};
 use crate::mailbox::atomics::Ordering;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 /// Messages of a group, at the most: so many go as far without a look at the consumer.
 #[cfg(not(loom))]
-const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
 #[cfg(loom)]
-const GROUP: usize = 3;
+pub(super) const GROUP: usize = 3;
 
 /// Messages that are written and not shown: they begin where the producer is.
 #[derive(Debug)]
@@ -137,20 +138,65 @@ impl<T> Ring<T> {
         if group.filler.replace(ptr::null()).is_null() {
             return;
         }
-        let mut tail = side.own.load(Ordering::Relaxed);
-        let end = tail.wrapping_add(group.written.get());
-        while tail != end {
-            if tail.wrapping_sub(side.first.get()) == BLOCK {
-                side.first.set(tail);
-                side.block.set(self.behind(side.block.get(), 1));
-            }
-            let some = Self::end_of_block(side)
-                .wrapping_sub(tail)
-                .min(end.wrapping_sub(tail));
-            tail = tail.wrapping_add(some);
-            // Pairs with the load in `look_for_message`.
-            self.block(side).tail.store(tail, Ordering::Release);
+        let (first, mut left) = (side.block.get(), group.written.get());
+        let own = side.own.load(Ordering::Relaxed);
+        let mut room = Self::end_of_block(side).wrapping_sub(own);
+        while left > room {
+            left -= room;
+            self.step(side);
+            room = BLOCK;
         }
+        self.show_many(first, own.wrapping_add(group.written.get()));
+    }
+
+    /// Puts in messages, for which there is room: shown as one. They are the ring's from here on.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push), and the producer knows room for so many.
+    pub(super) unsafe fn put_many(&self, messages: &[T]) {
+        let side = &self.producer.0;
+        if self.enter_block(side) {
+            self.fetch_ahead(side.block.get());
+        }
+        let first = side.block.get();
+        let own = side.own.load(Ordering::Relaxed);
+        let mut at = own.wrapping_sub(side.first.get());
+        let mut left = messages;
+        loop {
+            let (some, others) = left.split_at(left.len().min(BLOCK - at));
+            for (slot, message) in self.block(side).slots[at..].iter().zip(some) {
+                let message = ptr::from_ref(message).cast::<MaybeUninit<T>>();
+                // SAFETY: it is there.
+                let message = unsafe { message.read() };
+                // SAFETY: as in `put`: there is room.
+                slot.with_mut(|slot| unsafe { slot.write(message) });
+            }
+            if others.is_empty() {
+                break;
+            }
+            (left, at) = (others, 0);
+            self.step(side);
+            self.fetch_ahead(side.block.get());
+        }
+        self.show_many(first, own.wrapping_add(messages.len()));
+    }
+
+    /// On to the next block, before the index is.
+    #[inline(always)]
+    fn step(&self, side: &Side<T>) {
+        side.first.set(Self::end_of_block(side));
+        side.block.set(self.behind(side.block.get(), 1));
+    }
+
+    /// Shows messages up to this number, of which the oldest that is not shown lies in the block `first`.
+    #[inline(always)]
+    fn show_many(&self, first: NonNull<Block<T>>, end: usize) {
+        let side = &self.producer.0;
+        // SAFETY: it is one of `blocks`.
+        let first = unsafe { first.as_ref() };
+        // Pairs with the load in `look_for_message`.
+        first.tail.store(end, Ordering::Release);
         // Last: who takes many begins when it sees this, and would have the lines away from here. Pairs with the loads in `pop_each`
         // and `len`.
         side.own.store(end, Ordering::Release);
