@@ -192,8 +192,9 @@ impl<T> JoinHandle<T> {
 
     /// Asks the coroutine to end: the blocking call it is in, and each later one, is refused.
     ///
-    /// Returns at once; `join` tells when it has ended. Idempotent. A coroutine that never blocks never notices,
-    /// unless it asks [`coro::is_cancelled`](crate::is_cancelled); one that has not started does not start.
+    /// Returns at once; `join` tells when it has ended. Idempotent. A coroutine that never blocks never notices, nor does one whose
+    /// calls never have to wait, such as a lock that is always free or a channel with something in it each time: unless it asks
+    /// [`coro::is_cancelled`](crate::is_cancelled) or comes by a [`coro::checkpoint`](crate::checkpoint). One that has not started does not start.
     pub fn cancel(&self) {
         let block = self.block();
         if block.state.get() != State::Finished {

@@ -11,7 +11,7 @@
 //! done, or the runtime has ended, a wake finds nobody: nothing happens.
 
 use crate::mailbox::{Stop, Waiter, block};
-use coring_coro::wait::Refusal;
+use coring_coro::wait::{self, Refusal};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -52,6 +52,8 @@ impl Wake for Waiter {
 /// # Ok::<(), coring::StartError>(())
 /// ```
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, Refusal> {
+    // Futures that are ready at once, one after the other, never park.
+    wait::give_way();
     let mut future = pin!(future);
     let mut waker = None;
     let outcome = block("a future", None, |waiter| {

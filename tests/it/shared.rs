@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -466,6 +466,35 @@ fn who_waits_for_a_turn_gets_it_before_who_comes_again() {
             }
             assert_eq!(semaphore.available(), 1);
             assert!(mutex.try_lock().is_some());
+        });
+    });
+}
+
+#[test]
+fn calls_that_never_wait_let_the_core_turn() {
+    // Goal: a loop of calls that could wait and never have to - a future that is ready, a topic that nobody holds up - does not keep its core: others and what comes from elsewhere have their turn.
+    // Method: each loop goes on until a coroutine that is sent to its core from the other one has run.
+    fn until_told(call: impl Fn() + Send + 'static) {
+        let told = Arc::new(AtomicBool::new(false));
+        let (begun, there) = (Arc::new(SharedEvent::default()), Arc::clone(&told));
+        let begins = Arc::clone(&begun);
+        let looping = coring::spawn_on(1, move || {
+            begins.set();
+            while !there.load(Ordering::Relaxed) {
+                call();
+            }
+        });
+        begun.wait().unwrap();
+        coring::call(1, move || told.store(true, Ordering::Relaxed)).unwrap();
+        looping.join().unwrap();
+    }
+    check(|| {
+        runtime(2).run(|| {
+            until_told(|| coro::block_on(std::future::ready(())).unwrap());
+            let topic = coring::mailbox::topic::<()>();
+            let slow = topic.subscribe(1, coring::mailbox::Lagging::Misses);
+            until_told(move || _ = topic.publish(()).unwrap());
+            drop(slow);
         });
     });
 }

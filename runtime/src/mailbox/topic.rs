@@ -8,7 +8,7 @@
 
 use super::channel::{Receiver, Sender, mailbox};
 use super::channel_errors::{RecvError, TrySendError};
-use coring_coro::wait::Refusal;
+use coring_coro::wait::{self, Refusal};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -152,6 +152,8 @@ impl<T: Clone> Topic<T> {
     ///
     /// When the caller may not wait.
     pub fn publish(&self, message: T) -> Result<usize, Refusal> {
+        // Who waits for nobody never parks.
+        wait::give_way();
         let subscribers = self.subscribers();
         let (mut reached, mut gone) = (0, false);
         for one in &*subscribers {
