@@ -2,7 +2,6 @@
 
 use coring::coro::sync::WaitError;
 use coring::coro::wait::{Interrupt, Refusal};
-use coring::mailbox::{Lagging, topic};
 use coring::sync::{
     OneshotError, SharedBarrier, SharedEvent, SharedMutex, SharedSemaphore, SharedWatch,
     shared_oneshot,
@@ -410,9 +409,7 @@ fn who_never_has_to_wait_lets_others_run() {
             let (event, watch) = (SharedEvent::default(), SharedWatch::new(0));
             event.set();
             let mut watcher = watch.subscribe();
-            let topic = topic();
-            let _subscribed = topic.subscribe(1, Lagging::Misses);
-            let calls: [(&str, &mut dyn FnMut()); 5] = [
+            let calls: [(&str, &mut dyn FnMut()); 4] = [
                 ("mutex", &mut || drop(mutex.lock().unwrap())),
                 ("semaphore", &mut || drop(semaphore.acquire().unwrap())),
                 ("event", &mut || event.wait().unwrap()),
@@ -420,7 +417,6 @@ fn who_never_has_to_wait_lets_others_run() {
                     watch.set(1);
                     watcher.changed().unwrap();
                 }),
-                ("topic", &mut || _ = topic.publish(()).unwrap()),
             ];
             for (what, call) in calls {
                 let other = coro::spawn(|| ());
