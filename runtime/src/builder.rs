@@ -34,7 +34,7 @@ const STALL_IN_DEBUG: Duration = Duration::from_secs(5);
 /// | [`sq_entries`](Self::sq_entries) a core | 1,024 | the batch is submitted early |
 /// | [`cq_entries`](Self::cq_entries) a core | 4,096 | completions wait in the kernel |
 /// | [`multishot_window`](Self::multishot_window) a listener | 1,024 | connections wait in the kernel |
-/// | [`receive_pool`](Self::receive_pool) a core | 256 of 4 KiB | a receive takes memory from the heap |
+/// | [`receive_pool`](Self::receive_pool) a core | 1,024 of 4 KiB, memory as needed | a receive takes memory from the heap |
 /// | [`fixed_buffers`](Self::fixed_buffers) a core | 32 of 64 KiB | `FixedBuf::take` returns an error of kind `QuotaExceeded` |
 /// | [`io_workers`](Self::io_workers) a core | 4 and 16 | operations queue in the kernel |
 /// | [`blocking_threads`](Self::blocking_threads) | 64 | calls queue |
@@ -88,7 +88,7 @@ impl Builder {
             spin: None,
             inbox_capacity: 256,
             io_workers: (4, 16),
-            receive_pool: (256, 4096),
+            receive_pool: (1024, 4096),
             stream_filling: Filling::Whole,
             fixed_buffers: (32, 64 * 1024),
             shutdown_grace: Duration::from_secs(10),
@@ -132,7 +132,7 @@ impl Builder {
     }
 
     /// Buffers that pooled receives (`TcpStream::recv_buffer`, `recv_stream`) share on one core, and the bytes of each. Default
-    /// 256 of 4 KiB. Made when the first such receive asks for them.
+    /// 1,024 of 4 KiB. Made when the first such receive asks for them; their memory is taken as so many are in use at once.
     pub fn receive_pool(mut self, buffers: u16, bytes: usize) -> Self {
         self.receive_pool = (buffers, bytes);
         self
