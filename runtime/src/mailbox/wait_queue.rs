@@ -16,8 +16,8 @@
 //! takes a glance, without a place in the queue: the other core may be about to make the condition true
 //! (per_core/glance.rs).
 //!
-//! A pick is a baton. Who was picked and then gives up - cancelled, timed out - has taken a wake that another
-//! waiter may need, so it passes it on ([`WaitQueue::wait`]). Picked waiters race with newcomers for the condition;
+//! A pick is a baton. Who was picked and then gives up - cancelled, timed out - or is picked while the attempt succeeds that it makes
+//! from its place, has taken a wake that another waiter may need, so it passes it on ([`WaitQueue::wait`]). Picked waiters race with newcomers for the condition;
 //! one that loses goes to the back. Where that is not fair enough, see turns.rs.
 //!
 //! `waiting` changes only under the lock and is true exactly while the queue is not empty. The lock is held for a
@@ -240,15 +240,12 @@ impl WaitQueue {
         let mut place = Place {
             queue: self,
             ticket: None,
-            pass_on: true,
         };
-        let value = waiter::block(what_for, limit, |waiter| {
+        waiter::block(what_for, limit, |waiter| {
             self.enter(&mut place.ticket, || Arc::clone(waiter));
             reach_all();
             attempt()
-        })?;
-        place.pass_on = false;
-        Ok(value)
+        })
     }
 }
 
@@ -256,13 +253,13 @@ impl WaitQueue {
 struct Place<'a> {
     queue: &'a WaitQueue,
     ticket: Option<u64>,
-    pass_on: bool,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
-        if !self.queue.leave(ticket) && self.pass_on {
+        // Each attempt is made from a place in the queue. So who was picked since has had the value without that, or has given up.
+        if !self.queue.leave(ticket) {
             self.queue.notify_one();
         }
     }

@@ -20,6 +20,29 @@ fn first_in_first_out_and_a_place_is_kept() {
     assert!(!queue.is_waited_for());
 }
 
+/// Who is picked while its attempt succeeds did not need the wake: the one behind, which has just looked and found nothing, does.
+#[cfg(not(loom))]
+#[test]
+fn a_pick_that_meets_a_success_is_passed_on() {
+    use super::waiter::block;
+    use std::sync::Arc;
+    let another = || block("a test", None, |waiter| Some(Arc::clone(waiter))).unwrap();
+    let (queue, mut behind, mut looks) = (WaitQueue::default(), None, 0);
+    let first = queue.wait("room", None, || {
+        looks += 1;
+        // From its place in the queue, the second time: another comes, and the first is told before it has left.
+        (looks == 2).then(|| {
+            queue.enter(&mut behind, another);
+            assert!(queue.notify_one());
+        })
+    });
+    assert_eq!(first, Ok(()));
+    assert!(
+        !queue.holds(behind.unwrap()),
+        "who waits behind was not told"
+    );
+}
+
 /// The store-buffer pattern: a waiter that found the condition false is picked by the notifier.
 #[cfg(loom)]
 #[test]
