@@ -27,11 +27,10 @@ fn a_pick_that_meets_a_success_is_passed_on() {
     use super::waiter::block;
     use std::sync::Arc;
     let another = || block("a test", None, |waiter| Some(Arc::clone(waiter))).unwrap();
-    let (queue, mut behind, mut looks) = (WaitQueue::default(), None, 0);
+    let (queue, mut behind) = (WaitQueue::default(), None);
     let first = queue.wait("room", None, || {
-        looks += 1;
-        // From its place in the queue, the second time: another comes, and the first is told before it has left.
-        (looks == 2).then(|| {
+        // From its place in the queue: another comes, and the first is told before it has left.
+        queue.is_waited_for().then(|| {
             queue.enter(&mut behind, another);
             assert!(queue.notify_one());
         })
