@@ -101,7 +101,7 @@ pub use periodic::{
 };
 pub use running::{Running, with_running};
 pub use scheduler::{
-    Group, GroupConfig, GroupStats, Scheduler, SchedulerConfig, SchedulerStats, Turn,
+    Group, GroupConfig, GroupStats, Scheduler, SchedulerConfig, SchedulerStats, Turn, group_stats,
 };
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, SpawnError, spawn, try_spawn};

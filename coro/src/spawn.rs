@@ -230,7 +230,7 @@ impl Builder {
         self
     }
 
-    /// The scheduling group it runs in, for life.
+    /// The scheduling group it runs in, for life. Without it: the default group, whatever the spawner's.
     pub fn group(mut self, group: Group) -> Self {
         self.group = Some(group);
         self

@@ -24,6 +24,7 @@ mod every_call;
 mod file;
 mod file_trouble;
 mod fixed;
+mod groups;
 mod handover;
 mod lanes;
 mod lifecycle;

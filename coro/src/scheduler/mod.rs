@@ -30,7 +30,7 @@ mod ready;
 mod timers;
 mod within;
 
-pub use group::{Group, GroupConfig, GroupStats};
+pub use group::{Group, GroupConfig, GroupStats, group_stats};
 pub use measure::SchedulerStats;
 
 pub(crate) use current::word as current_word;
@@ -278,7 +278,7 @@ impl Scheduler {
         ran
     }
 
-    /// Adds a scheduling group. Groups last as long as the scheduler.
+    /// As [`Group::new`], from outside a turn.
     ///
     /// # Errors
     ///
@@ -287,7 +287,7 @@ impl Scheduler {
         self.shared().add_group(config)
     }
 
-    /// The groups, the default one first, and what they have used.
+    /// As [`group_stats`], from outside a turn.
     #[must_use]
     pub fn group_stats(&self) -> Vec<GroupStats> {
         self.shared().groups.all().map(GroupState::stats).collect()
