@@ -180,7 +180,7 @@ impl<T> Lanes<T> {
                 .lanes
                 .iter()
                 .filter_map(|lane| lane.get())
-                .any(|lane| lane.ring.len() > 0)
+                .any(|lane| !lane.ring.is_empty())
     }
 
     /// Wakes all who wait for room.

@@ -12,8 +12,9 @@
 //!
 //! The tail lies beside the messages it tells of, so that a message of a word crosses in one cache line: with an index in a
 //! line of its own it takes two, one after the other. Each block keeps the tail as it was after the last message that was
-//! put into it. The consumer asks the block that it reads. One that finds it full of small messages may be far behind, and asks the
-//! producer's own index how far, so that it looks no more before it has come there.
+//! put into it. The consumer asks the block that it reads. One that finds it full of small messages may be far behind, and asks
+//! how far, so that it looks no more before it has come there: that is what `shown` is for, a number that the producer stores once a block, in a
+//! line of its own. The index itself goes up with each message, and a line that the consumer asked for would not be at hand for the next.
 //!
 //! A producer with many to come writes them as a group (group.rs), which it shows at once, in the block in which the group begins.
 //!
@@ -43,7 +44,7 @@ pub(crate) use group::Filled;
 
 use super::atomics::{AtomicUsize, Ordering, UnsafeCell};
 use ahead::is_small;
-use group::{GROUP, Group};
+use group::Group;
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -86,7 +87,7 @@ fn empty_blocks<T>(count: usize) -> Box<[Block<T>]> {
     (0..count).map(block).collect()
 }
 
-/// One side's index, and where that is.
+/// One side's index, and where that is. The consumer's is for the producer to see.
 #[derive(Debug)]
 struct Side<T> {
     own: AtomicUsize,
@@ -130,6 +131,8 @@ pub(crate) struct Ring<T> {
     producer: Apart<Side<T>>,
     /// The producer's.
     group: Apart<Group>,
+    /// How far the producer had come when it last entered a block, or showed a group: where it is may be beyond that, in the same block.
+    shown: Apart<AtomicUsize>,
     consumer: Apart<Side<T>>,
     /// A box, which both sides point into.
     blocks: NonNull<[Block<T>]>,
@@ -155,6 +158,7 @@ impl<T> Ring<T> {
         Self {
             producer: Side::new(first, capacity),
             group: Apart(Group::new()),
+            shown: Apart(AtomicUsize::new(0)),
             consumer: Side::new(first, 0),
             blocks,
             capacity,
@@ -239,9 +243,17 @@ impl<T> Ring<T> {
             side.known.set(head.wrapping_add(self.capacity));
         }
         if self.enter_block(side) {
-            self.fetch_ahead(side.block.get());
+            self.has_entered(side);
         }
         side.known_beyond(own)
+    }
+
+    /// What the producer does when it has come to a block: tells of those before it, and asks for those to come.
+    #[inline(always)]
+    fn has_entered(&self, side: &Side<T>) {
+        // Pairs with the load in `look_further`.
+        self.shown.0.store(side.first.get(), Ordering::Release);
+        self.fetch_ahead(side.block.get());
     }
 
     /// Puts a message in, or gives it back when there is no room.
@@ -288,7 +300,7 @@ impl<T> Ring<T> {
         let side = &self.producer.0;
         let goes_on = self.goes_on(side);
         if goes_on {
-            self.fetch_ahead(side.block.get());
+            self.has_entered(side);
         }
         goes_on
     }
@@ -324,28 +336,11 @@ impl<T> Ring<T> {
         self.show(block, own.wrapping_add(1));
     }
 
-    /// Puts in as many as there is room for, from the front. How many.
-    ///
-    /// # Safety
-    ///
-    /// As [`push`](Self::push).
-    pub(crate) unsafe fn push_many(&self, messages: &mut Vec<T>) -> usize {
-        // SAFETY: the caller's promise.
-        let count = unsafe { self.room(messages.len()) }.min(messages.len());
-        for group in messages[..count].chunks(GROUP) {
-            // SAFETY: as above, and there is room for `count`; `messages` forgets them below, and nothing panics before that.
-            unsafe { self.put_many(group) };
-        }
-        forget_first(messages, count);
-        count
-    }
-
     /// Shows the consumer the messages up to this one, of the block in which the producer is.
     #[inline(always)]
     fn show(&self, block: &Block<T>, tail: usize) {
-        // Pairs with the loads in `look_for_message`, `pop_each` and `len`.
-        self.producer.0.own.store(tail, Ordering::Release);
-        // Pairs with the load in `look_for_message`.
+        self.producer.0.own.store(tail, Ordering::Relaxed);
+        // Pairs with the load in `look_for_message` and `tail_beyond`.
         block.tail.store(tail, Ordering::Release);
     }
 
@@ -432,6 +427,10 @@ impl<T> Ring<T> {
         if side.known_beyond(own) < most {
             self.look_further(side);
         }
+        if side.known_beyond(own) < most {
+            let known = own.wrapping_add(side.known_beyond(own));
+            side.known.set(self.tail_beyond(known));
+        }
         let count = side.known_beyond(own).min(most);
         self.fetch_following(side, count / BLOCK);
         let mut passing = Passing { ring: self, own };
@@ -476,7 +475,7 @@ impl<T> Ring<T> {
         self.enter_block(side);
         let own = side.own.load(Ordering::Relaxed);
         if side.known_beyond(own) == 0 {
-            // Pairs with the stores in `show` and `show_group`: what the producer has written is visible.
+            // Pairs with the stores in `show` and `show_many`: what the producer has written is visible.
             let tail = self.block(side).tail.load(Ordering::Acquire);
             side.known.set(tail);
             if is_small::<T>() && tail == Self::end_of_block(side) {
@@ -492,9 +491,9 @@ impl<T> Ring<T> {
     /// Looks how far the producer has come, from who may be far behind: what follows is then taken without a look a block.
     #[inline(always)]
     fn look_further(&self, side: &Side<T>) {
-        // Pairs with the stores in `show` and `show_group`.
-        let tail = self.producer.0.own.load(Ordering::Acquire);
-        // A group is shown to the blocks first.
+        // Pairs with the stores in `has_entered` and `show_many`.
+        let tail = self.shown.0.load(Ordering::Acquire);
+        // The blocks tell of more, or earlier.
         if distance(side.known.get(), tail) > 0 {
             side.known.set(tail);
         }
@@ -506,11 +505,33 @@ impl<T> Ring<T> {
 
     /// How many messages are in, about: for anyone to look at.
     pub(crate) fn len(&self) -> usize {
-        // Pairs with the store in `pass`: the tail is not older.
+        let (head, shown) = self.bounds();
+        distance(head, self.tail_beyond(shown)).min(self.capacity)
+    }
+
+    /// Whether no message is in, about: for anyone to look at. Who has counted a message will find it.
+    pub(crate) fn is_empty(&self) -> bool {
+        let (head, shown) = self.bounds();
+        // The producer's block last: it may be at work there.
+        distance(head, shown) == 0 && distance(head, self.tail_beyond(shown)) == 0
+    }
+
+    /// How far the consumer has come, and the producer within a block.
+    fn bounds(&self) -> (usize, usize) {
+        // Pairs with the stores in `take` and `Passing`: what is shown is not older.
         let head = self.consumer.0.own.load(Ordering::Acquire);
-        // Pairs with the store in `show`, which comes a moment before the block's: who has counted a message will find it, soon.
-        let tail = self.producer.0.own.load(Ordering::Acquire);
-        distance(head, tail).min(self.capacity)
+        // Pairs with the stores in `has_entered` and `show_many`.
+        (head, self.shown.0.load(Ordering::Acquire))
+    }
+
+    /// How far the producer has come within a block, from a number up to which it had shown all once: what is shown next begins there.
+    fn tail_beyond(&self, shown: usize) -> usize {
+        // SAFETY: the box stays as long as the ring.
+        let blocks = unsafe { self.blocks.as_ref() };
+        let block = &blocks[shown / BLOCK % blocks.len()];
+        // Pairs with the stores in `show` and `show_many`. Lower: none is in this block yet, and the tail is of a lap before.
+        let tail = block.tail.load(Ordering::Acquire);
+        shown.wrapping_add(distance(shown, tail))
     }
 }
 
@@ -529,23 +550,6 @@ impl<T> Drop for Passing<'_, T> {
         side.own.store(self.own, Ordering::Release);
         side.limit.set(self.own);
     }
-}
-
-/// Takes out the first `count`, which are somebody else's already.
-fn forget_first<T>(messages: &mut Vec<T>, count: usize) {
-    let left = messages.len() - count;
-    // SAFETY: none is claimed.
-    unsafe { messages.set_len(0) };
-    if left == 0 {
-        return;
-    }
-    let base = messages.as_mut_ptr();
-    // SAFETY: within the allocation.
-    let rest = unsafe { base.add(count) };
-    // SAFETY: so many are left, and moved over what is gone.
-    unsafe { std::ptr::copy(rest, base, left) };
-    // SAFETY: they were initialised, and are where they should be.
-    unsafe { messages.set_len(left) };
 }
 
 impl<T> Drop for Ring<T> {

@@ -1,8 +1,8 @@
 //! Groups: messages that a producer writes one by one and shows at once.
 //!
 //! Only one block has the tail: that in which the group begins, which is where a consumer looks that knows of nothing more. It then knows of all, and
-//! goes on without a look. So the lines that a tail has for itself, behind large messages, do not cross. The ring's own is stored last, which is
-//! what a consumer of many looks at: it does not take the lines away from who still writes them.
+//! goes on without a look. So the lines that a tail has for itself, behind large messages, do not cross. `shown` is stored last, which is
+//! what a consumer of many looks at first: it does not take the lines away from who still writes them.
 //!
 //! The messages come from an iterator, any code, which may put something into the same ring, or park while others do. A group
 //! leaves no room (`limit` is where the producer is), so whoever does that passes through `room`, which shows the group and ends it. Who fills it
@@ -149,15 +149,31 @@ impl<T> Ring<T> {
         self.show_many(first, own.wrapping_add(group.written.get()));
     }
 
+    /// Puts in as many as there is room for, from the front. How many.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push).
+    pub(crate) unsafe fn push_many(&self, messages: &mut Vec<T>) -> usize {
+        // SAFETY: the caller's promise.
+        let count = unsafe { self.room(messages.len()) }.min(messages.len());
+        for group in messages[..count].chunks(GROUP) {
+            // SAFETY: as above, and there is room for `count`; `messages` forgets them below, and nothing panics before that.
+            unsafe { self.put_many(group) };
+        }
+        forget_first(messages, count);
+        count
+    }
+
     /// Puts in messages, for which there is room: shown as one. They are the ring's from here on.
     ///
     /// # Safety
     ///
     /// As [`push`](Self::push), and the producer knows room for so many.
-    pub(super) unsafe fn put_many(&self, messages: &[T]) {
+    unsafe fn put_many(&self, messages: &[T]) {
         let side = &self.producer.0;
         if self.enter_block(side) {
-            self.fetch_ahead(side.block.get());
+            self.has_entered(side);
         }
         let first = side.block.get();
         let own = side.own.load(Ordering::Relaxed);
@@ -195,11 +211,28 @@ impl<T> Ring<T> {
         let side = &self.producer.0;
         // SAFETY: it is one of `blocks`.
         let first = unsafe { first.as_ref() };
-        // Pairs with the load in `look_for_message`.
+        // Pairs with the load in `look_for_message` and `tail_beyond`.
         first.tail.store(end, Ordering::Release);
-        // Last: who takes many begins when it sees this, and would have the lines away from here. Pairs with the loads in `pop_each`
-        // and `len`.
-        side.own.store(end, Ordering::Release);
+        side.own.store(end, Ordering::Relaxed);
+        // Pairs with the loads in `look_further` and `len`.
+        self.shown.0.store(end, Ordering::Release);
         side.limit.set(end);
     }
+}
+
+/// Takes out the first `count`, which are somebody else's already.
+fn forget_first<T>(messages: &mut Vec<T>, count: usize) {
+    let left = messages.len() - count;
+    // SAFETY: none is claimed.
+    unsafe { messages.set_len(0) };
+    if left == 0 {
+        return;
+    }
+    let base = messages.as_mut_ptr();
+    // SAFETY: within the allocation.
+    let rest = unsafe { base.add(count) };
+    // SAFETY: so many are left, and moved over what is gone.
+    unsafe { std::ptr::copy(rest, base, left) };
+    // SAFETY: they were initialised, and are where they should be.
+    unsafe { messages.set_len(left) };
 }
