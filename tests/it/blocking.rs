@@ -1,7 +1,8 @@
 //! The offload pool: blocking calls hold up their coroutine and nothing else, within their bounds.
 
 use coring::{
-    BlockingError, TrySpawnBlockingError, blocking, blocking_stats, coro, try_spawn_blocking,
+    BlockingError, RemoteHandle, Runtime, TrySpawnBlockingError, blocking, blocking_stats, coro,
+    try_spawn_blocking,
 };
 use coring_tests::{alone, builder, check, proc, rounds, runtime};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +10,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+fn one_thread_and_a_queue_of_one() -> Runtime {
+    let builder = builder(1).blocking_threads(1).blocking_queue(1);
+    builder.build().unwrap()
+}
+
+/// In a runtime of one thread: it is taken until somebody sends.
+fn hold_the_thread() -> (mpsc::Sender<()>, RemoteHandle<Result<(), mpsc::RecvError>>) {
+    let (go, wait) = mpsc::channel();
+    let held = try_spawn_blocking(move || wait.recv()).unwrap();
+    coring_tests::until("the thread has begun", || {
+        blocking_stats().unwrap().started == 1
+    });
+    (go, held)
+}
 
 #[test]
 fn the_core_goes_on_while_a_call_blocks() {
@@ -124,17 +140,9 @@ fn a_full_queue_gives_the_closure_back() {
     // Goal: at the bound, `try_spawn_blocking` returns the closure at once, and `blocking` waits for room.
     // Method: one thread is held, the queue of one is filled.
     check(|| {
-        let runtime = builder(1)
-            .blocking_threads(1)
-            .blocking_queue(1)
-            .build()
-            .unwrap();
+        let runtime = one_thread_and_a_queue_of_one();
         runtime.run(|| {
-            let (go, wait) = mpsc::channel::<()>();
-            let held = try_spawn_blocking(move || wait.recv()).unwrap();
-            coring_tests::until("the thread has begun", || {
-                blocking_stats().unwrap().started == 1
-            });
+            let (go, held) = hold_the_thread();
             let second = try_spawn_blocking(|| 2).unwrap();
             let precious = Box::new(3);
             let back = match try_spawn_blocking(move || *precious) {
@@ -165,17 +173,9 @@ fn a_call_that_has_not_begun_is_taken_back() {
     check(|| {
         let name = std::env::temp_dir().join(format!("coring-taken-back-{}", std::process::id()));
         std::fs::write(&name, "there").unwrap();
-        let runtime = builder(1)
-            .blocking_threads(1)
-            .blocking_queue(1)
-            .build()
-            .unwrap();
+        let runtime = one_thread_and_a_queue_of_one();
         runtime.run(|| {
-            let (go, wait) = mpsc::channel::<()>();
-            let held = try_spawn_blocking(move || wait.recv()).unwrap();
-            coring_tests::until("the thread has begun", || {
-                blocking_stats().unwrap().started == 1
-            });
+            let (go, held) = hold_the_thread();
             let limit = Duration::from_millis(20);
             let mut command = coring::process::Command::new("true");
             let chown = || coring::fs::lchown(&name, Some(12345), None);
@@ -184,7 +184,8 @@ fn a_call_that_has_not_begun_is_taken_back() {
             assert_eq!(blocking_stats().unwrap().queued, 1);
             let outcome = coro::timeout(limit, || command.spawn().map(drop));
             assert!(outcome.is_err(), "no room: {outcome:?}");
-            let waits = coro::spawn(|| coring::fs::lchown("/", Some(12345), None));
+            let there = name.clone();
+            let waits = coro::spawn(move || coring::fs::lchown(&there, Some(12345), None));
             (0..10).for_each(|_| coro::yield_now());
             waits.cancel();
             assert!(coring::io::is_cancelled(
@@ -206,11 +207,7 @@ fn a_cancelled_caller_leaves_and_the_call_runs_on() {
     // Method: callers are cancelled while their call is held; those calls run to their end all the same.
     check(|| {
         let count = Arc::new(AtomicUsize::new(0));
-        let runtime = builder(1)
-            .blocking_threads(1)
-            .blocking_queue(1)
-            .build()
-            .unwrap();
+        let runtime = one_thread_and_a_queue_of_one();
         runtime.run(|| {
             let (go, wait) = mpsc::channel::<()>();
             let counted = Arc::clone(&count);

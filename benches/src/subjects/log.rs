@@ -14,6 +14,7 @@ mod quicklog;
 mod raw;
 mod raw_read;
 mod raw_ring;
+mod record;
 mod slog;
 mod spdlog;
 mod ticklog;

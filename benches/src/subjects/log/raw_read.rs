@@ -7,7 +7,6 @@
 //! What is written becomes known to the reader at the end of a burst.
 
 use std::cell::Cell;
-use std::hint::black_box;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::record::{self, RECORD, RING};
 use super::{Of, coring};
 use crate::lines::Logger;
 use crate::machine;
@@ -27,11 +27,6 @@ pub(super) static SUBJECT: Of<RawRead> = Of {
     serve: coring::serve_silently,
     logger: PhantomData,
 };
-
-/// A record of ours has so many words.
-const RECORD: usize = 6;
-/// As much as a core's ring; a whole number of records.
-const RING: usize = (1 << 17) / RECORD * RECORD;
 
 struct Shared {
     ring: Box<[AtomicU64]>,
@@ -71,17 +66,8 @@ impl Logger for RawRead {
 
     #[inline(never)]
     fn line(&self, id: u64, price: f64, symbol: &'static str) {
-        let mut record = [0; RECORD * 8];
-        record[8..16].copy_from_slice(&::coring::logger::ticks().to_le_bytes());
-        record[17..25].copy_from_slice(&id.to_le_bytes());
-        record[26..34].copy_from_slice(&price.to_le_bytes());
-        let symbol: &[u8; 12] = symbol.as_bytes().try_into().expect("twelve bytes");
-        record[35..47].copy_from_slice(symbol);
         let at = self.at.get();
-        let words = record.as_chunks::<8>().0;
-        for (place, word) in self.shared.ring[at..at + RECORD].iter().zip(words) {
-            place.store(u64::from_le_bytes(*word), Ordering::Relaxed);
-        }
+        record::write(&self.shared.ring, at, id, price, symbol);
         self.at.set((at + RECORD) % RING);
         self.written.set(self.written.get() + RECORD as u64);
     }
@@ -117,12 +103,7 @@ fn read(shared: &Shared) {
     while !shared.over.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(1));
         let written = shared.written.load(Ordering::Acquire);
-        let index = |word: u64| usize::try_from(word % RING as u64).expect("an index");
-        let words = (done..written).map(index);
-        let sum = words.fold(0, |sum: u64, word| {
-            sum.wrapping_add(shared.ring[word].load(Ordering::Relaxed))
-        });
-        black_box(sum);
+        record::read(&shared.ring, done, written);
         done = written;
     }
 }

@@ -9,7 +9,7 @@
 //! No gate, no levels, no context, no order between rings, no losses: what is left is the memory that two CPUs share and the call that wakes.
 
 use std::cell::Cell;
-use std::hint::{self, black_box};
+use std::hint;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::record::{self, RECORD, RING};
 use super::{Of, coring};
 use crate::lines::Logger;
 use crate::machine;
@@ -31,11 +32,8 @@ pub(super) static SUBJECT: Of<RawRing> = Of {
     logger: PhantomData,
 };
 
-/// A record of ours has so many words, a line of the cache has eight.
-const RECORD: usize = 6;
+/// Words of a line of the cache.
 const LINE: usize = 8;
-/// As much as a core's ring; a whole number of records.
-const RING: usize = (1 << 17) / RECORD * RECORD;
 /// Words that are shown together.
 const BATCH: u64 = 128 / RECORD as u64 * RECORD as u64;
 /// Lines that are fetched ahead: a batch, and the next record.
@@ -101,17 +99,8 @@ impl Logger for RawRing {
         if self.written.get() >= self.limit.get() {
             self.begin_batch();
         }
-        let mut record = [0; RECORD * 8];
-        record[8..16].copy_from_slice(&::coring::logger::ticks().to_le_bytes());
-        record[17..25].copy_from_slice(&id.to_le_bytes());
-        record[26..34].copy_from_slice(&price.to_le_bytes());
-        let symbol: &[u8; 12] = symbol.as_bytes().try_into().expect("twelve bytes");
-        record[35..47].copy_from_slice(symbol);
         let at = self.at.get();
-        let words = record.as_chunks::<8>().0;
-        for (place, word) in self.shared.ring[at..at + RECORD].iter().zip(words) {
-            place.store(u64::from_le_bytes(*word), Ordering::Relaxed);
-        }
+        record::write(&self.shared.ring, at, id, price, symbol);
         self.at.set((at + RECORD) % RING);
         self.written.set(self.written.get() + RECORD as u64);
     }
@@ -174,14 +163,9 @@ fn read(shared: &Shared) {
     let (mut done, mut was_much) = (0, false);
     while !shared.over.load(Ordering::Relaxed) {
         let written = shared.written.0.load(Ordering::Acquire);
-        let index = |word: u64| usize::try_from(word % RING as u64).expect("an index");
-        let words = (done..written).map(index);
-        let sum = words.fold(0, |sum: u64, word| {
-            sum.wrapping_add(shared.ring[word].load(Ordering::Relaxed))
-        });
-        black_box(sum);
+        record::read(&shared.ring, done, written);
         if can_let_go {
-            let lines = (done..written).step_by(LINE).map(index);
+            let lines = (done..written).step_by(LINE).map(record::place);
             lines.for_each(|word| sys::let_go(&shared.ring[word]));
         }
         let is_much = written - done >= MUCH;
