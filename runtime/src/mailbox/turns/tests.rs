@@ -1,14 +1,45 @@
-//! A turn is handed over or free, and never both or neither (loom).
+//! A turn is handed over or free, and never both or neither (loom but for the first).
 
 use super::Turns;
+#[cfg(loom)]
 use crate::mailbox::atomics::{AtomicBool, Ordering};
 
+/// Of things that several may have at once, one is taken just as another is handed over: one of the two goes back.
+#[cfg(not(loom))]
+#[test]
+fn who_takes_one_and_is_handed_another_keeps_one() {
+    use std::cell::Cell;
+    use std::time::Duration;
+    let (free, calls, turns) = (Cell::new(0), Cell::new(0), Turns::default());
+    let (take_it, free_it) = (
+        || free.get() > 0 && free.replace(free.get() - 1) > 0,
+        || free.set(free.get() + 1),
+    );
+    let take = || {
+        calls.set(calls.get() + 1);
+        if calls.get() != 2 {
+            return take_it();
+        }
+        // From its place in the queue: one came back before it was there, and now, while it takes that, another.
+        turns.give(free_it, take_it);
+        true
+    };
+    let waited = turns.take("a test", Some(Duration::from_millis(1)), take, free_it);
+    assert_eq!(
+        (waited, free.get()),
+        (Ok(()), 1),
+        "two came back, one is taken"
+    );
+}
+
 /// As the mutex does.
+#[cfg(loom)]
 fn take(held: &AtomicBool) -> bool {
     !held.load(Ordering::Relaxed) && !held.swap(true, Ordering::Acquire)
 }
 
 /// Who has it gives it back while another comes: that one has it then, whichever is first.
+#[cfg(loom)]
 #[test]
 fn loom_who_comes_as_it_is_given_back_gets_it() {
     use loom::sync::Arc;
@@ -37,6 +68,7 @@ fn loom_who_comes_as_it_is_given_back_gets_it() {
 }
 
 /// As above, but the other gives up at once: in the end it is free.
+#[cfg(loom)]
 #[test]
 fn loom_who_gives_up_hands_it_on() {
     use loom::sync::Arc;
