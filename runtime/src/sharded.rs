@@ -11,7 +11,7 @@
 //! the runtime; coroutines that use it hold a count.
 
 use crate::mailbox::{Cluster, RemoteError, call, call_all};
-use crate::per_core;
+use crate::per_core::{self, Engine};
 use coring_coro::shield;
 use std::fmt;
 use std::marker::PhantomData;
@@ -118,14 +118,20 @@ impl<T: 'static> Sharded<T> {
     #[track_caller]
     pub fn local(&self) -> Rc<T> {
         let engine = per_core::require_current("Sharded::local");
-        assert!(
-            Arc::ptr_eq(engine.cluster(), &self.cluster),
-            "these shards belong to another runtime"
-        );
+        self.require(engine);
         let value = engine.shard(self.number);
         let value = value
             .expect("the shards were stopped, or their core is not through with making its own");
         value.downcast().expect("a number belongs to one type")
+    }
+
+    /// A number means something in its own runtime only.
+    #[track_caller]
+    fn require(&self, engine: &Engine) {
+        assert!(
+            Arc::ptr_eq(engine.cluster(), &self.cluster),
+            "these shards belong to another runtime"
+        );
     }
 
     /// Runs a closure on a core with that core's value, and returns what it returns. On this core it is called at once.
@@ -199,8 +205,10 @@ impl<T: 'static> Sharded<T> {
     ///
     /// # Panics
     ///
-    /// With the panic of a value's drop; outside a runtime.
+    /// With the panic of a value's drop; outside the runtime that it belongs to.
+    #[track_caller]
     pub fn stop(&self) -> Result<(), RemoteError> {
+        self.require(per_core::require_current("Sharded::stop"));
         let number = self.number;
         let stop = || {
             call_all(move |_| {

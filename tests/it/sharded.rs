@@ -3,6 +3,7 @@
 use coring::{Sharded, coro};
 use coring_tests::{check, runtime, until};
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -119,6 +120,20 @@ fn shards_that_are_not_all_made_are_dropped() {
             stops.cancel();
             assert!(stops.join().unwrap().is_ok());
             assert_eq!(live(), 0);
+        });
+    });
+}
+
+#[test]
+fn shards_are_stopped_in_their_own_runtime() {
+    // Goal: who stops the shards of another runtime is told, and those of this one stay. Method: the first shards of two runtimes.
+    check(|| {
+        let foreign = runtime(1).run(|| Sharded::new(|_| 1).unwrap());
+        runtime(1).run(move || {
+            let own = Sharded::new(|_| 2).unwrap();
+            let stopped = catch_unwind(AssertUnwindSafe(|| foreign.stop()));
+            assert_eq!(*own.local(), 2);
+            assert!(stopped.is_err());
         });
     });
 }
