@@ -18,18 +18,18 @@ use std::task::{Context, Poll, Wake, Waker};
 
 impl Wake for Waiter {
     fn wake(self: Arc<Self>) {
-        Waiter::wake(&self);
+        Waiter::tell(&self);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        Waiter::wake(self);
+        Waiter::tell(self);
     }
 }
 
 /// Drives a future to its end: in a coroutine the coroutine waits, elsewhere the thread.
 ///
 /// The future may be any: it need be neither `Send` nor `'static`. It is polled on this coroutine's stack, at once and
-/// after each wake. Futures that need the reactor of another runtime need that runtime.
+/// after each wake; a poll may itself call what waits. Futures that need the reactor of another runtime need that runtime.
 ///
 /// # Parks
 ///
@@ -58,10 +58,12 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Refusal> {
     let mut waker = None;
     let outcome = block("a future", None, |waiter| {
         let waker = waker.get_or_insert_with(|| Waker::from(Arc::clone(waiter)));
-        match future.as_mut().poll(&mut Context::from_waker(waker)) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
-        }
+        waiter.poll(
+            || match future.as_mut().poll(&mut Context::from_waker(waker)) {
+                Poll::Ready(value) => Some(value),
+                Poll::Pending => None,
+            },
+        )
     });
     outcome.map_err(|stop| match stop {
         Stop::Refused(refusal) => refusal,

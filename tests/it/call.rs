@@ -155,6 +155,66 @@ fn futures_are_woken_from_everywhere() {
     });
 }
 
+/// A future whose first poll waits for another future, and which is woken meanwhile.
+fn woken_within(run_elsewhere: impl FnOnce(Box<dyn FnOnce(fn()) + Send>)) {
+    #[derive(Default)]
+    struct Inner {
+        polls: AtomicUsize,
+        is_over: AtomicUsize,
+        waker: Mutex<Option<Waker>>,
+    }
+    let inner = Arc::new(Inner::default());
+    let mut elsewhere = Some(run_elsewhere);
+    let mut polls = 0;
+    block_on(poll_fn(|context| {
+        polls += 1;
+        if polls == 2 {
+            return Poll::Ready(());
+        }
+        let (outer, there) = (context.waker().clone(), Arc::clone(&inner));
+        elsewhere.take().unwrap()(Box::new(move |pause| {
+            while there.polls.load(Ordering::Acquire) == 0 {
+                pause();
+            }
+            outer.wake();
+            // It was woken, looked, and waits again.
+            while there.polls.load(Ordering::Acquire) == 1 {
+                pause();
+            }
+            there.is_over.store(1, Ordering::Release);
+            there.waker.lock().unwrap().take().unwrap().wake();
+        }));
+        let inner = Arc::clone(&inner);
+        let within = poll_fn(move |context| {
+            *inner.waker.lock().unwrap() = Some(context.waker().clone());
+            inner.polls.fetch_add(1, Ordering::Release);
+            match inner.is_over.load(Ordering::Acquire) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        });
+        block_on(within).unwrap();
+        Poll::Pending
+    }))
+    .unwrap();
+    assert_eq!(polls, 2);
+}
+
+#[test]
+fn a_wake_that_comes_while_a_poll_waits_is_kept() {
+    // Goal: a poll may be any code, and wait; who wakes the future meanwhile has it polled again.
+    // Method: the poll drives another future, which sees the wake of the outer one as one for nothing; from the same core, another one and a thread; on a
+    // thread, too.
+    check(|| {
+        runtime(2).run(|| {
+            woken_within(|work| drop(coro::spawn(move || work(coro::yield_now))));
+            woken_within(|work| drop(spawn_on(1, move || work(coro::yield_now))));
+            woken_within(|work| drop(thread::spawn(move || work(thread::yield_now))));
+        });
+        woken_within(|work| drop(thread::spawn(move || work(thread::yield_now))));
+    });
+}
+
 #[test]
 fn a_future_that_wakes_itself_lets_others_run() {
     // Goal: a future that only gives way, as some do, is no reason for others not to run: coroutines, timers, the cancelling.

@@ -32,6 +32,7 @@ mod limits;
 mod logging;
 mod mailbox;
 mod metrics;
+mod mixes;
 mod orphans;
 mod panics;
 mod parts;

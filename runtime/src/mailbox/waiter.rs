@@ -21,6 +21,10 @@
 //!   a later wait, which looks and parks again.
 //!
 //! A wake from the home core itself skips the list.
+//!
+//! What is polled may wait itself, and all waits of a coroutine (of a thread) are woken in the same way: the inner one takes a wake for
+//! a hint of its own. So who wakes a poll leaves word (`told`), which is looked at after it. Both sides change it in one step, so
+//! who finds word sees what all who have left it so far did before.
 #![expect(
     unsafe_code,
     reason = "a cell that only its home core touches, and the token in it"
@@ -35,6 +39,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -61,6 +66,8 @@ pub(crate) struct Waiter {
     home: Home,
     link: Link<Waiter>,
     errand: Cell<Errand>,
+    /// Who is polled is to be polled again.
+    told: AtomicBool,
 }
 
 // SAFETY: `errand` is touched on the home core's thread only: `block` and `Waiter::set_errand` check it, and `run`
@@ -99,6 +106,7 @@ impl Waiter {
             home,
             link: Link::new(),
             errand: Cell::new(Errand::Nothing),
+            told: AtomicBool::new(false),
         })
     }
 
@@ -119,6 +127,28 @@ impl Waiter {
                 }
             }
         }
+    }
+
+    /// As [`wake`](Self::wake), for who [polls](Self::poll).
+    pub(crate) fn tell(self: &Arc<Self>) {
+        // Pairs with the swap and the load in `poll`.
+        self.told.swap(true, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// An attempt that may itself wait: a wake that comes meanwhile is for the attempt that follows.
+    #[inline]
+    pub(crate) fn poll<T>(self: &Arc<Self>, attempt: impl FnOnce() -> Option<T>) -> Option<T> {
+        // Mostly there is none, and no need to take the line.
+        if self.told.load(Ordering::Relaxed) {
+            // Pairs with the swap in `tell`.
+            self.told.swap(false, Ordering::AcqRel);
+        }
+        let value = attempt();
+        if value.is_none() && self.told.load(Ordering::Acquire) {
+            self.wake();
+        }
+        value
     }
 
     /// Whether the caller runs on the home core.
