@@ -358,9 +358,14 @@ impl File {
 
     /// Lends the descriptor to std for a call that does not wait.
     pub(super) fn with_std<T>(&self, call: impl FnOnce(&std::fs::File) -> T) -> T {
-        // SAFETY: the descriptor is open as long as `self` is borrowed, and `ManuallyDrop` does not close it.
-        let file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.fd.as_raw_fd()) });
-        call(&file)
+        call(&self.lent())
+    }
+
+    /// The descriptor, for std and until `self` is no longer borrowed: for a call, also in the offload pool, that is waited for to
+    /// its end.
+    pub(super) fn lent(&self) -> ManuallyDrop<std::fs::File> {
+        // SAFETY: the descriptor is open for as long as the caller holds `self`, and `ManuallyDrop` does not close it.
+        ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.fd.as_raw_fd()) })
     }
 
     /// From now on its end is somebody's news.

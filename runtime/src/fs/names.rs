@@ -8,12 +8,13 @@
 )]
 
 use super::{File, Metadata, OpenOptions};
+use crate::blocking;
 use crate::io::perform;
 use coring_uring::op;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Relative paths are relative to the working directory.
 const HERE: i32 = libc::AT_FDCWD;
@@ -230,9 +231,13 @@ fn is_dir(path: &Path) -> bool {
 ///
 /// # Source
 ///
-/// `IORING_OP_OPENAT` with `O_PATH`, then fstat(2).
+/// `IORING_OP_OPENAT` with `O_PATH`, then fstat(2). Where no descriptor is left, stat(2) in the offload pool.
 pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
-    place(path.as_ref(), 0)?.metadata()
+    let path = path.as_ref();
+    match place(path, 0) {
+        Err(error) if lacks_descriptors(&error) => in_the_pool(path, std::fs::metadata),
+        place => place?.metadata(),
+    }
 }
 
 /// As [`metadata()`], of a symbolic link itself. Compare [`std::fs::symlink_metadata`].
@@ -245,7 +250,21 @@ pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 ///
 /// As lstat(2).
 pub fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
-    place(path.as_ref(), libc::O_NOFOLLOW)?.metadata()
+    let path = path.as_ref();
+    match place(path, libc::O_NOFOLLOW) {
+        Err(error) if lacks_descriptors(&error) => in_the_pool(path, std::fs::symlink_metadata),
+        place => place?.metadata(),
+    }
+}
+
+/// Whether no descriptor was left for [`place`]: stat(2) needs none.
+fn lacks_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+fn in_the_pool(path: &Path, ask: fn(PathBuf) -> io::Result<Metadata>) -> io::Result<Metadata> {
+    let path = path.to_owned();
+    blocking(move || ask(path))?
 }
 
 /// A descriptor that names the file and gives no access to it.

@@ -166,7 +166,7 @@ impl File {
     ///
     /// As fchmod(2).
     pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
-        let file = self.with_std(std::fs::File::try_clone)?;
+        let file = self.lent();
         offload(move || file.set_permissions(permissions))?
     }
 
@@ -189,7 +189,7 @@ impl File {
     ///
     /// As futimens(3).
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
-        let file = self.with_std(std::fs::File::try_clone)?;
+        let file = self.lent();
         offload(move || file.set_times(times))?
     }
 }

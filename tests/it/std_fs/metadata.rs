@@ -2,7 +2,7 @@
 
 use super::{kind, with_scratch};
 use coring::fs::{self, File, FileTimes};
-use coring_tests::check;
+use coring_tests::{alone, check, proc};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -187,6 +187,34 @@ fn times_of_a_fresh_file() {
             {
                 assert!(first <= second);
             }
+        });
+    });
+}
+
+#[test]
+fn names_are_known_without_a_descriptor() {
+    // Goal: what needs no descriptor with std needs none here: to look at a name, to see that a directory is there, to change the
+    // permissions and times of an open file.
+    // Method: a process that may have no more, seen by an open that fails.
+    alone(|| {
+        with_scratch(|scratch| {
+            let (file, link) = (scratch.join("file"), scratch.join("link"));
+            fs::symlink(&file, &link).unwrap();
+            let open = File::create(&file).unwrap();
+            proc::limit_files(0);
+            assert_eq!(
+                File::open(&file).unwrap_err().raw_os_error(),
+                Some(libc::EMFILE)
+            );
+            assert!(fs::metadata(&link).unwrap().is_file());
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+            assert!(fs::exists(&file).unwrap());
+            assert!(!fs::exists(scratch.join("none")).unwrap());
+            fs::create_dir_all(scratch).unwrap();
+            let permissions = PermissionsExt::from_mode(0o600);
+            open.set_permissions(permissions).unwrap();
+            open.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            proc::raise_file_limit();
         });
     });
 }
