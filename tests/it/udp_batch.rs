@@ -1,4 +1,5 @@
 //! Many datagrams at once: all arrive, in order, with the right sender; limits and errors are told.
+#![expect(unsafe_code, reason = "makes a network of its own")]
 
 use coring::coro;
 use coring::io::is_cancelled;
@@ -6,7 +7,7 @@ use coring::net::{DatagramBatch, UdpSocket};
 use coring_tests::conserve::conserved;
 use coring_tests::lane::{Lane, in_every_lane};
 use coring_tests::random::pattern;
-use coring_tests::{alone, check, rounds, runtime, until_in_flight};
+use coring_tests::{alone, check, rounds, runtime, skip, until_in_flight};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -134,20 +135,58 @@ fn a_cancelled_batch_loses_nothing() {
     });
 }
 
+/// Does what ip(8) does with these words. Whether it could.
+fn ip(words: &str) -> bool {
+    let words = words.split(' ');
+    let outcome = std::process::Command::new("ip").args(words).output();
+    outcome.is_ok_and(|output| output.status.success())
+}
+
 #[test]
 fn a_full_socket_is_waited_for() {
     // Goal: a batch larger than the socket's send buffer goes all the same, with waiting; a write timeout cuts it and
     // tells how many went.
-    // Method: Unix-sized buffers, 2,000 datagrams of 1 KiB; the receiver counts what its own buffer had room for.
-    check(|| {
+    // Method: a network in which nobody answers for the receiver: what is sent waits in the kernel, on the sender's account, until
+    // the receiver's hardware address is told.
+    alone(|| {
+        // SAFETY: takes a number; this process is the test's own.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            skip!("makes a network: needs root");
+        }
+        let made = ip("link add v0 type veth peer name v1")
+            && ip("address add 10.9.9.1/24 dev v0")
+            && ip("link set v0 up")
+            && ip("link set v1 up");
+        if !made {
+            skip!("makes a network: needs ip(8), and veth in the kernel");
+        }
         runtime(1).run(|| {
-            let ((sender, _), (_receiver, to)) = (socket(), socket());
-            socket2::SockRef::from(&sender)
-                .set_send_buffer_size(4096)
-                .unwrap();
             let bytes = [0; 1024];
-            let all = vec![(&bytes[..], to); 2000];
-            assert_eq!(sender.send_batch(&all).unwrap(), 2000);
+            let batch = move |to: &str| vec![(bytes, SocketAddr::new(to.parse().unwrap(), 9)); 200];
+            let sender = || {
+                let sender = UdpSocket::bind("10.9.9.1:0").unwrap();
+                let options = socket2::SockRef::from(&sender);
+                options.set_send_buffer_size(16 << 10).unwrap();
+                sender
+            };
+            let send = |sender: &UdpSocket, all: &[([u8; 1024], SocketAddr)]| {
+                let all: Vec<_> = all.iter().map(|(bytes, to)| (&bytes[..], *to)).collect();
+                sender.send_batch(&all)
+            };
+            let waiting = coro::spawn(move || send(&sender(), &batch("10.9.9.2")));
+            until_in_flight(1);
+            assert!(ip(
+                "neighbour replace 10.9.9.2 lladdr 02:00:00:00:00:01 dev v0"
+            ));
+            assert_eq!(waiting.join().unwrap().unwrap(), 200);
+
+            let sender = sender();
+            let time = Duration::from_millis(5);
+            sender.set_write_timeout(Some(time)).unwrap();
+            let told = send(&sender, &batch("10.9.9.3")).unwrap();
+            assert!((1..200).contains(&told), "{told}");
+            let error = send(&sender, &batch("10.9.9.3")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
         });
     });
 }
