@@ -5,8 +5,8 @@ use coring::coro;
 use coring::net::{Shutdown, TcpListener, TcpStream};
 use coring_tests::conserve::{conserved, stagger};
 use coring_tests::tcp::{connect, pair_of_ours, reset};
-use coring_tests::{alone, rounds};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use coring_tests::{alone, check, rounds, runtime, until_in_flight};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Seek, Write};
 
 /// What a call may say when the peer has reset the connection.
 fn told(outcome: io::Result<()>) {
@@ -167,6 +167,86 @@ fn half_closes_cross_a_cancellation() {
             let outcome = victim.join();
             if round % 2 != 0 {
                 assert_eq!(outcome.unwrap().unwrap(), 0);
+            }
+        });
+    });
+}
+
+/// A call that tells a reset.
+type Call = fn(&TcpStream) -> io::Result<usize>;
+
+const WRITES: [(&str, Call); 4] = [
+    ("write", |mut stream| stream.write(&vec![1; 32 << 20])),
+    ("write beside others", |mut stream| {
+        let other = coro::spawn(coro::yield_now);
+        let outcome = stream.write(&vec![1; 32 << 20]);
+        other.join().unwrap();
+        outcome
+    }),
+    ("write_vectored", |mut stream| {
+        let part = vec![1; 16 << 20];
+        stream.write_vectored(&[IoSlice::new(&part), IoSlice::new(&part)])
+    }),
+    ("send_file", |stream| {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(32 << 20).unwrap();
+        let sent = stream.send_file(&file.into(), 0, 32 << 20)?;
+        Ok(usize::try_from(sent).unwrap())
+    }),
+];
+
+const NEXT: [(&str, Call); 9] = [
+    ("write", |mut stream| stream.write(b"x")),
+    ("write_vectored", |mut stream| {
+        stream.write_vectored(&[IoSlice::new(b"x")])
+    }),
+    ("send_zero_copy", |stream| stream.send_zero_copy([1; 9]).0),
+    ("read", |mut stream| stream.read(&mut [0; 9])),
+    ("peek", |stream| stream.peek(&mut [0; 9])),
+    ("read_vectored", |mut stream| {
+        stream.read_vectored(&mut [IoSliceMut::new(&mut [0; 9])])
+    }),
+    ("recv_buffer", |stream| {
+        stream.recv_buffer().map(|buffer| buffer.len())
+    }),
+    ("recv_stream", |stream| {
+        stream.recv_stream().recv().map(|buffer| buffer.len())
+    }),
+    ("take_error", |stream| {
+        let pending = stream.take_error()?;
+        pending.map_or(Ok(0), Err)
+    }),
+];
+
+#[test]
+fn after_a_part() {
+    // Goal: a reset that a write meets after a part, which it tells instead, is told by the next call, whatever it is and on
+    // whichever clone, and once, as std's blocking sockets do it: nobody takes it for the end of the stream.
+    // Method: writes that wait for room when the reset comes; after them each call, then a write and a read.
+    check(|| {
+        runtime(1).run(|| {
+            for (how, write) in WRITES {
+                for (number, (next, call)) in NEXT.into_iter().enumerate() {
+                    let (one, other) = pair_of_ours();
+                    let clone = match number % 2 {
+                        0 => Some(one.try_clone().unwrap()),
+                        _ => None,
+                    };
+                    let writing = coro::spawn(move || (write(&one), one));
+                    other.peek(&mut [0]).unwrap();
+                    until_in_flight(1);
+                    reset(other.into_std());
+                    let (part, one) = writing.join().unwrap();
+                    let part = part.unwrap_or_else(|error| panic!("{how}: {error}"));
+                    assert!((1..32 << 20).contains(&part), "{how}: {part}");
+                    let one = clone.unwrap_or(one);
+                    let told = call(&one).map_err(|error| error.kind());
+                    assert_eq!(told, Err(ErrorKind::ConnectionReset), "{how}, {next}");
+                    let broken = (&one).write(b"x").unwrap_err();
+                    assert_eq!(broken.kind(), ErrorKind::BrokenPipe, "{how}, {next}");
+                    assert_eq!((&one).read(&mut [0]).unwrap(), 0, "{how}, {next}");
+                    assert_eq!((&one).write_vectored(&[]).unwrap(), 0);
+                }
             }
         });
     });

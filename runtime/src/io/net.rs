@@ -8,7 +8,7 @@
     reason = "lends buffers and addresses to the kernel while the operation runs"
 )]
 
-use super::{Limit, may_wait, perform_here, perform_open, perform_within, told_in_part};
+use super::{Limit, may_wait, perform_here, perform_open, perform_within};
 use crate::per_core;
 use coring_coro::wait;
 use coring_uring::op;
@@ -18,7 +18,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 /// How many buffers one operation takes, uio_maxiov.
-const IOV_MAX: usize = 1024;
+pub(crate) const IOV_MAX: usize = 1024;
 
 /// Waits until `fd` is ready for one of `events` (`POLLIN`, `POLLOUT`, ...). Returns what it is ready for.
 pub(crate) fn poll(fd: BorrowedFd<'_>, events: u32, limit: Limit<'_>) -> io::Result<u32> {
@@ -84,40 +84,27 @@ pub(crate) fn recv(
     }
 }
 
-/// send(2) from a borrowed buffer. For streams `flags` is `MSG_WAITALL`: as a blocking socket does, it returns when
-/// all is accepted, or with the part that was when an error, a limit or a cancellation came between.
+/// send(2) from a borrowed buffer: what the socket takes, which for a stream may be a part.
+///
+/// With `MSG_WAITALL` the ring would go on until all is taken. But an error that comes then is lost: the operation tells the part,
+/// and the kernel has told the error, once for all. Whoever reads next would see a reset as the end of the stream.
 #[inline(always)]
-pub(crate) fn send(
-    fd: BorrowedFd<'_>,
-    buffer: &[u8],
-    flags: i32,
-    limit: Limit<'_>,
-) -> io::Result<usize> {
-    match send_alone(fd, buffer, flags)? {
-        None => send_by_ring(fd, buffer, flags, limit),
-        Some(sent) if sent == buffer.len() || flags & libc::MSG_WAITALL == 0 => Ok(sent),
-        Some(sent) => Ok(sent + send_rest(fd, &buffer[sent..], flags, limit)),
+pub(crate) fn send(fd: BorrowedFd<'_>, buffer: &[u8], limit: Limit<'_>) -> io::Result<usize> {
+    match send_alone(fd, buffer)? {
+        None => send_by_ring(fd, buffer, limit),
+        Some(sent) => Ok(sent),
     }
-}
-
-/// How much of the rest was sent. What was sent is told first; an error that stays is found by the next call.
-#[cold]
-fn send_rest(fd: BorrowedFd<'_>, rest: &[u8], flags: i32, limit: Limit<'_>) -> usize {
-    send_by_ring(fd, rest, flags, limit).unwrap_or_else(|error| {
-        told_in_part(&error);
-        0
-    })
 }
 
 /// On a core that has nothing else to do: what the socket takes at once, by a plain call. In the ring this send would have an
 /// enter of its own, with a switch there and back. `None`: the ring is to do it.
 #[inline]
-fn send_alone(fd: BorrowedFd<'_>, buffer: &[u8], flags: i32) -> io::Result<Option<usize>> {
+fn send_alone(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<Option<usize>> {
     if per_core::current().is_none_or(|engine| engine.has_other_work()) {
         return Ok(None);
     }
     may_wait()?;
-    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the buffer is borrowed for longer than the call, which only reads it.
     let sent = unsafe { libc::send(fd.as_raw_fd(), buffer.as_ptr().cast(), buffer.len(), flags) };
     if let Ok(sent) = usize::try_from(sent) {
@@ -131,15 +118,15 @@ fn send_alone(fd: BorrowedFd<'_>, buffer: &[u8], flags: i32) -> io::Result<Optio
     }
 }
 
+/// As [`send`], by the ring whatever else the core has to do.
 #[inline(always)]
-fn send_by_ring(
+pub(crate) fn send_by_ring(
     fd: BorrowedFd<'_>,
     buffer: &[u8],
-    flags: i32,
     limit: Limit<'_>,
 ) -> io::Result<usize> {
     loop {
-        let make = || op::net::send(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), flags);
+        let make = || op::net::send(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), 0);
         // SAFETY: the buffer is borrowed for longer than this call.
         match unsafe { perform_here(make, "send", limit) } {
             Ok(sent) => return Ok(sent as usize),
@@ -200,7 +187,6 @@ pub(crate) fn send_message(
     buffers: &[IoSlice<'_>],
     to: Option<&SockAddr>,
     control: &[u8],
-    flags: i32,
     limit: Limit<'_>,
 ) -> io::Result<usize> {
     let count = buffers.len().min(IOV_MAX);
@@ -218,7 +204,7 @@ pub(crate) fn send_message(
             message.msg_control = control.as_ptr().cast_mut().cast();
             message.msg_controllen = control.len();
         }
-        let sqe = op::net::sendmsg(fd.as_raw_fd(), &raw const message, flags.cast_unsigned());
+        let sqe = op::net::sendmsg(fd.as_raw_fd(), &raw const message, 0);
         // SAFETY: the message lives in this frame; buffers, address and control data are borrowed for longer.
         unsafe { perform_within(sqe, "send", limit) }.map(|sent| sent as usize)
     })

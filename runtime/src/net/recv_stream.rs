@@ -99,7 +99,11 @@ impl<'a> RecvStream<'a> {
     ///
     /// `IORING_OP_RECV` with `IORING_RECV_MULTISHOT`, Linux 6.0; without it as `recv_buffer`.
     pub fn recv(&mut self) -> io::Result<RecvBuffer> {
-        within(self.socket.read_limit(), |limit| self.recv_within(limit))
+        let received = within(self.socket.read_limit(), |limit| self.recv_within(limit))?;
+        if received.is_empty() {
+            return self.socket.ended(received);
+        }
+        Ok(received)
     }
 
     fn recv_within(&mut self, limit: Limit<'_>) -> io::Result<RecvBuffer> {

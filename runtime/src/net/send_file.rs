@@ -14,7 +14,7 @@ use super::TcpStream;
 use super::socket::Socket;
 use crate::fs::File;
 use crate::io::net::poll;
-use crate::io::{Limit, offload, told_in_part, within};
+use crate::io::{Limit, offload, within};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -57,9 +57,9 @@ impl TcpStream {
                 Ok(None) => {}
                 Ok(Some(0)) => break,
                 Ok(Some(bytes)) => sent += bytes,
-                Err(error) if sent == 0 => return Err(error),
+                Err(error) if sent == 0 => return Err(self.socket.failed(error)),
                 Err(error) => {
-                    told_in_part(&error);
+                    self.socket.keep(&error);
                     break;
                 }
             }

@@ -3,21 +3,26 @@
 //! The kernel's `SO_RCVTIMEO` and `SO_SNDTIMEO` mean nothing to a ring, so the limits are kept here as well as in
 //! the socket: here for our own calls, there for whoever gets the descriptor. As in the kernel they belong to the
 //! socket and not to the handle: clones made by `try_clone` share them. A socket without limits pays one load.
+//!
+//! A stream's write goes on until all is taken, so it may meet an error after a part. It tells the part; the error that ended the
+//! connection, which the kernel tells once, is kept for the next call that would tell only what it left behind:
+//!
+//! ```text
+//!   write --> a part, a part, ECONNRESET --> Ok(parts)       the next write: EPIPE   --> ECONNRESET, once
+//!                                  `-- kept                  the next read: the end  --> ECONNRESET, once
+//! ```
 
 use super::mode::Mode;
 use super::zero_copy::{LentBuffer, send_zero_copy};
 use crate::io::net as operations;
-use crate::io::{Limit, RecvBuffer, may_wait, recv_pooled, within};
+use crate::io::{Limit, RecvBuffer, may_wait, recv_pooled, told_in_part, within};
 use socket2::{SockAddr, SockRef};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-
-/// A stream's `send` goes on until the kernel has taken all, as a blocking socket's does.
-const WHOLE: i32 = libc::MSG_WAITALL;
 
 /// Nanoseconds that reads and writes may take; zero for "as long as they like".
 #[derive(Debug, Default)]
@@ -26,11 +31,13 @@ struct Times {
     write: AtomicU64,
     /// No call may wait at all, whatever the times say.
     nonblocking: AtomicBool,
+    /// The error that ended the connection and was not told yet; zero for none.
+    kept: AtomicI32,
     /// Whether the descriptor blocks; held for a system call or two.
     mode: Mutex<Mode>,
 }
 
-/// Nothing at all until a limit is set or the socket is cloned.
+/// Nothing at all until a limit is set, the socket is cloned or an error is kept.
 #[derive(Debug, Default)]
 struct Limits(OnceLock<Arc<Times>>);
 
@@ -151,11 +158,54 @@ impl Socket {
         Ok(())
     }
 
+    /// Takes note of an error after a part that is told instead.
+    #[cold]
+    pub(crate) fn keep(&self, error: &io::Error) {
+        told_in_part(error);
+        if let Some(errno) = error.raw_os_error().filter(|errno| ends_connection(*errno)) {
+            self.limits.shared().kept.store(errno, Relaxed);
+        }
+    }
+
+    /// What was kept; told once.
+    #[cold]
+    fn kept(&self) -> Option<io::Error> {
+        let times = self.limits.0.get()?;
+        match times.kept.swap(0, Relaxed) {
+            0 => None,
+            errno => Some(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// The end of a stream, if that is all.
+    #[cold]
+    pub(crate) fn ended<T>(&self, end: T) -> io::Result<T> {
+        self.kept().map_or(Ok(end), Err)
+    }
+
+    /// The error of a send, or the one that it comes of.
+    #[cold]
+    pub(crate) fn failed(&self, error: io::Error) -> io::Error {
+        match error.raw_os_error() {
+            Some(libc::EPIPE) => self.kept().unwrap_or(error),
+            _ => error,
+        }
+    }
+
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        let pending = self.options().take_error()?;
+        Ok(pending.or_else(|| self.kept()))
+    }
+
     #[inline]
     pub(crate) fn recv(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
-        match self.read_limit() {
+        let received = match self.read_limit() {
             None => operations::recv(self.fd.as_fd(), buffer, flags, Limit::NONE),
             Some(time) => self.recv_in_time(buffer, flags, time),
+        };
+        match received {
+            Ok(0) => self.ended(0),
+            received => received,
         }
     }
 
@@ -168,9 +218,13 @@ impl Socket {
 
     #[inline]
     pub(crate) fn recv_pooled(&self) -> io::Result<RecvBuffer> {
-        match self.read_limit() {
+        let received = match self.read_limit() {
             None => recv_pooled(self.fd.as_fd(), Limit::NONE),
             Some(time) => self.recv_pooled_in_time(time),
+        };
+        match received {
+            Ok(end) if end.is_empty() => self.ended(end),
+            received => received,
         }
     }
 
@@ -194,9 +248,14 @@ impl Socket {
         control: &mut [u8],
         flags: i32,
     ) -> io::Result<operations::Received> {
-        within(self.read_limit(), |limit| {
+        let received = within(self.read_limit(), |limit| {
             operations::recv_message(self.fd.as_fd(), buffers, control, flags, limit)
-        })
+        })?;
+        match received {
+            // With descriptors it is no end.
+            end if end.bytes == 0 && end.control_bytes == 0 => self.ended(end),
+            received => Ok(received),
+        }
     }
 
     pub(crate) fn recv_from(&self, buffer: &mut [u8], flags: i32) -> io::Result<(usize, SockAddr)> {
@@ -208,16 +267,39 @@ impl Socket {
     #[inline]
     pub(crate) fn send_whole(&self, buffer: &[u8]) -> io::Result<usize> {
         match self.write_limit() {
-            None => operations::send(self.fd.as_fd(), buffer, WHOLE, Limit::NONE),
+            None => self.send_all(buffer, Limit::NONE),
             Some(time) => self.send_whole_in_time(buffer, time),
         }
     }
 
     #[inline(never)]
     fn send_whole_in_time(&self, buffer: &[u8], time: Duration) -> io::Result<usize> {
-        within(Some(time), |limit| {
-            operations::send(self.fd.as_fd(), buffer, WHOLE, limit)
-        })
+        within(Some(time), |limit| self.send_all(buffer, limit))
+    }
+
+    #[inline(always)]
+    pub(super) fn send_all(&self, buffer: &[u8], limit: Limit<'_>) -> io::Result<usize> {
+        match operations::send(self.fd.as_fd(), buffer, limit) {
+            Ok(sent) if sent == buffer.len() => Ok(sent),
+            Ok(sent) => Ok(self.send_rest(buffer, sent, limit)),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Goes on after a part: how much is sent in the end.
+    #[cold]
+    #[inline(never)]
+    fn send_rest(&self, buffer: &[u8], mut sent: usize, limit: Limit<'_>) -> usize {
+        while sent < buffer.len() && !limit.passed() {
+            match operations::send_by_ring(self.fd.as_fd(), &buffer[sent..], limit) {
+                Ok(more) => sent += more,
+                Err(error) => {
+                    self.keep(&error);
+                    break;
+                }
+            }
+        }
+        sent
     }
 
     /// A stream's write that lends the buffer to the kernel.
@@ -226,18 +308,56 @@ impl Socket {
         buffer: B,
     ) -> (io::Result<usize>, LentBuffer<B>) {
         within(self.write_limit(), |limit| {
-            send_zero_copy(self.fd.as_fd(), buffer, limit)
+            send_zero_copy(self, buffer, limit)
         })
     }
 
-    pub(crate) fn send_whole_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.send_message(buffers, None, &[], WHOLE)
+    /// A stream's write from several buffers: all of them, 1,024 at most. Control data go with the first byte.
+    pub(crate) fn send_whole_message(
+        &self,
+        buffers: &[IoSlice<'_>],
+        control: &[u8],
+    ) -> io::Result<usize> {
+        let buffers = &buffers[..buffers.len().min(operations::IOV_MAX)];
+        let all: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        // As writev(2); sendmsg(2) would look at the connection.
+        if all == 0 && control.is_empty() {
+            return may_wait().map(|()| 0);
+        }
+        within(self.write_limit(), |limit| {
+            match operations::send_message(self.fd.as_fd(), buffers, None, control, limit) {
+                Ok(sent) if sent == all => Ok(sent),
+                Ok(sent) => Ok(self.send_rest_of(buffers, sent, limit)),
+                Err(error) => Err(self.failed(error)),
+            }
+        })
+    }
+
+    /// As [`send_rest`](Self::send_rest).
+    #[cold]
+    fn send_rest_of(&self, buffers: &[IoSlice<'_>], mut sent: usize, limit: Limit<'_>) -> usize {
+        let mut rest = buffers.to_vec();
+        let mut rest = &mut rest[..];
+        IoSlice::advance_slices(&mut rest, sent);
+        while !rest.is_empty() && !limit.passed() {
+            match operations::send_message(self.fd.as_fd(), rest, None, &[], limit) {
+                Ok(more) => {
+                    sent += more;
+                    IoSlice::advance_slices(&mut rest, more);
+                }
+                Err(error) => {
+                    self.keep(&error);
+                    break;
+                }
+            }
+        }
+        sent
     }
 
     /// A datagram to the connected peer.
     pub(crate) fn send(&self, buffer: &[u8]) -> io::Result<usize> {
         within(self.write_limit(), |limit| {
-            operations::send(self.fd.as_fd(), buffer, 0, limit)
+            operations::send(self.fd.as_fd(), buffer, limit)
         })
     }
 
@@ -246,10 +366,9 @@ impl Socket {
         buffers: &[IoSlice<'_>],
         to: Option<&SockAddr>,
         control: &[u8],
-        flags: i32,
     ) -> io::Result<usize> {
         within(self.write_limit(), |limit| {
-            operations::send_message(self.fd.as_fd(), buffers, to, control, flags, limit)
+            operations::send_message(self.fd.as_fd(), buffers, to, control, limit)
         })
     }
 
@@ -286,6 +405,19 @@ impl AsFd for Socket {
     }
 }
 
+/// Whether no more can be sent or received after this error. Others, such as a want of memory, are met again if they stay.
+fn ends_connection(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::ECONNRESET
+            | libc::ECONNABORTED
+            | libc::ETIMEDOUT
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::ENETDOWN
+    )
+}
+
 /// A limit of no time at all is refused, as std does.
 pub(crate) fn not_zero(time: Option<Duration>) -> io::Result<Option<Duration>> {
     match time {
@@ -296,265 +428,3 @@ pub(crate) fn not_zero(time: Option<Duration>) -> io::Result<Option<Duration>> {
         time => Ok(time),
     }
 }
-
-/// The methods that all socket types share.
-macro_rules! common_methods {
-    () => {
-        /// Another handle to the same socket. Time limits are the socket's, and so shared.
-        ///
-        /// # Errors
-        ///
-        /// As fcntl(2): no descriptor may be left.
-        pub fn try_clone(&self) -> io::Result<Self> {
-            Ok(Self {
-                socket: self.socket.try_clone()?,
-            })
-        }
-
-        /// In non-blocking mode no call waits: what could not be done at once fails with `WouldBlock`. The mode is the
-        /// socket's, and so shared by its clones; a socket that comes from elsewhere begins without it, whatever its
-        /// `O_NONBLOCK` says.
-        ///
-        /// A coroutine has little need of it: a call that waits holds up nobody else. To wait for readiness there is
-        /// [`poll_fd`](crate::io::poll_fd).
-        ///
-        /// # Errors
-        ///
-        /// As ioctl(2).
-        pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-            self.socket.set_nonblocking(nonblocking)
-        }
-
-        /// The error that is pending on the socket, cleared by asking.
-        ///
-        /// # Errors
-        ///
-        /// As getsockopt(2).
-        pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-            self.socket.options().take_error()
-        }
-    };
-}
-
-/// Time limits, as std has them.
-macro_rules! timeout_methods {
-    () => {
-        /// How long a read may wait; `None` for ever.
-        ///
-        /// # Errors
-        ///
-        /// None; a `Result` because std has one.
-        pub fn read_timeout(&self) -> io::Result<Option<std::time::Duration>> {
-            Ok(self.socket.read_timeout())
-        }
-
-        /// How long a write may wait; `None` for ever.
-        ///
-        /// # Errors
-        ///
-        /// None; a `Result` because std has one.
-        pub fn write_timeout(&self) -> io::Result<Option<std::time::Duration>> {
-            Ok(self.socket.write_timeout())
-        }
-
-        /// Limits how long each read may wait. One that waits longer fails with `WouldBlock`, as with std on Unix;
-        /// what arrives later is there for the next read. Also set on the socket (`SO_RCVTIMEO`), for whoever gets
-        /// the descriptor.
-        ///
-        /// # Errors
-        ///
-        /// `InvalidInput` for a duration of zero.
-        pub fn set_read_timeout(&self, time: Option<std::time::Duration>) -> io::Result<()> {
-            self.socket.set_read_timeout(time)
-        }
-
-        /// Limits how long each write may wait. One that waits longer reports the bytes taken so far, or fails with
-        /// `WouldBlock` if there are none. Also set on the socket (`SO_SNDTIMEO`).
-        ///
-        /// # Errors
-        ///
-        /// `InvalidInput` for a duration of zero.
-        pub fn set_write_timeout(&self, time: Option<std::time::Duration>) -> io::Result<()> {
-            self.socket.set_write_timeout(time)
-        }
-    };
-}
-
-/// Descriptors in and out, for a type with a field `socket`.
-macro_rules! descriptor {
-    ($type:ident, $std:ty) => {
-        impl AsFd for $type {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.socket.as_fd()
-            }
-        }
-
-        impl AsRawFd for $type {
-            fn as_raw_fd(&self) -> RawFd {
-                self.socket.as_fd().as_raw_fd()
-            }
-        }
-
-        impl From<OwnedFd> for $type {
-            fn from(fd: OwnedFd) -> Self {
-                Self {
-                    socket: Socket::adopt(fd),
-                }
-            }
-        }
-
-        impl From<$type> for OwnedFd {
-            fn from(this: $type) -> Self {
-                this.socket.into_fd()
-            }
-        }
-
-        impl From<$std> for $type {
-            fn from(theirs: $std) -> Self {
-                OwnedFd::from(theirs).into()
-            }
-        }
-
-        impl From<$type> for $std {
-            fn from(this: $type) -> Self {
-                this.socket.into_fd().into()
-            }
-        }
-
-        impl IntoRawFd for $type {
-            fn into_raw_fd(self) -> RawFd {
-                self.socket.into_fd().into_raw_fd()
-            }
-        }
-
-        #[expect(
-            unsafe_code,
-            reason = "the trait's contract: the caller owns the descriptor"
-        )]
-        impl FromRawFd for $type {
-            unsafe fn from_raw_fd(fd: RawFd) -> Self {
-                // SAFETY: the caller owns `fd` and gives it to us.
-                unsafe { OwnedFd::from_raw_fd(fd) }.into()
-            }
-        }
-
-        impl $type {
-            /// From std's type. Whether it is non-blocking does not matter: calls wait.
-            #[must_use]
-            pub fn from_std(theirs: $std) -> Self {
-                theirs.into()
-            }
-
-            /// To std's type, in the blocking mode it was in. Operations of other coroutines on clones go on.
-            #[must_use]
-            pub fn into_std(self) -> $std {
-                self.into()
-            }
-        }
-    };
-}
-
-/// `Read` and `Write` of a stream and of a reference to it.
-macro_rules! stream_traits {
-    ($type:ident) => {
-        impl $type {
-            /// Receives into a buffer of the core's pool, which is picked when bytes arrive: a connection that waits
-            /// holds none. Empty at the end of the stream.
-            ///
-            /// For many connections that are mostly idle. A busy one is served as well by a `read` into a buffer of
-            /// its own. The pool is bounded (`Builder::receive_pool`); when it is empty the bytes come in memory of
-            /// their own.
-            ///
-            /// # Parks
-            ///
-            /// Until at least one byte is there, or the peer has ended its side. The read timeout counts.
-            ///
-            /// # Cancellation
-            ///
-            /// As for a read: bytes that were received at that very moment are returned, others stay in the socket.
-            ///
-            /// # Errors
-            ///
-            /// As recv(2).
-            ///
-            /// # Source
-            ///
-            /// `IORING_OP_RECV` with a provided buffer ring, Linux 5.19.
-            #[inline]
-            pub fn recv_buffer(&self) -> io::Result<crate::io::RecvBuffer> {
-                self.socket.recv_pooled()
-            }
-
-            /// What arrives, received by one operation that goes on (multishot receive). Begins with the first call of
-            /// [`recv`](crate::net::RecvStream::recv).
-            ///
-            /// See [`RecvStream`](crate::net::RecvStream) for when to use it, and for what becomes of bytes that are not
-            /// taken.
-            #[must_use]
-            pub fn recv_stream(&self) -> crate::net::RecvStream<'_> {
-                crate::net::RecvStream::new(&self.socket)
-            }
-        }
-
-        /// Parks until at least one byte is there; 0 means that the peer has ended its side. Errors as recv(2). When
-        /// cancelled, the error is one for which [`is_cancelled`](crate::io::is_cancelled) holds; bytes stay in the
-        /// socket. `IORING_OP_RECV`, Linux 5.6.
-        impl Read for &$type {
-            #[inline]
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.socket.recv(buffer, 0)
-            }
-
-            fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                self.socket.recv_vectored(buffers)
-            }
-        }
-
-        /// Parks until the kernel has taken all bytes, as a blocking socket does; fewer are reported when an error, a
-        /// timeout or a cancellation came between. Never raises SIGPIPE. `IORING_OP_SEND`, Linux 5.6.
-        impl Write for &$type {
-            #[inline]
-            fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-                self.socket.send_whole(buffer)
-            }
-
-            fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-                self.socket.send_whole_vectored(buffers)
-            }
-
-            #[inline]
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-
-        impl Read for $type {
-            #[inline]
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                (&*self).read(buffer)
-            }
-
-            fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                (&*self).read_vectored(buffers)
-            }
-        }
-
-        impl Write for $type {
-            #[inline]
-            fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-                (&*self).write(buffer)
-            }
-
-            fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-                (&*self).write_vectored(buffers)
-            }
-
-            #[inline]
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-    };
-}
-
-pub(crate) use {common_methods, descriptor, stream_traits, timeout_methods};

@@ -16,13 +16,14 @@
 //! copied, and the buffer is free at once.
 #![expect(unsafe_code, reason = "lends memory to the kernel beyond the call")]
 
-use crate::io::net::{self as operations, poll};
+use super::socket::Socket;
+use crate::io::net::poll;
 use crate::io::{Interrupted, Limit, Multishot, failed};
 use crate::per_core;
 use coring_uring::{Carries, Feature, op};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
 /// A buffer that was sent with [`TcpStream::send_zero_copy`](super::TcpStream::send_zero_copy), and that the kernel may
@@ -105,10 +106,11 @@ impl<B> fmt::Debug for LentBuffer<B> {
 
 /// Sends all of a buffer, or the part that went before an error, a limit or a cancellation.
 pub(crate) fn send_zero_copy<B: AsRef<[u8]> + 'static>(
-    fd: BorrowedFd<'_>,
+    socket: &Socket,
     buffer: B,
     limit: Limit<'_>,
 ) -> (io::Result<usize>, LentBuffer<B>) {
+    let fd = socket.as_fd();
     let mut lent = LentBuffer {
         buffer: Rc::new(buffer),
         send: None,
@@ -127,10 +129,9 @@ pub(crate) fn send_zero_copy<B: AsRef<[u8]> + 'static>(
                 }
             }
             Some(libc::EOPNOTSUPP | libc::ENOMEM | libc::ENOBUFS) => {
-                let bytes = (*lent.buffer).as_ref();
-                break operations::send(fd, bytes, libc::MSG_WAITALL, limit);
+                break socket.send_all((*lent.buffer).as_ref(), limit);
             }
-            _ => break Err(refused),
+            _ => break Err(socket.failed(refused)),
         }
     };
     (sent, lent)

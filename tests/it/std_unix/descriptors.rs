@@ -1,10 +1,12 @@
 //! Descriptors that travel with bytes.
+#![expect(unsafe_code, reason = "sets an option that has no safe name")]
 
 use super::with_scratch;
 use coring::coro;
 use coring::fs::File;
 use coring::net::{MAX_DESCRIPTORS, UnixDatagram, UnixStream};
-use coring_tests::{alone, check, proc, runtime};
+use coring_tests::random::pattern;
+use coring_tests::{alone, check, proc, runtime, skip};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -160,6 +162,77 @@ fn no_room_for_what_comes() {
             assert!(received.truncated);
             drop(received);
             assert_eq!(proc::fds(), before);
+        });
+    });
+}
+
+#[test]
+fn what_comes_beside_descriptors() {
+    // Goal: where somebody has asked for the sender's credentials and for a descriptor of its process, all descriptors of a full
+    // message arrive none the less, and the one that was not sent leaks not.
+    // Method: the options by their numbers; count descriptors, in a process of its own.
+    const SO_PASSPIDFD: libc::c_int = 76;
+    alone(|| {
+        runtime(1).run(|| {
+            let (one, other) = UnixDatagram::pair().unwrap();
+            let file = tempfile::tempfile().unwrap();
+            for option in [libc::SO_PASSCRED, SO_PASSPIDFD] {
+                let on: libc::c_int = 1;
+                // SAFETY: the value is readable, and as long as it is said to be.
+                let outcome = unsafe {
+                    libc::setsockopt(
+                        other.as_raw_fd(),
+                        libc::SOL_SOCKET,
+                        option,
+                        (&raw const on).cast(),
+                        4,
+                    )
+                };
+                if outcome != 0 {
+                    skip!("the kernel has no SO_PASSPIDFD");
+                }
+            }
+            let before = proc::fds();
+            for _ in 0..10 {
+                let many = vec![file.as_fd(); MAX_DESCRIPTORS];
+                one.send_with_fds(b"x", &many).unwrap();
+                let received = other.recv_with_fds(&mut [0; 1]).unwrap();
+                assert_eq!(received.descriptors.len(), MAX_DESCRIPTORS);
+                assert!(!received.truncated);
+            }
+            assert_eq!(proc::fds(), before);
+        });
+    });
+}
+
+#[test]
+fn descriptors_go_with_the_first_byte() {
+    // Goal: a message that is larger than the socket's buffer arrives whole, with its descriptors once.
+    // Method: a slow receiver that counts both, and compares the bytes.
+    check(|| {
+        runtime(1).run(|| {
+            let file = tempfile::tempfile().unwrap();
+            let (one, other) = UnixStream::pair().unwrap();
+            let bytes = pattern(7, 3 << 20);
+            let expected = bytes.clone();
+            let receiving = coro::spawn(move || {
+                let (mut got, mut descriptors) = (Vec::<u8>::new(), 0);
+                let mut buffer = [0; 10_000];
+                loop {
+                    let received = other.recv_with_fds(&mut buffer).unwrap();
+                    if received.bytes == 0 {
+                        assert!(got == expected);
+                        return descriptors;
+                    }
+                    got.extend(&buffer[..received.bytes]);
+                    descriptors += received.descriptors.len();
+                    coro::yield_now();
+                }
+            });
+            let sent = one.send_with_fds(&bytes, &[file.as_fd(); 3]).unwrap();
+            assert_eq!(sent, bytes.len());
+            drop(one);
+            assert_eq!(receiving.join().unwrap(), 3);
         });
     });
 }

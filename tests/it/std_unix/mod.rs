@@ -1,5 +1,6 @@
 //! Unix sockets as std documents them, and descriptors that travel. About a test for each case that std's own suite has.
 
+mod addresses;
 mod datagrams;
 mod descriptors;
 mod streams;

@@ -3,6 +3,7 @@
 use super::{name, path_of, with_scratch};
 use coring::coro;
 use coring::net::{Shutdown, UnixDatagram, UnixListener, UnixSocketAddr, UnixStream};
+use coring_tests::random::pattern;
 use coring_tests::{check, runtime, until_fails, until_in_flight};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -395,6 +396,35 @@ fn conversions_keep_the_descriptor() {
             let datagram = UnixDatagram::from_std(datagram.into_std());
             assert_eq!(datagram.as_raw_fd(), number);
             assert!(datagram.take_error().unwrap().is_none());
+        });
+    });
+}
+
+#[test]
+fn gathered_writes_go_on() {
+    // Goal: a gathered write that the socket takes in many parts sends all bytes in order, those of at most 1,024 buffers; empty
+    // buffers change nothing.
+    // Method: buffers of odd lengths, so that parts end inside of them; a receiver that compares.
+    check(|| {
+        runtime(1).run(|| {
+            let bytes = pattern(11, 5 << 20);
+            let (mut buffers, mut rest) = (Vec::new(), &bytes[..]);
+            while let Some((part, more)) = rest.split_at_checked(buffers.len() * 7 % 9973) {
+                buffers.push(std::io::IoSlice::new(part));
+                rest = more;
+            }
+            assert!(buffers.len() > 1024);
+            let all: usize = buffers[..1024].iter().map(|part| part.len()).sum();
+            let (mut one, mut other) = UnixStream::pair().unwrap();
+            let expected = bytes[..all].to_vec();
+            let receiving = coro::spawn(move || {
+                let mut got = Vec::new();
+                other.read_to_end(&mut got).unwrap();
+                assert!(got == expected);
+            });
+            assert_eq!(one.write_vectored(&buffers).unwrap(), all);
+            drop(one);
+            receiving.join().unwrap();
         });
     });
 }

@@ -4,9 +4,8 @@ use super::connect::connect_to_any;
 use super::{TcpSocket, as_ip};
 use crate::net::LentBuffer;
 use crate::net::ToSocketAddrs;
-use crate::net::socket::{
-    Socket, common_methods, descriptor, not_zero, stream_traits, timeout_methods,
-};
+use crate::net::methods::{common_methods, descriptor, stream_traits, timeout_methods};
+use crate::net::socket::{Socket, not_zero};
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};

@@ -68,7 +68,7 @@ impl UdpSocket {
         let control = segment_control(segment_bytes);
         let to = SockAddr::from(to);
         self.socket
-            .send_message(&[IoSlice::new(bytes)], Some(&to), &control, 0)
+            .send_message(&[IoSlice::new(bytes)], Some(&to), &control)
     }
 
     /// Lets the kernel join datagrams of equal length from one sender, for [`recv_segments`](Self::recv_segments). Other

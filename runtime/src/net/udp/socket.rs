@@ -1,6 +1,7 @@
 //! UDP sockets. recv, recvfrom, send and sendto go through the ring; options are plain system calls.
 
-use crate::net::socket::{Socket, common_methods, descriptor, timeout_methods};
+use crate::net::methods::{common_methods, descriptor, timeout_methods};
+use crate::net::socket::Socket;
 use crate::net::tcp::as_ip;
 use crate::net::{ToSocketAddrs, each_address};
 use socket2::{Domain, Protocol, Type};
@@ -156,7 +157,7 @@ impl UdpSocket {
             ));
         };
         self.socket
-            .send_message(&[IoSlice::new(buffer)], Some(&to.into()), &[], 0)
+            .send_message(&[IoSlice::new(buffer)], Some(&to.into()), &[])
     }
 
     /// The connected address.

@@ -1,8 +1,9 @@
 //! Unix datagrams: whole messages, in order, never lost.
 
-use super::{SocketAddr, lift, lower, open, pair, path_address};
-use crate::net::socket::{Socket, common_methods, descriptor, timeout_methods};
-use socket2::Type;
+use super::{SocketAddr, StdStream, address_of, lift, lower, open, pair, path_address, unnamed};
+use crate::net::methods::{common_methods, descriptor, timeout_methods};
+use crate::net::socket::Socket;
+use socket2::{SockAddr, Type};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -113,14 +114,14 @@ impl UnixDatagram {
         self.socket.recv(buffer, 0)
     }
 
-    /// As [`recv`](Self::recv), and who sent it.
+    /// As [`recv`](Self::recv), and who sent it. A sender whose path has all of 108 bytes counts as unnamed.
     ///
     /// # Errors
     ///
     /// As recvmsg(2).
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let (bytes, from) = self.socket.recv_from(buffer, 0)?;
-        Ok((bytes, lift(&from)?))
+        Ok((bytes, sender(&from)?))
     }
 
     /// As [`recv`](Self::recv), leaving the datagram where it is.
@@ -139,7 +140,7 @@ impl UnixDatagram {
     /// As recvmsg(2).
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let (bytes, from) = self.socket.recv_from(buffer, libc::MSG_PEEK)?;
-        Ok((bytes, lift(&from)?))
+        Ok((bytes, sender(&from)?))
     }
 
     /// Sends a datagram to the connected socket.
@@ -171,7 +172,7 @@ impl UnixDatagram {
     pub fn send_to(&self, buffer: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
         let to = path_address(path.as_ref())?;
         self.socket
-            .send_message(&[IoSlice::new(buffer)], Some(&to), &[], 0)
+            .send_message(&[IoSlice::new(buffer)], Some(&to), &[])
     }
 
     /// Sends a datagram to an address.
@@ -186,7 +187,7 @@ impl UnixDatagram {
     pub fn send_to_addr(&self, buffer: &[u8], address: &SocketAddr) -> io::Result<usize> {
         let to = lower(address)?;
         self.socket
-            .send_message(&[IoSlice::new(buffer)], Some(&to), &[], 0)
+            .send_message(&[IoSlice::new(buffer)], Some(&to), &[])
     }
 
     /// Ends one or both directions.
@@ -204,7 +205,7 @@ impl UnixDatagram {
     ///
     /// As getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        lift(&self.socket.options().local_addr()?)
+        address_of(&self.socket, StdStream::local_addr)
     }
 
     /// The address it is connected to.
@@ -213,11 +214,16 @@ impl UnixDatagram {
     ///
     /// `NotConnected` before [`connect`](Self::connect).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        lift(&self.socket.options().peer_addr()?)
+        address_of(&self.socket, StdStream::peer_addr)
     }
 
     common_methods!();
     timeout_methods!();
+}
+
+/// A datagram is not given up for a sender that cannot be told.
+fn sender(from: &SockAddr) -> io::Result<SocketAddr> {
+    lift(from).or_else(|_| unnamed())
 }
 
 descriptor!(UnixDatagram, std::os::unix::net::UnixDatagram);

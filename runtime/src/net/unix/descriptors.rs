@@ -17,10 +17,16 @@ use std::ptr;
 /// The most descriptors that one message carries, unix(7).
 pub const MAX_DESCRIPTORS: usize = 253;
 
+/// A descriptor of the sender's process, for sockets with `SO_PASSPIDFD`, Linux 6.5. Nobody has asked us for it: it is closed.
+const SCM_PIDFD: libc::c_int = 4;
+
 const FD_BYTES: usize = size_of::<RawFd>();
+/// What else the kernel may put before them, where somebody has asked for it on the socket: credentials, a time, a label.
+const OTHER_BYTES: usize = 512;
 /// `CMSG_SPACE` of as many descriptors: the header, and the data rounded up to a word.
 const CONTROL_WORDS: usize =
-    (size_of::<libc::cmsghdr>() + MAX_DESCRIPTORS * FD_BYTES).div_ceil(size_of::<u64>());
+    (OTHER_BYTES + size_of::<libc::cmsghdr>() + MAX_DESCRIPTORS * FD_BYTES)
+        .div_ceil(size_of::<u64>());
 
 /// A control buffer, aligned as its headers want it.
 struct Control([u64; CONTROL_WORDS]);
@@ -93,7 +99,8 @@ unsafe fn read_rights(control: &mut Control, length: usize) -> Vec<OwnedFd> {
     while !header.is_null() {
         // SAFETY: the macros return headers inside the filled part only.
         let current = unsafe { header.read() };
-        if current.cmsg_level == libc::SOL_SOCKET && current.cmsg_type == libc::SCM_RIGHTS {
+        let rights = current.cmsg_type == libc::SCM_RIGHTS;
+        if current.cmsg_level == libc::SOL_SOCKET && (rights || current.cmsg_type == SCM_PIDFD) {
             // SAFETY: as above.
             let data: *const RawFd = unsafe { libc::CMSG_DATA(header) }.cast();
             // SAFETY: plain arithmetic.
@@ -103,8 +110,15 @@ unsafe fn read_rights(control: &mut Control, length: usize) -> Vec<OwnedFd> {
                 let place = unsafe { data.add(index) };
                 // SAFETY: as above.
                 let fd = unsafe { ptr::read_unaligned(place) };
+                // The kernel may also say here that it could not tell the process.
+                if fd < 0 {
+                    continue;
+                }
                 // SAFETY: the kernel has just made this descriptor for us, by the caller's promise not taken yet.
-                descriptors.push(unsafe { OwnedFd::from_raw_fd(fd) });
+                let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+                if rights {
+                    descriptors.push(owned);
+                }
             }
         }
         // SAFETY: `header` is one of this message.
@@ -113,20 +127,17 @@ unsafe fn read_rights(control: &mut Control, length: usize) -> Vec<OwnedFd> {
     descriptors
 }
 
+type SendBoth = fn(&Socket, &[IoSlice<'_>], &[u8]) -> io::Result<usize>;
+
 fn send(
     socket: &Socket,
     buffer: &[u8],
     descriptors: &[BorrowedFd<'_>],
-    flags: i32,
+    send_both: SendBoth,
 ) -> io::Result<usize> {
     let mut control = Control([0; CONTROL_WORDS]);
     let length = write_rights(&mut control, descriptors)?;
-    socket.send_message(
-        &[IoSlice::new(buffer)],
-        None,
-        &control.bytes()[..length],
-        flags,
-    )
+    send_both(socket, &[IoSlice::new(buffer)], &control.bytes()[..length])
 }
 
 fn recv(socket: &Socket, buffer: &mut [u8]) -> io::Result<ReceivedWithFds> {
@@ -143,7 +154,7 @@ fn recv(socket: &Socket, buffer: &mut [u8]) -> io::Result<ReceivedWithFds> {
 }
 
 macro_rules! carries_descriptors {
-    ($type:ident, $flags:expr) => {
+    ($type:ident, $send_both:expr) => {
         /// Sending and receiving descriptors.
         impl $type {
             /// Sends bytes, and with the first of them duplicates of `descriptors`. A stream needs at least one byte
@@ -165,7 +176,7 @@ macro_rules! carries_descriptors {
                 buffer: &[u8],
                 descriptors: &[BorrowedFd<'_>],
             ) -> io::Result<usize> {
-                send(&self.socket, buffer, descriptors, $flags)
+                send(&self.socket, buffer, descriptors, $send_both)
             }
 
             /// Receives bytes and the descriptors that came with them.
@@ -193,5 +204,7 @@ macro_rules! carries_descriptors {
     };
 }
 
-carries_descriptors!(UnixStream, libc::MSG_WAITALL);
-carries_descriptors!(UnixDatagram, 0);
+carries_descriptors!(UnixStream, Socket::send_whole_message);
+carries_descriptors!(UnixDatagram, |socket, buffers, control| {
+    socket.send_message(buffers, None, control)
+});

@@ -1,8 +1,12 @@
 //! A socket that accepts Unix connections.
 
-use super::{BACKLOG, SocketAddr, UnixStream, lift, lower, open, path_address};
+use super::{
+    BACKLOG, SocketAddr, StdStream, UnixStream, address_of, lift, lower, open, path_address,
+    unnamed,
+};
 use crate::net::AcceptStream;
-use crate::net::socket::{Socket, common_methods, descriptor};
+use crate::net::methods::{common_methods, descriptor};
+use crate::net::socket::Socket;
 use socket2::{SockAddr, Type};
 use std::fmt;
 use std::io;
@@ -82,7 +86,11 @@ impl UnixListener {
     /// `IORING_OP_ACCEPT`, Linux 5.5.
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let (socket, address) = self.socket.accept()?;
-        Ok((UnixStream { socket }, lift(&address)?))
+        // A connection is not given up for an address that cannot be told.
+        let address = lift(&address)
+            .or_else(|_| address_of(&socket, StdStream::peer_addr))
+            .or_else(|_| unnamed())?;
+        Ok((UnixStream { socket }, address))
     }
 
     /// Connections, one after the other, for ever.
@@ -106,7 +114,7 @@ impl UnixListener {
     ///
     /// As getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        lift(&self.socket.options().local_addr()?)
+        address_of(&self.socket, StdStream::local_addr)
     }
 
     common_methods!();

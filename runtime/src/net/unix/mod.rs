@@ -2,6 +2,10 @@
 //!
 //! Addresses are std's [`SocketAddr`]: paths, and with `std::os::linux::net::SocketAddrExt` abstract names, which
 //! need no file. [`UnixStream`] and [`UnixDatagram`] carry descriptors, too (descriptors.rs).
+//!
+//! A path may fill the kernel's 108 bytes, with none left for a NUL. Nobody can make such a [`SocketAddr`], but std gets one from
+//! the kernel, and a peer may have one: so who asks for the address of a socket asks through std.
+#![expect(unsafe_code, reason = "lends a descriptor to std")]
 
 mod datagram;
 mod descriptors;
@@ -18,10 +22,14 @@ use super::socket::Socket;
 use socket2::{Domain, SockAddr, Type};
 use std::ffi::OsStr;
 use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
+
+type StdStream = std::os::unix::net::UnixStream;
 
 /// As std has it: the kernel clamps to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -62,6 +70,21 @@ fn lift(address: &SockAddr) -> io::Result<SocketAddr> {
     } else if let Some(name) = address.as_abstract_namespace() {
         SocketAddr::from_abstract_name(name)
     } else {
-        SocketAddr::from_pathname("")
+        unnamed()
     }
+}
+
+fn unnamed() -> io::Result<SocketAddr> {
+    SocketAddr::from_pathname("")
+}
+
+/// The address of a socket, or of its peer.
+fn address_of(
+    socket: &Socket,
+    which: fn(&StdStream) -> io::Result<SocketAddr>,
+) -> io::Result<SocketAddr> {
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and `ManuallyDrop` does not close it. Any Unix socket has
+    // addresses.
+    let theirs = ManuallyDrop::new(unsafe { StdStream::from_raw_fd(socket.as_fd().as_raw_fd()) });
+    which(&theirs)
 }

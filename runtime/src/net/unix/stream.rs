@@ -1,7 +1,8 @@
 //! A Unix connection.
 
-use super::{SocketAddr, lift, lower, open, pair, path_address};
-use crate::net::socket::{Socket, common_methods, descriptor, stream_traits, timeout_methods};
+use super::{SocketAddr, StdStream, address_of, lower, open, pair, path_address};
+use crate::net::methods::{common_methods, descriptor, stream_traits, timeout_methods};
+use crate::net::socket::Socket;
 use socket2::{SockAddr, Type};
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -93,7 +94,7 @@ impl UnixStream {
     ///
     /// As getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        lift(&self.socket.options().local_addr()?)
+        address_of(&self.socket, StdStream::local_addr)
     }
 
     /// The address of the other side.
@@ -102,7 +103,7 @@ impl UnixStream {
     ///
     /// As getpeername(2).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        lift(&self.socket.options().peer_addr()?)
+        address_of(&self.socket, StdStream::peer_addr)
     }
 
     common_methods!();
