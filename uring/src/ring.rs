@@ -13,7 +13,8 @@
 //!
 //! A turn, step by step:
 //! 1. Hand out tokens that were reaped earlier to make room. If there were any, or a doorbell rang, do not sleep.
-//! 2. Queue what the ring wants for itself: the doorbell's poll, cancels and messages that found no room before.
+//! 2. Queue the receives, which come last (ring/receives.rs), and what the ring wants for itself: the doorbell's poll, cancels
+//!    and messages that found no room before.
 //! 3. Enter: submit everything, run deferred completions, sleep if allowed.
 //! 4. Reap: file every completion, hand out tokens.
 //! 5. While the kernel has more (it runs about 20 deferred completions at a time, and keeps what did not fit in the
@@ -31,10 +32,12 @@
     reason = "passes on the promise about the memory of an operation"
 )]
 
+mod cancel;
 mod delay;
 mod drain;
 mod multishot;
 mod own;
+mod receives;
 mod stats;
 
 use std::io;
@@ -44,8 +47,9 @@ pub use self::stats::RingStats;
 
 use self::delay::{CROWD, Delay};
 use self::own::Own;
+use self::receives::Receives;
 use crate::error::SubmitError;
-use crate::op::raw::is_multishot;
+use crate::op::raw::{is_multishot, is_receive};
 use crate::slot::Completed;
 use crate::user_data::{self, DETACHED, WAKE};
 use crate::{
@@ -68,6 +72,8 @@ pub struct Ring<B: Backend = KernelRing> {
     own: Own,
     /// Completions reaped while making room, to be filed by the next turn.
     kept: Vec<Cqe>,
+    /// Receives that are queued by the next turn.
+    receives: Receives,
     stats: RingStats,
     /// Memory that the kernel knows. After the backend: dropped when the kernel is gone.
     buffers: Vec<BufferRing>,
@@ -98,6 +104,7 @@ impl<B: Backend> Ring<B> {
     /// A ring over any backend. Of the options the bounds on operations count.
     pub fn with_backend(backend: B, options: &SetupOptions) -> Ring<B> {
         let watch = backend.doorbell().watch().is_some();
+        let receives = Receives::new(backend.capabilities());
         Ring {
             backend,
             slots: Slots::with_limits(options.max_operations, options.multishot_window),
@@ -106,13 +113,15 @@ impl<B: Backend> Ring<B> {
                 ..Own::default()
             },
             kept: Vec::new(),
+            receives,
             stats: RingStats::default(),
             buffers: Vec::new(),
             registered: None,
         }
     }
 
-    /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here.
+    /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here. Receives go behind the
+    /// others of the next enter; else the kernel begins operations in the order of these calls.
     ///
     /// If the submission queue is full it is flushed first; no operation is lost or half submitted. An operation with
     /// many results would lose all but one here (debug builds refuse it):
@@ -154,6 +163,10 @@ impl<B: Backend> Ring<B> {
         self.ensure_room()?;
         let op = self.slots.insert(token).map_err(too_many)?;
         sqe.set_user_data(op.user_data());
+        if is_receive(&sqe) && self.receives.has_room() {
+            self.receives.keep(sqe);
+            return Ok(op);
+        }
         // SAFETY: the caller's promise.
         unsafe { self.push(&sqe) };
         Ok(op)
@@ -170,6 +183,8 @@ impl<B: Backend> Ring<B> {
     /// What `sqe` points at, if anything, stays valid for as long as the ring lives.
     pub unsafe fn submit_detached(&mut self, mut sqe: Sqe) -> Result<(), SubmitError> {
         debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
+        // It may close what a receive names.
+        self.queue_receives()?;
         self.ensure_room()?;
         let limit = self.slots.limit();
         if self.own.detached >= limit as usize {
@@ -221,55 +236,6 @@ impl<B: Backend> Ring<B> {
             self.stats.reaped += backend.reap(&mut |cqe| kept.push(cqe)) as u64;
         }
         Err(SubmitError::Kernel(io::ErrorKind::WouldBlock.into()))
-    }
-
-    /// Asks the kernel to end `op`. Its completion still comes: `ECANCELED`, `EINTR`, or its real result if that was
-    /// faster. Does nothing for an operation that is done already. May be called again.
-    ///
-    /// Never fails: a cancel that finds no room is kept and queued by the next turn. Reads and writes that a disk
-    /// is busy with cannot be cancelled; they end when the disk is done.
-    ///
-    /// # Source
-    /// `IORING_OP_ASYNC_CANCEL`, 5.5; io_uring_cancelation(7).
-    pub fn cancel(&mut self, op: OpId) {
-        if !self.slots.is_in_flight(op) {
-            return;
-        }
-        self.stats.cancels += 1;
-        if self
-            .push_own(op::cancel::operation(op.user_data()))
-            .is_err()
-            && !self.own.cancels.contains(&op)
-        {
-            self.own.cancels.push(op);
-            self.stats.cancels_kept += 1;
-        }
-    }
-
-    /// Asks the kernel to end every operation on the descriptor `fd`. Each one's completion still comes.
-    ///
-    /// Needed before closing: closing a descriptor ends nothing, and its number may be reused at once.
-    ///
-    /// # Errors
-    /// As [`submit`](Ring::submit).
-    ///
-    /// # Source
-    /// `IORING_OP_ASYNC_CANCEL` with `FD|ALL`, 5.19.
-    pub fn cancel_fd(&mut self, fd: RawFd) -> Result<(), SubmitError> {
-        self.stats.cancels += 1;
-        self.push_own(op::cancel::descriptor(fd))
-    }
-
-    /// Asks the kernel to end every operation of this ring. Each one's completion still comes.
-    ///
-    /// # Errors
-    /// As [`submit`](Ring::submit).
-    ///
-    /// # Source
-    /// `IORING_OP_ASYNC_CANCEL` with `ANY|ALL`, 5.19.
-    pub fn cancel_all(&mut self) -> Result<(), SubmitError> {
-        self.stats.cancels += 1;
-        self.push_own(op::cancel::everything())
     }
 
     /// Queues an SQE of the ring's own, whose `user_data` is set by who built it.
@@ -348,7 +314,7 @@ impl<B: Backend> Ring<B> {
         // A poller looks up the descriptors of what it takes, and nothing but the queue says when it has. It may need this CPU: a
         // sleep gives it. sched_yield(2) gives away the caller's turns as well (Linux 6.18), a slice a call: a thousand of
         // them were seconds in which this thread did not run.
-        while self.backend.pending() != 0 {
+        while self.pending() != 0 {
             std::thread::sleep(std::time::Duration::from_micros(20));
             woken += self.turn(Wait::Submit, wake)?;
         }
@@ -421,7 +387,7 @@ impl<B: Backend> Ring<B> {
     /// Step 2 of a turn. What the kernel has no room for now is kept; whether nothing was.
     #[inline]
     fn queue_own(&mut self) -> bool {
-        self.own.is_idle() || self.queue_own_now().is_ok()
+        self.queue_receives().is_ok() && (self.own.is_idle() || self.queue_own_now().is_ok())
     }
 
     #[cold]
@@ -510,7 +476,7 @@ impl<B: Backend> Ring<B> {
     #[inline]
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.backend.pending() as usize
+        self.backend.pending() as usize + self.receives.len()
     }
 
     /// Operations whose memory the kernel may still use.

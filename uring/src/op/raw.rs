@@ -1,7 +1,7 @@
 //! The SQE as the kernel reads it: the 64 bytes behind the builders.
 //!
 //! The io-uring crate builds entries and does not let them be read. Two need to: a simulated kernel, and the check
-//! that an operation with many completions is not handed to a path that expects one.
+//! that an operation with many completions is not handed to a path that expects one. And receives are told from others.
 
 #![expect(unsafe_code, reason = "looks at the bytes of an entry")]
 
@@ -45,6 +45,7 @@ pub(crate) const POLL_MULTISHOT: u32 = 1 << 0;
 const TIMEOUT_MULTISHOT: u32 = 1 << 6;
 
 /// The image that the kernel would read.
+#[inline(always)]
 pub(crate) fn decode(sqe: &Sqe) -> RawSqe {
     // SAFETY: both types are 64 bytes of plain integers with the kernel's layout.
     unsafe { std::mem::transmute_copy(sqe) }
@@ -62,6 +63,15 @@ pub(crate) fn is_multishot(sqe: &Sqe) -> bool {
         opcode::ReadMulti::CODE => true,
         _ => false,
     }
+}
+
+/// Whether the operation waits for a message.
+#[inline(always)]
+pub(crate) fn is_receive(sqe: &Sqe) -> bool {
+    matches!(
+        decode(sqe).opcode,
+        opcode::Recv::CODE | opcode::RecvMsg::CODE
+    )
 }
 
 #[cfg(test)]

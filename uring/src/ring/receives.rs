@@ -1,0 +1,79 @@
+//! Receives go behind all else of a batch.
+//!
+//! The kernel does the operations of a batch one after the other. Coroutines that were woken together send their answers and look for
+//! their next requests in any order, and so an answer would wait for the receives in front of it, whose own message has mostly not come
+//! yet. Queued last, they hold nobody up, and find more: a peer has had the time of all the sends to say something.
+//!
+//! ```text
+//!    submit    recv A | send B | recv C | send D        in the order of the calls
+//!    enter     send B | send D | recv A | recv C
+//! ```
+//!
+//! Nothing waits longer for it than for the enter that it would have gone with. What may be about a receive (a cancel, a close) comes after
+//! it. A batch may be large: what finds no place here goes the straight way.
+
+use super::Ring;
+use crate::setup::SETUP_SQPOLL;
+use crate::{Backend, Capabilities, Sqe, SubmitError};
+
+/// So many wait at most. A large batch takes so long that their messages come anyway, and their entries should stay in the cache.
+const MOST: usize = 64;
+
+/// The receives of the next enter.
+#[derive(Debug)]
+pub(super) struct Receives {
+    waiting: Vec<Sqe>,
+    most: usize,
+}
+
+impl Receives {
+    /// A kernel thread that takes submissions knows no batches: with it none wait.
+    pub(super) fn new(capabilities: &Capabilities) -> Self {
+        let polled = capabilities.setup_flags() & SETUP_SQPOLL != 0;
+        let most = if polled { 0 } else { MOST };
+        Self {
+            waiting: Vec::with_capacity(most),
+            most,
+        }
+    }
+
+    /// Whether there is room for another one.
+    #[inline(always)]
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < self.most
+    }
+
+    #[inline(always)]
+    pub(super) fn keep(&mut self, receive: Sqe) {
+        self.waiting.push(receive);
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+impl<B: Backend> Ring<B> {
+    /// Queues the receives that wait, for the enter that comes next. On an error some still do.
+    #[inline]
+    pub(super) fn queue_receives(&mut self) -> Result<(), SubmitError> {
+        let mut queued = 0;
+        let mut outcome = Ok(());
+        while queued < self.receives.len() {
+            outcome = self.ensure_room();
+            if outcome.is_err() {
+                break;
+            }
+            let Ring {
+                backend, receives, ..
+            } = self;
+            // SAFETY: promised by who submitted it, until its token has come back.
+            let pushed = unsafe { backend.push(&receives.waiting[queued]) };
+            pushed.expect("room was made before");
+            queued += 1;
+        }
+        self.receives.waiting.drain(..queued);
+        outcome
+    }
+}
