@@ -217,6 +217,11 @@ impl<'a> LogReader<'a> {
                 return if last { Ok(None) } else { Err(torn) };
             }
             let head = Head::read(rest).map_err(|_| torn)?;
+            let reach = rest.len().min(head.size + MAGIC.len() - 1);
+            if holds_magic(&rest[1..reach]) && !self.is_plausible(self.at + head.size) {
+                // Broken off where the next file begins: what is behind that is not the rest of it.
+                return Err(torn);
+            }
             if !self
                 .known
                 .learn(&head, &rest[..head.size])
@@ -254,26 +259,41 @@ impl<'a> LogReader<'a> {
         self.at = self.next_plausible();
     }
 
-    /// The next place behind here where a record or a file seems to begin, or the end.
+    /// The next place behind here where a record or a file seems to begin, or the end. A file may begin anywhere: it was appended to one that ends
+    /// within a record.
     fn next_plausible(&self) -> usize {
-        let plausible = |at: &usize| {
-            let rest = &self.bytes[*at..];
-            let record = Head::read(rest).is_ok_and(|head| match head.site {
-                id::SITE | id::SOURCE | id::CONTEXT => {
-                    Values::new(&rest[HEADER_BYTES..head.size]).number().is_ok()
-                }
-                _ => self
-                    .known
-                    .line(head, &rest[..head.size], &self.known.origin, head.ticks)
-                    .is_ok(),
-            });
-            record || rest.starts_with(&MAGIC)
-        };
-        (self.at + 8..self.bytes.len())
-            .step_by(8)
-            .find(plausible)
-            .unwrap_or(self.bytes.len())
+        let records = (self.at + 8..self.bytes.len()).step_by(8);
+        let record = records
+            .into_iter()
+            .find(|at| self.is_plausible(*at))
+            .unwrap_or(self.bytes.len());
+        let before = &self.bytes[self.at + 1..self.bytes.len().min(record + MAGIC.len())];
+        find_magic(before).map_or(record, |at| self.at + 1 + at)
     }
+
+    /// Whether a record or a file seems to begin here, or nothing is here.
+    fn is_plausible(&self, at: usize) -> bool {
+        let rest = &self.bytes[at..];
+        let record = Head::read(rest).is_ok_and(|head| match head.site {
+            id::SITE | id::SOURCE | id::CONTEXT => {
+                Values::new(&rest[HEADER_BYTES..head.size]).number().is_ok()
+            }
+            _ => self
+                .known
+                .line(head, &rest[..head.size], &self.known.origin, head.ticks)
+                .is_ok(),
+        });
+        record || rest.is_empty() || rest.starts_with(&MAGIC)
+    }
+}
+
+fn holds_magic(bytes: &[u8]) -> bool {
+    // Mostly not even its first byte is there, which is found out quickly.
+    bytes.contains(&MAGIC[0]) && find_magic(bytes).is_some()
+}
+
+fn find_magic(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(MAGIC.len()).position(|part| part == MAGIC)
 }
 
 /// Whether the record at the start of `bytes` would end beyond them.
@@ -406,6 +426,18 @@ mod tests {
             bytes[at] = value;
             let (times, _) = read_all(&bytes);
             prop_assert!(times.len() >= 30, "{} lines left", times.len());
+        }
+
+        #[test]
+        fn what_follows_a_file_that_was_cut_is_whole(cut in 0usize..3000) {
+            // A process dies in the middle of a block, and the next one goes on in its file.
+            let mut bytes = sample(50);
+            bytes.truncate(cut);
+            bytes.extend_from_slice(&sample(20));
+            let (times, torn) = read_all(&bytes);
+            let before = times.len().saturating_sub(20);
+            prop_assert!(times.iter().copied().eq((0..before as u64).chain(0..20)), "{times:?}");
+            prop_assert!(torn <= 1, "{torn}");
         }
 
         #[test]
