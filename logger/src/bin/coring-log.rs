@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use coring_logger::{Filter, Format, Json, Line, LogReader, Recovered, Text};
+use coring_logger::{Filter, Format, Json, Line, LogReader, Recovered, Text, TornAt};
 
 const USAGE: &str = "\
 coring-log [OPTIONS] FILE...        show binary log files, merged by time
@@ -142,39 +142,30 @@ impl Options {
 
 /// Shows the lines of all files in time order. Each file is in order by itself, so the next line is the earliest of their next ones.
 fn show(options: &Options) -> io::Result<()> {
-    let files = options
-        .files
-        .iter()
-        .map(read)
-        .collect::<io::Result<Vec<_>>>()?;
-    let mut readers: Vec<_> = files.iter().map(|bytes| LogReader::new(bytes)).collect();
+    let files = options.files.iter().map(|path| Input::open(path));
+    let mut files = files.collect::<io::Result<Vec<_>>>()?;
     let (mut format, mut out) = (options.format(), Vec::new());
     loop {
         let mut next: Option<(u64, usize)> = None;
-        for (index, reader) in readers.iter_mut().enumerate() {
-            let time = loop {
-                match reader.peek_time_ns() {
-                    Ok(time) => break time,
-                    Err(torn) => {
-                        say(format_args!("{}: {torn}", options.files[index].display()));
-                        reader.skip_torn();
-                    }
-                }
-            };
-            if let Some(time) = time
+        for (index, file) in files.iter_mut().enumerate() {
+            if let Some(time) = file.next_time_ns()?
                 && next.is_none_or(|(earliest, _)| time < earliest)
             {
                 next = Some((time, index));
             }
         }
         let Some((_, index)) = next else { break };
-        match readers[index].next_line() {
-            Ok(Some(line)) if options.wants(&line) => format.line(&line, &mut out),
-            Ok(_) => {}
-            Err(torn) => {
-                say(format_args!("{}: {torn}", options.files[index].display()));
-                readers[index].skip_torn();
+        let file = &mut files[index];
+        let shown = file.read(|reader| {
+            match reader.next_line() {
+                Ok(Some(line)) if options.wants(&line) => format.line(&line, &mut out),
+                Ok(_) => {}
+                Err(torn) => return Err(torn),
             }
+            Ok(())
+        });
+        if let Err(torn) = shown {
+            file.skip(torn);
         }
         if out.len() > 64 * 1024 {
             io::stdout().write_all(&out)?;
@@ -182,16 +173,94 @@ fn show(options: &Options) -> io::Result<()> {
         }
     }
     io::stdout().write_all(&out)?;
-    for (index, reader) in readers.iter().enumerate() {
-        let (end, length) = (reader.offset(), files[index].len());
-        if end < length {
-            let file = options.files[index].display();
+    for file in files {
+        let (end, left) = (file.reader.offset(), file.unread.len() - file.done);
+        if left > 0 {
+            let file = file.path.display();
             say(format_args!(
                 "{file}: ends within a record at byte {end}: being written, or not a log of ours"
             ));
         }
     }
     Ok(())
+}
+
+/// A file that is read from its beginning to its end, a piece at a time.
+struct Input<'a> {
+    path: &'a Path,
+    file: std::fs::File,
+    /// A piece, and how much of it is done with.
+    unread: Vec<u8>,
+    done: usize,
+    /// There is no more.
+    is_over: bool,
+    /// What has been learned; it looks at the piece for the time of a call.
+    reader: LogReader<'static>,
+}
+
+impl<'a> Input<'a> {
+    /// So much is at hand, until the end: more than any record has.
+    const AHEAD_BYTES: usize = 1 << 20;
+    const PIECE_BYTES: u64 = 4 << 20;
+
+    fn open(path: &'a Path) -> io::Result<Self> {
+        let mut this = Self {
+            file: named(path, std::fs::File::open(path))?,
+            path,
+            unread: Vec::new(),
+            done: 0,
+            is_over: false,
+            reader: LogReader::new(&[]),
+        };
+        this.fill()?;
+        if this.unread.starts_with(&PACKED) {
+            let cure = format!(
+                "compressed; `zstd -dc {} | coring-log /dev/stdin` shows it",
+                path.display()
+            );
+            return named(path, Err(io::Error::new(io::ErrorKind::InvalidData, cure)));
+        }
+        Ok(this)
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        while !self.is_over && self.unread.len() - self.done < Self::AHEAD_BYTES {
+            self.unread.drain(..self.done);
+            self.done = 0;
+            let mut piece = (&mut self.file).take(Self::PIECE_BYTES);
+            let count = named(self.path, piece.read_to_end(&mut self.unread))?;
+            self.is_over = count == 0;
+        }
+        Ok(())
+    }
+
+    /// The time of the next line.
+    fn next_time_ns(&mut self) -> io::Result<Option<u64>> {
+        loop {
+            self.fill()?;
+            match self.read(|reader| reader.peek_time_ns()) {
+                // It has learned, and there is more.
+                Ok(None) if !self.is_over => {}
+                Ok(time) => return Ok(time),
+                Err(torn) => self.skip(torn),
+            }
+        }
+    }
+
+    fn skip(&mut self, torn: TornAt) {
+        say(format_args!("{}: {torn}", self.path.display()));
+        self.read(|reader| reader.skip_torn());
+    }
+
+    fn read<R>(&mut self, read: impl FnOnce(&mut LogReader<'_>) -> R) -> R {
+        let reader = std::mem::replace(&mut self.reader, LogReader::new(&[]));
+        let begin = reader.offset();
+        let mut reader = reader.go_on(&self.unread[self.done..]);
+        let result = read(&mut reader);
+        self.done += reader.offset() - begin;
+        self.reader = reader.go_on(&[]);
+        result
+    }
 }
 
 /// Shows one file and what is appended to it, until the reader of our output goes away.
@@ -304,18 +373,6 @@ fn recover(options: &Options) -> io::Result<()> {
 
 /// How a file begins that was compressed with zstd.
 const PACKED: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-
-fn read(path: &PathBuf) -> io::Result<Vec<u8>> {
-    let bytes = named(path, std::fs::read(path))?;
-    if bytes.starts_with(&PACKED) {
-        let cure = format!(
-            "compressed; `zstd -dc {} | coring-log /dev/stdin` shows it",
-            path.display()
-        );
-        return named(path, Err(io::Error::new(io::ErrorKind::InvalidData, cure)));
-    }
-    Ok(bytes)
-}
 
 /// Says something beside what is shown. Who hears nothing of it still sees the rest.
 fn say(text: impl Display) {

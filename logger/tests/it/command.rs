@@ -23,6 +23,11 @@ fn command(arguments: &[&str], files: &[&Path]) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
+/// The messages in a file.
+pub(crate) fn shown(path: &Path) -> String {
+    command(&["--pattern", "{message}"], &[path]).0
+}
+
 fn write(path: &Path, word: &str) {
     let logger = Logger::builder()
         .filter(log::LevelFilter::Debug)
@@ -279,4 +284,51 @@ fn any_name_and_any_reader_will_do() {
         !output.status.success() && said.contains("zstd -dc"),
         "{said}"
     );
+}
+
+#[test]
+fn a_large_file_is_shown_with_little_memory() {
+    // Goal: what is read of a file does not stay in memory, and a file that is longer than one piece of it is shown whole, also with damage on the
+    // way. Method: less memory than the file has bytes, which are those of one log again and again.
+    let _turn = exclusive();
+    let directory = scratch();
+    let path = directory.path().join("log");
+    let logger = Logger::builder()
+        .thread_ring_bytes(8 << 20)
+        .format(Binary::new())
+        .file(&path)
+        .start()
+        .expect("starts");
+    let long = "x".repeat(16_000);
+    for number in 0..200 {
+        info!("{} {}", number, long);
+    }
+    logger.shutdown();
+    let (once, large) = (
+        std::fs::read(&path).expect("reads"),
+        directory.path().join("large"),
+    );
+    let mut file = std::fs::File::create(&large).expect("creates");
+    let times = 32;
+    for time in 0..times {
+        let whole = if time % 2 == 0 {
+            &once[..]
+        } else {
+            &once[..once.len() - 9]
+        };
+        std::io::Write::write_all(&mut file, whole).expect("writes");
+    }
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -v 65536; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_coring-log"))
+        .args(["--pattern", "{message}"])
+        .arg(&large)
+        .output()
+        .expect("runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let shown = String::from_utf8(output.stdout).expect("text");
+    let number = |line: &str| line.split(' ').next().and_then(|text| text.parse().ok());
+    let numbers = shown.lines().map(number);
+    assert!(numbers.eq((0..times).flat_map(|time| 0..200 - time % 2).map(Some)));
 }
