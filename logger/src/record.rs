@@ -11,6 +11,7 @@
 
 use log::Level;
 
+use crate::format::MAGIC;
 use crate::value::Torn;
 
 pub(crate) const HEADER_BYTES: usize = 16;
@@ -116,6 +117,22 @@ pub(crate) fn level_index(level: Level) -> usize {
 #[inline(always)]
 pub(crate) fn set_time(bytes: &mut [u8], time: u64) {
     bytes[8..HEADER_BYTES].copy_from_slice(&time.to_le_bytes());
+}
+
+/// Of the records of a file that begin at the start of `bytes`: whether each is a line, and where it ends.
+pub(crate) fn ends(bytes: &[u8]) -> impl Iterator<Item = (bool, usize)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &bytes[at..];
+        if rest.starts_with(&MAGIC) {
+            at += MAGIC.len();
+            return Some((false, at));
+        }
+        let head = Head::read(rest).ok()?;
+        at += head.size;
+        let line = !matches!(head.site, id::SITE | id::SOURCE | id::CONTEXT);
+        Some((line, at))
+    })
 }
 
 /// Appends a record to a buffer; for files and tests.

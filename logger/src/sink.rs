@@ -67,6 +67,12 @@ pub trait Sink: Send {
     /// Opens its file anew at the next block, as after SIGHUP.
     fn reopen(&mut self) {}
 
+    /// Asked again and again while a block cannot be written: whether the place that it began in has gone, as a file does that is removed. The block is
+    /// given up then, and what can be kept of it begins the next one. Not asked of who takes line by line.
+    fn has_moved(&mut self) -> bool {
+        false
+    }
+
     /// Whether each call of [`Sink::write`] must be given exactly one line, as datagram sockets need.
     fn line_by_line(&self) -> bool {
         false

@@ -2,7 +2,9 @@
 //!
 //! A sink that fails (disk full, directory gone, reader of a pipe asleep) must not hold up the other sinks, the drain, or a core. Its
 //! block is kept and offered again; beyond [`PENDING_BYTES`] new lines are counted as lost in this sink. Standard error hears of
-//! it once; when the sink works again, its own output says how many lines are missing. A panic in a sink is a failure like any other;
+//! it once; when the sink works again, its own output says how many lines are missing. A place that has gone meanwhile, as a file that somebody
+//! removes since the disk is full, is given up: what is kept goes to the next one, but for a line that was cut. A panic in a sink is a failure
+//! like any other;
 //! a line at which the format panics is lost, and counted.
 
 use std::io;
@@ -17,7 +19,7 @@ use crate::clock;
 use crate::filter::Filter;
 use crate::format::{Binary, Format, timestamp};
 use crate::line::{Line, Origin};
-use crate::record::Head;
+use crate::record::{self, Head};
 use crate::sink::Sink;
 
 /// A block goes to the sink at this size at the latest.
@@ -62,6 +64,8 @@ pub(crate) struct Output {
     as_records: bool,
     /// A block has been begun (see [`Sink::begin_block`]) and not been written out.
     begun: bool,
+    /// Bytes at the front of `block` that end what the sink has taken the beginning of, and whether that is a line.
+    cut: (usize, bool),
     unsynced: bool,
     error_in_block: bool,
     synced_at: u64,
@@ -86,6 +90,7 @@ impl Output {
             block: Vec::with_capacity(BLOCK_BYTES + BLOCK_BYTES / 4),
             ends: Vec::new(),
             begun: false,
+            cut: (0, false),
             unsynced: false,
             error_in_block: false,
             synced_at: clock::ticks(),
@@ -190,10 +195,47 @@ impl Output {
 
     fn begin_block(&mut self) -> io::Result<()> {
         if self.sink.begin_block()? {
+            let kept = self.block.len();
             self.format.begin(&mut self.block);
+            // Before what was kept of a block whose place has gone.
+            self.block.rotate_left(kept);
             self.ends.clear();
         }
         Ok(())
+    }
+
+    /// Gives a block up whose place has gone. Of texts what is whole is kept; records are lost, since what describes them is not where
+    /// they would go.
+    fn give_up(&mut self, control: &Control) {
+        let (cut, is_line) = std::mem::take(&mut self.cut);
+        let mut lost = usize::from(is_line);
+        self.block.drain(..cut);
+        if self.format.as_binary().is_some() {
+            lost += record::ends(&self.block).filter(|(line, _)| *line).count();
+            self.block.clear();
+        }
+        self.begun = false;
+        for _ in 0..lost {
+            self.lose_line(&io::ErrorKind::NotFound.into(), control);
+        }
+    }
+
+    /// What `cut` is when the sink has taken `done` bytes.
+    fn cut_at(&self, done: usize) -> (usize, bool) {
+        let (cut, is_line) = self.cut;
+        if done <= cut {
+            return (cut - done, done < cut && is_line);
+        }
+        let (end, is_line) = if self.format.as_binary().is_some() {
+            let mut ends = record::ends(&self.block[cut..]);
+            let reached = ends.find(|(_, end)| cut + end >= done);
+            reached.map_or((done, false), |(is_line, end)| (cut + end, is_line))
+        } else {
+            let mut rest = self.block[done - 1..].iter();
+            let end = rest.position(|byte| *byte == b'\n');
+            (end.map_or(done, |at| done + at), true)
+        };
+        (end - done, end > done && is_line)
     }
 
     fn may_try(&self, now: u64) -> bool {
@@ -204,9 +246,23 @@ impl Output {
 
     /// Gives the block to the sink. What it does not take stays.
     pub(super) fn write_out(&mut self, now: u64, control: &Control) {
-        if !self.block.is_empty() && self.may_try(now) {
+        if self.failure.is_some() && self.may_try(now) {
+            let asked = self.begun && !self.line_by_line;
+            let has_moved = asked && caught(|| self.sink.has_moved()).is_ok_and(|moved| moved);
+            if has_moved {
+                self.give_up(control);
+            }
+            if has_moved || !self.block.is_empty() {
+                self.begin();
+            }
+        }
+        if !self.block.is_empty() && self.begun && self.may_try(now) {
             let mut done = 0;
             let result = self.offer(&mut done, control);
+            self.cut = match &result {
+                Ok(()) => (0, false),
+                Err(_) => self.cut_at(done),
+            };
             self.block.drain(..done);
             control.bytes.fetch_add(done as u64, Ordering::Relaxed);
             self.unsynced |= done > 0;

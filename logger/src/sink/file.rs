@@ -415,8 +415,8 @@ impl Sink for File {
     }
 
     fn begin_block(&mut self) -> io::Result<bool> {
-        if self.was_moved() || std::mem::take(&mut self.reopen) {
-            self.open = None;
+        if self.has_moved() {
+            (self.open, self.reopen) = (None, false);
         }
         let mut new = self.ensure_open()?;
         #[cfg(feature = "zstd")]
@@ -437,6 +437,12 @@ impl Sink for File {
 
     fn reopen(&mut self) {
         self.reopen = true;
+    }
+
+    fn has_moved(&mut self) -> bool {
+        // It is asked by who gives a block up, and again by the next.
+        self.reopen |= self.was_moved();
+        self.reopen
     }
 }
 

@@ -1,12 +1,13 @@
 //! Goal: sinks do what they say under good and bad conditions: full disks, deaf readers, daemons, durability, the flight recorder.
 
 use coring_logger::{
-    Datagram, File, Journal, Level, Logger, Sink, SyncPolicy, Syslog, info, log, warn, with_context,
+    Binary, Datagram, File, Journal, Level, LogReader, Logger, Sink, SyncPolicy, Syslog, info, log,
+    warn, with_context,
 };
 use std::io;
 use std::os::unix::net::UnixDatagram;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::crash::scratch;
@@ -455,4 +456,113 @@ fn the_flight_recorder_keeps_the_latest_and_never_fills_a_ring() {
             .eq(50_000 - shown.len() as u64..50_000),
         "the latest, without gaps"
     );
+}
+
+/// Places that bytes go to, one after the other. The first takes so many and is gone then.
+struct Places {
+    places: Arc<Mutex<Vec<Vec<u8>>>>,
+    first_takes: usize,
+}
+
+impl Sink for Places {
+    fn write(&mut self, block: &[u8]) -> io::Result<usize> {
+        let mut places = self.places.lock().expect("not poisoned");
+        let room = match places.len() {
+            1 => self.first_takes - places[0].len(),
+            _ => block.len(),
+        };
+        if room == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let taken = room.min(block.len());
+        places
+            .last_mut()
+            .expect("begun")
+            .extend_from_slice(&block[..taken]);
+        Ok(taken)
+    }
+
+    fn begin_block(&mut self) -> io::Result<bool> {
+        let mut places = self.places.lock().expect("not poisoned");
+        let anew = places.is_empty() || (places.len() == 1 && places[0].len() == self.first_takes);
+        if anew {
+            places.push(Vec::new());
+        }
+        Ok(anew)
+    }
+
+    fn has_moved(&mut self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_place_that_goes_in_the_middle_of_a_line() {
+    // Goal: what is kept of a block whose place has gone is whole lines, and each line is in a place or counted. Method: a first place that takes any
+    // number of bytes; texts, and records, of which only those are kept that the next place has descriptions of.
+    let _turn = exclusive();
+    let messages = |bytes: &[u8]| {
+        let (mut reader, mut out) = (LogReader::new(bytes), Vec::new());
+        while let Ok(Some(line)) = reader.next_line() {
+            line.write_message(&mut out);
+            out.push(b'\n');
+        }
+        String::from_utf8(out).expect("text")
+    };
+    for (binary, first_takes) in (0..12)
+        .map(|n| (false, n))
+        .chain((1..40).map(|n| (true, 13 * n)))
+    {
+        let places = Arc::new(Mutex::new(Vec::new()));
+        let sink = Places {
+            places: Arc::clone(&places),
+            first_takes,
+        };
+        let builder = Logger::builder();
+        let builder = match binary {
+            true => builder.format(Binary::new()),
+            false => builder.pattern("{message}"),
+        };
+        let logger = builder.sink(sink).start().expect("starts");
+        for number in 10..20 {
+            info!("{}", number);
+        }
+        while logger.flush().is_err() {}
+        info!("last");
+        logger.shutdown();
+        let places = places.lock().expect("not poisoned");
+        let texts: Vec<_> = places
+            .iter()
+            .map(|bytes: &Vec<u8>| match binary {
+                true => messages(bytes),
+                false => String::from_utf8(bytes.clone()).expect("text"),
+            })
+            .collect();
+        let [first, second] = &texts[..] else {
+            assert!(binary && texts.len() == 1, "{first_takes}: {texts:?}");
+            continue;
+        };
+        let whole = first.rfind('\n').map_or("", |end| &first[..=end]);
+        let mut shown: Vec<_> = whole.lines().chain(second.lines()).collect();
+        let lost = shown.iter().position(|line| line.contains(" lost since "));
+        let lost = lost.map_or(0, |at| {
+            let line = shown.remove(at);
+            line.split(' ')
+                .next()
+                .and_then(|text| text.parse().ok())
+                .expect("a number")
+        });
+        let all: Vec<_> = (10..20)
+            .map(|n| n.to_string())
+            .chain(["last".to_owned()])
+            .collect();
+        assert_eq!(
+            shown.len() + lost,
+            all.len(),
+            "{binary} {first_takes}: {texts:?}"
+        );
+        let kept = shown.len() - whole.lines().count();
+        assert_eq!(shown[..whole.lines().count()], all[..whole.lines().count()]);
+        assert_eq!(shown[whole.lines().count()..], all[all.len() - kept..]);
+    }
 }

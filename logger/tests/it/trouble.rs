@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::crash::scratch;
-use crate::skip;
+use crate::{exclusive, skip};
 
 const PART: &str = "CORING_LOG_TROUBLE";
 
@@ -75,6 +75,53 @@ fn a_full_device_is_complained_of_once() {
     assert_eq!(complaints(&text), 1, "{text}");
     assert!(text.contains("No space left on device"), "{text}");
     assert!(text.contains("are not in the log"), "{text}");
+}
+
+#[test]
+fn a_file_on_a_full_device_is_opened_anew() {
+    // Goal: a file that cannot be written is left for the one that takes its name: somebody makes room by removing it, or moves it. Texts are kept;
+    // records, which stand for nothing without what is in the old file, are counted. Method: the name leads to a full device until it is removed;
+    // with a word to the logger, and without.
+    let _turn = exclusive();
+    for (binary, told) in [(false, true), (false, false), (true, true)] {
+        let directory = scratch();
+        let path = directory.path().join("log");
+        std::os::unix::fs::symlink("/dev/full", &path).expect("a link");
+        let builder = Logger::builder();
+        let builder = match binary {
+            true => builder.format(coring_logger::Binary::new()),
+            false => builder.pattern("{message}"),
+        };
+        let logger = builder.file(&path).start().expect("starts");
+        for number in 0..10 {
+            info!("{}", number);
+        }
+        logger.flush().expect_err("the device is full");
+        std::fs::remove_file(&path).expect("removes");
+        if told {
+            logger.reopen();
+        }
+        let begun = std::time::Instant::now();
+        while logger.flush().is_err() {
+            assert!(
+                begun.elapsed() < std::time::Duration::from_secs(20),
+                "told: {told}"
+            );
+            std::thread::yield_now();
+        }
+        info!("last");
+        logger.shutdown();
+        let shown = match binary {
+            true => crate::command::shown(&path),
+            false => std::fs::read_to_string(&path).expect("reads"),
+        };
+        if binary {
+            assert!(shown.starts_with("10 lines lost since"), "{shown}");
+            assert!(shown.ends_with("\nlast\n"), "{shown}");
+        } else {
+            assert_eq!(shown, "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\nlast\n");
+        }
+    }
 }
 
 #[test]
