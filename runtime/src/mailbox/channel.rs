@@ -16,7 +16,7 @@
 //! it itself (ending.rs). A message is moved into its slot and out of it, once each, so it is delivered whole and once, or dropped.
 //!
 //! Calls that need not wait give way once the time slice is spent, as if they had waited: a stream starves nobody. Single ones look at that once
-//! for each block of a lane (ring.rs): between two looks a message is a handful of comparisons, a copy and its stores.
+//! for each stretch of a lane (ring.rs): between two looks a message is a handful of comparisons, a copy and its stores.
 //!
 //! No wake is lost: `news` and each lane's `room` are queues as argued in wait_queue.rs; a sender pushes before it
 //! notifies, a receiver pops before it does. In a stream both leave the fence out (bias.rs).
@@ -44,8 +44,8 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// When `capacity` is zero, or so large that no lane could ever be allocated: the messages and the words between them would take
-/// more than `isize::MAX` bytes. Less than that may still be more than the machine has when a core first sends.
+/// When `capacity` is zero, or so large that no lane could ever be allocated: more than `isize::MAX` messages, or bytes of them. Less than
+/// that may still be more than the machine has when a core first sends.
 ///
 /// # Examples
 ///
@@ -206,7 +206,7 @@ impl<T> Shared<T> {
     }
 
     /// A way that can be taken at once: mostly one that is known, or one that is found. To be fair is to give way once the time slice is
-    /// spent: a sender that always finds room would never let its core have another turn. Once a block is enough.
+    /// spent: a sender that always finds room would never let its core have another turn. Once a stretch is enough.
     #[inline(always)]
     fn way(&self, is_fair: bool) -> Option<Way<'_, T>> {
         match self.lanes.of_core(|| self.cluster.as_ref()) {
@@ -417,7 +417,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// A receiver that always finds something would never let its core have another turn: it comes by here once a block.
+    /// A receiver that always finds something would never let its core have another turn: it comes by here once a stretch.
     #[inline(never)]
     fn recv_further(&mut self) -> Result<T, RecvError> {
         let Self { shared, round } = self;
@@ -480,7 +480,7 @@ impl<T> Receiver<T> {
 /// Out of the way that is mostly taken. `false` also for who has to give way: after the message, and then the way is another one.
 #[inline(never)]
 fn room_goes_on<T>(lane: &Lane<T>, is_fair: bool) -> bool {
-    (!is_fair || wait::may_go_on()) && lane.room_goes_on()
+    (!is_fair || wait::may_go_on()) && lane.look_for_room()
 }
 
 #[inline(always)]

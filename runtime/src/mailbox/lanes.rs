@@ -476,11 +476,11 @@ impl<T> Lane<T> {
         self.ring.knows_room()
     }
 
-    /// As [`knows_room`](Self::knows_room) when it knows none, if there is some in the next block.
+    /// As [`has_room`](Self::has_room), for who [knows none](Self::knows_room).
     #[inline(always)]
-    pub(crate) fn room_goes_on(&self) -> bool {
+    pub(crate) fn look_for_room(&self) -> bool {
         // SAFETY: as in `push`: it is this core's.
-        unsafe { self.ring.room_goes_on() }
+        unsafe { self.ring.look_for_room() }
     }
 
     /// Puts a message in, from the core that the lane belongs to.

@@ -1,35 +1,28 @@
 //! A bounded ring between one producer and one consumer: how messages cross cores.
 //!
 //! ```text
-//!   blocks   [ tail m m m m m m m ][ tail m m m . . . . ][ tail . . . . . . . ]
-//!                       ^                       ^
-//!                     head                    tail       both count up for ever; tail - head is what is in
+//!   slots    . . m m m m m m . . . . . .
+//!                ^           ^
+//!              head        tail         both count up for ever; tail - head is what is in
 //!
-//!   producer: writes its slot, then stores tail into that slot's block (Release)
-//!   consumer: loads the tail of the block its head is in (Acquire), reads the slots that it covers, then stores head (Release)
+//!   producer: writes its slot, then stores tail (Release)
+//!   consumer: loads tail (Acquire), reads the slots below it, then stores head (Release)
 //!   producer: loads head (Acquire) before it writes a slot again
 //! ```
 //!
-//! The tail lies beside the messages it tells of, so that a message of a word crosses in one cache line: with an index in a
-//! line of its own it takes two, one after the other. Each block keeps the tail as it was after the last message that was
-//! put into it. The consumer asks the block that it reads. One that finds it full of small messages may be far behind, and asks
-//! how far, so that it looks no more before it has come there: that is what `shown` is for, a number that the producer stores once a block, in a
-//! line of its own. The index itself goes up with each message, and a line that the consumer asked for would not be at hand for the next.
+//! Why it is right. `tail` is written by the producer only and ascends; who has loaded it sees what was written to the slots below it.
+//! `head` is written by the consumer only; a slot is written again only after a load of `head` that has passed it: then the read is
+//! over. So no slot is touched by both at once, and each message is moved in once and out once.
 //!
-//! A producer with many to come writes them as a group (group.rs), which it shows at once, in the block in which the group begins.
+//! Each side keeps how far it knows that it may go on, and a stretch of that as a limit: below the limit a message is a comparison, a copy
+//! and two stores. What each side keeps to itself, what it tells, and what neither writes lie in lines of their own: two lines each,
+//! since processors fetch neighbours in pairs.
 //!
-//! Why it is right. The tails that a block is given ascend, and each covers only slots that were written before it was stored. So
-//! one that is above a slot's number, however old or new, makes that slot's value visible, in whatever block it is found. And there is always one
-//! to be found: who has come to the end of what it knows has come to where the producer once had shown all, and what is shown next
-//! begins there, with its tail in that block. `head` is written by the consumer only; a slot is written again
-//! only after a load of `head` that has passed it: then the read is over. So no slot is touched by both at once, and each message
-//! is moved in once and out once.
+//! A message crosses in two lines: its own, and that of the tail. A consumer that finds nothing asks for the line of the slot
+//! where the next message will be, as it asks for that of the tail. So both are under way at once, and a word there and back takes no
+//! longer than if the tail lay beside it. The slots then hold nothing but messages, and who writes many has few lines to wait for: slots.rs.
 //!
-//! Each side keeps how far it knows that it may go on, and in its block as a limit: below that a message is a comparison, a copy and
-//! a store. The two sides lie in lines of their own: two lines each, since processors fetch neighbours in pairs.
-//!
-//! Neither side waits for lines if it can help it: each has fetched what it comes to next. A coroutine's stores would
-//! otherwise queue up behind the one whose line the other core has.
+//! A producer with many to come writes them as a group (group.rs), which it shows at once.
 //!
 //! Not here: waiting, waking, and who the two sides are (lanes.rs).
 #![expect(
@@ -37,194 +30,140 @@
     reason = "slots are shared by protocol, not by the borrow checker"
 )]
 
-mod ahead;
 mod group;
+mod slots;
 
 pub(crate) use group::Filled;
 
 use super::atomics::{AtomicUsize, Ordering, UnsafeCell};
-use ahead::is_small;
 use group::Group;
-use std::alloc::Layout;
+use slots::Slots;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
 
 /// A value in cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Apart<T>(T);
 
-/// Messages of a block. With eight bytes each they fill a cache line.
+/// Bytes of a message of which no more than two share a line.
+const LARGE: usize = 32;
+
+type Slot<T> = UnsafeCell<MaybeUninit<T>>;
+
+/// Messages of a stretch, at the most: what a side does once in a while it does after so many.
 #[cfg(not(loom))]
-const BLOCK: usize = 7;
+const STRETCH: usize = 16;
 #[cfg(loom)]
-const BLOCK: usize = 2;
+const STRETCH: usize = 2;
 
-/// Some slots, and how far the producer had come when it was last here.
+/// What one side keeps to itself.
 #[derive(Debug)]
-#[repr(C, align(64))]
-struct Block<T> {
-    slots: [UnsafeCell<MaybeUninit<T>>; BLOCK],
-    tail: AtomicUsize,
-}
-
-/// Blocks as they begin: nothing in the slots, and a tail of zero. Made where they stay, since a block of large messages has no
-/// room on a coroutine's stack; and the kernel gives zeroes page by page, when they are used.
-#[cfg(not(loom))]
-fn empty_blocks<T>(count: usize) -> Box<[Block<T>]> {
-    let zeroes = Box::new_zeroed_slice(count);
-    // SAFETY: a tail may be zero, and a slot may hold anything.
-    unsafe { zeroes.assume_init() }
-}
-
-#[cfg(loom)]
-fn empty_blocks<T>(count: usize) -> Box<[Block<T>]> {
-    let block = |_| Block {
-        slots: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
-        tail: AtomicUsize::new(0),
-    };
-    (0..count).map(block).collect()
-}
-
-/// One side's index, and where that is. The consumer's is for the producer to see.
-#[derive(Debug)]
-struct Side<T> {
-    own: AtomicUsize,
-    /// Up to here the side goes on without a look, in its block.
+struct Side {
+    /// The number of its next message.
+    own: Cell<usize>,
+    /// Up to here it goes on without a look: within the lap, and no further than it knows.
     limit: Cell<usize>,
-    /// The number of the block's first slot.
-    first: Cell<usize>,
-    block: Cell<NonNull<Block<T>>>,
     /// Up to here it knows that it may go on.
     known: Cell<usize>,
+    /// The number of the message in the first slot: that of its lap.
+    lap: Cell<usize>,
 }
 
-impl<T> Side<T> {
-    fn new(block: NonNull<Block<T>>, known: usize) -> Apart<Self> {
-        Apart(Self {
-            own: AtomicUsize::new(0),
+impl Side {
+    fn new(known: usize) -> Self {
+        Self {
+            own: Cell::new(0),
             limit: Cell::new(0),
-            first: Cell::new(0),
-            block: Cell::new(block),
             known: Cell::new(known),
-        })
+            lap: Cell::new(0),
+        }
     }
 
-    /// How many it knows of beyond this number, which is one of a slot.
+    /// How many it knows that it may put in or take out.
     #[inline(always)]
-    fn known_beyond(&self, number: usize) -> usize {
-        // Negative: from the lap before, or of a group that is being shown some were taken already.
-        distance(number, self.known.get())
+    fn known_beyond(&self) -> usize {
+        self.known.get().wrapping_sub(self.own.get())
     }
-}
 
-/// How far it is to a number; zero if that lies behind.
-#[inline(always)]
-fn distance(from: usize, to: usize) -> usize {
-    usize::try_from(to.wrapping_sub(from).cast_signed()).unwrap_or(0)
+    /// How many it may put in or take out without a look.
+    #[inline(always)]
+    fn within_limit(&self) -> usize {
+        self.limit.get().wrapping_sub(self.own.get())
+    }
+
+    /// Which slot this number has, of so many; on to the next lap after the last.
+    #[inline(always)]
+    fn place(&self, number: usize, slots: usize) -> usize {
+        let at = number.wrapping_sub(self.lap.get());
+        if at < slots {
+            return at;
+        }
+        self.lap.set(number);
+        0
+    }
+
+    /// Goes on as far as it knows that it may, of so many slots. Whether that is any further.
+    #[inline(always)]
+    fn extend(&self, slots: usize) -> bool {
+        let own = self.own.get();
+        let rest = slots - self.place(own, slots);
+        let count = self.known_beyond().min(rest).min(STRETCH);
+        self.limit.set(own.wrapping_add(count));
+        count > 0
+    }
 }
 
 /// The ring. Who pushes and who pops is the caller's promise.
 #[derive(Debug)]
 pub(crate) struct Ring<T> {
-    producer: Apart<Side<T>>,
-    /// The producer's.
-    group: Apart<Group>,
-    /// How far the producer had come when it last entered a block, or showed a group: where it is may be beyond that, in the same block.
-    shown: Apart<AtomicUsize>,
-    consumer: Apart<Side<T>>,
-    /// A box, which both sides point into.
-    blocks: NonNull<[Block<T>]>,
+    producer: Apart<(Side, Group)>,
+    tail: Apart<AtomicUsize>,
+    consumer: Apart<Side>,
+    head: Apart<AtomicUsize>,
+    slots: Slots<T>,
     capacity: usize,
 }
 
-// SAFETY: messages move through it between two threads: `T: Send`. The cells in each side are its own.
+// SAFETY: messages move through it between two threads: `T: Send`. The cells of each side are its own.
 unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above; `push` and `pop` are unsafe, and their callers keep to one thread at a time for each.
 unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T> Ring<T> {
-    /// Whether a ring of this capacity can exist: its blocks fit into an address space.
+    /// Whether a ring of this capacity can exist: its slots fit into an address space.
     pub(crate) fn is_possible(capacity: usize) -> bool {
-        Layout::array::<Block<T>>(Self::block_count(capacity)).is_ok()
+        Slots::<T>::are_possible(capacity)
     }
 
     /// Room for `capacity` messages, which is at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "a ring without room could pass nothing on");
-        let blocks = NonNull::from(Box::leak(empty_blocks(Self::block_count(capacity))));
-        let first = blocks.cast();
         Self {
-            producer: Side::new(first, capacity),
-            group: Apart(Group::new()),
-            shown: Apart(AtomicUsize::new(0)),
-            consumer: Side::new(first, 0),
-            blocks,
+            producer: Apart((Side::new(capacity), Group::new())),
+            tail: Apart(AtomicUsize::new(0)),
+            consumer: Apart(Side::new(0)),
+            head: Apart(AtomicUsize::new(0)),
+            slots: Slots::new(capacity),
             capacity,
         }
     }
 
+    /// The slot of a side's next message, which is below its limit.
     #[inline(always)]
-    fn block(&self, side: &Side<T>) -> &Block<T> {
-        // SAFETY: it is one of `blocks`, which stay where they are as long as the ring.
-        unsafe { side.block.get().as_ref() }
+    fn slot(&self, side: &Side) -> &Slot<T> {
+        // SAFETY: a limit is within the lap.
+        unsafe { self.slots.at(side.own.get().wrapping_sub(side.lap.get())) }
     }
 
-    /// The block that is so many behind this one; less than there are.
     #[inline(always)]
-    fn behind(&self, block: NonNull<Block<T>>, count: usize) -> NonNull<Block<T>> {
-        let blocks = self.blocks.as_ptr().cast::<Block<T>>();
-        let block = block.as_ptr().wrapping_add(count);
-        let block = if block < blocks.wrapping_add(self.blocks.len()) {
-            block
-        } else {
-            block.wrapping_sub(self.blocks.len())
-        };
-        NonNull::new(block).expect("it is one of the blocks")
+    fn producer(&self) -> &Side {
+        &self.producer.0.0
     }
 
-    /// On to the next block, if the side is through with its own. Whether it was.
     #[inline(always)]
-    fn enter_block(&self, side: &Side<T>) -> bool {
-        let own = side.own.load(Ordering::Relaxed);
-        let is_through = own.wrapping_sub(side.first.get()) == BLOCK;
-        if is_through {
-            side.first.set(own);
-            side.block.set(self.behind(side.block.get(), 1));
-        }
-        is_through
-    }
-
-    /// On to the next block, if the side is through with its own and knows of more. Whether it is.
-    #[inline(always)]
-    fn goes_on(&self, side: &Side<T>) -> bool {
-        let own = side.own.load(Ordering::Relaxed);
-        let count = side.known_beyond(own);
-        // A group has no limit that is an end.
-        if count == 0 || own.wrapping_sub(side.first.get()) != BLOCK {
-            return false;
-        }
-        side.first.set(own);
-        side.block.set(self.behind(side.block.get(), 1));
-        side.limit.set(own.wrapping_add(count.min(BLOCK)));
-        true
-    }
-
-    /// Where the block ends in which the side is.
-    #[inline(always)]
-    fn end_of_block(side: &Side<T>) -> usize {
-        side.first.get().wrapping_add(BLOCK)
-    }
-
-    /// Goes on in its block as far as it knows that it may. Whether that is any further.
-    #[inline(always)]
-    fn extend(side: &Side<T>) -> bool {
-        let own = side.own.load(Ordering::Relaxed);
-        let rest = Self::end_of_block(side).wrapping_sub(own);
-        let count = side.known_beyond(own).min(rest);
-        side.limit.set(own.wrapping_add(count));
-        count > 0
+    fn group(&self) -> &Group {
+        &self.producer.0.1
     }
 
     /// How many messages the producer knows to have room for; looks again when that is less than `wanted`.
@@ -232,28 +171,17 @@ impl<T> Ring<T> {
     /// # Safety
     ///
     /// As [`push`](Self::push).
+    #[inline(always)]
     unsafe fn room(&self, wanted: usize) -> usize {
         // SAFETY: the caller's promise.
         unsafe { self.show_group() };
-        let side = &self.producer.0;
-        let own = side.own.load(Ordering::Relaxed);
-        if side.known_beyond(own) < wanted {
-            // Pairs with the stores in `pop` and `Passing`: the consumer has read what it has passed.
-            let head = self.consumer.0.own.load(Ordering::Acquire);
+        let side = self.producer();
+        if side.known_beyond() < wanted {
+            // Pairs with the stores in `take` and `Passing`: the consumer has read what it has passed.
+            let head = self.head.0.load(Ordering::Acquire);
             side.known.set(head.wrapping_add(self.capacity));
         }
-        if self.enter_block(side) {
-            self.has_entered(side);
-        }
-        side.known_beyond(own)
-    }
-
-    /// What the producer does when it has come to a block: tells of those before it, and asks for those to come.
-    #[inline(always)]
-    fn has_entered(&self, side: &Side<T>) {
-        // Pairs with the load in `look_further`.
-        self.shown.0.store(side.first.get(), Ordering::Release);
-        self.fetch_ahead(side.block.get());
+        side.known_beyond()
     }
 
     /// Puts a message in, or gives it back when there is no room.
@@ -283,40 +211,41 @@ impl<T> Ring<T> {
         self.knows_room() || unsafe { self.look_for_room() }
     }
 
-    /// Whether the producer knows room in its block: for who may push, without a look.
+    /// Whether the producer knows room: for who may push, without a look.
     #[inline(always)]
     pub(crate) fn knows_room(&self) -> bool {
-        let side = &self.producer.0;
-        side.own.load(Ordering::Relaxed) != side.limit.get()
+        let side = self.producer();
+        side.own.get() != side.limit.get()
     }
 
-    /// On to the next block, if the producer knows room there: what it does mostly when it [knows none](Self::knows_room) in its own.
+    /// Whether there is room, for who [knows none](Self::knows_room).
     ///
-    /// # Safety
-    ///
-    /// As [`push`](Self::push).
-    #[inline(always)]
-    pub(crate) unsafe fn room_goes_on(&self) -> bool {
-        let side = &self.producer.0;
-        let goes_on = self.goes_on(side);
-        if goes_on {
-            self.has_entered(side);
-        }
-        goes_on
-    }
-
     /// # Safety
     ///
     /// As [`push`](Self::push).
     #[inline(never)]
-    unsafe fn look_for_room(&self) -> bool {
+    pub(crate) unsafe fn look_for_room(&self) -> bool {
         // SAFETY: the caller's promise.
-        if unsafe { self.room_goes_on() } {
-            return true;
-        }
-        // SAFETY: as above.
         let room = unsafe { self.room(1) };
-        room > 0 && Self::extend(&self.producer.0)
+        let side = self.producer();
+        let goes_on = room > 0 && side.extend(self.slots.len());
+        if goes_on {
+            self.fetch_ahead(side.within_limit(), side.within_limit());
+        }
+        goes_on
+    }
+
+    /// Has the lines fetched of so many slots, which the producer will write after so many others (slots.rs).
+    #[inline(always)]
+    fn fetch_ahead(&self, after: usize, count: usize) {
+        if Slots::<T>::gap(self.capacity) == 0 {
+            // They would be those that the consumer reads.
+            return;
+        }
+        let side = self.producer();
+        let at = side.own.get().wrapping_sub(side.lap.get()) + after;
+        let at = at.checked_sub(self.slots.len()).unwrap_or(at);
+        self.slots.fetch_to_write(at, count);
     }
 
     /// Puts a message in.
@@ -326,22 +255,22 @@ impl<T> Ring<T> {
     /// As [`push`](Self::push); and [`has_room`](Self::has_room) or [`knows_room`](Self::knows_room) said so, with no message put in since.
     #[inline(always)]
     pub(crate) unsafe fn put(&self, message: T) {
-        let side = &self.producer.0;
-        let own = side.own.load(Ordering::Relaxed);
-        let block = self.block(side);
-        block.slots[own.wrapping_sub(side.first.get())].with_mut(|slot| {
+        let side = self.producer();
+        self.slot(side).with_mut(|slot| {
             // SAFETY: the slot is not between head and tail: the consumer is through with it and we alone write.
             unsafe { slot.write(MaybeUninit::new(message)) }
         });
-        self.show(block, own.wrapping_add(1));
+        self.show(1);
     }
 
-    /// Shows the consumer the messages up to this one, of the block in which the producer is.
+    /// Shows the consumer so many messages more.
     #[inline(always)]
-    fn show(&self, block: &Block<T>, tail: usize) {
-        self.producer.0.own.store(tail, Ordering::Relaxed);
-        // Pairs with the load in `look_for_message` and `tail_beyond`.
-        block.tail.store(tail, Ordering::Release);
+    fn show(&self, count: usize) {
+        let side = self.producer();
+        let tail = side.own.get().wrapping_add(count);
+        side.own.set(tail);
+        // Pairs with the load in `look` and `len`.
+        self.tail.0.store(tail, Ordering::Release);
     }
 
     /// Takes the oldest message out.
@@ -352,33 +281,18 @@ impl<T> Ring<T> {
     #[inline(always)]
     pub(crate) unsafe fn pop(&self) -> Option<T> {
         // SAFETY: the caller's promise.
-        unsafe { self.pop_known() }.or_else(|| {
-            // SAFETY: as above.
-            unsafe { self.look_for_message() }.then(|| unsafe { self.take() })
-        })
+        let is_there = self.seen() > 0 || unsafe { self.look_for_message() };
+        // SAFETY: as above.
+        is_there.then(|| unsafe { self.take() })
     }
 
-    /// As [`pop`](Self::pop), if the consumer has seen it already.
-    ///
-    /// # Safety
-    ///
-    /// As [`pop`](Self::pop).
-    #[inline(always)]
-    unsafe fn pop_known(&self) -> Option<T> {
-        // SAFETY: the caller's promise, and there is one.
-        (self.seen() > 0).then(|| unsafe { self.take() })
-    }
-
-    /// How many messages [`pop_known`](Self::pop_known) would give.
+    /// How many messages the consumer may take without a look.
     #[inline(always)]
     pub(crate) fn seen(&self) -> usize {
-        let side = &self.consumer.0;
-        side.limit
-            .get()
-            .wrapping_sub(side.own.load(Ordering::Relaxed))
+        self.consumer.0.within_limit()
     }
 
-    /// On to the next block, if the consumer knows that there is something in it: when all that it has [seen](Self::seen) is taken.
+    /// Whether the consumer knows that there are more, when all that it has [seen](Self::seen) are taken: those are seen then.
     ///
     /// # Safety
     ///
@@ -386,11 +300,18 @@ impl<T> Ring<T> {
     #[inline(always)]
     pub(crate) unsafe fn messages_go_on(&self) -> bool {
         let side = &self.consumer.0;
-        let goes_on = self.goes_on(side);
-        if goes_on && is_small::<T>() {
-            self.fetch_next(side, side.first.get());
-        }
+        let goes_on = side.extend(self.slots.len());
+        self.fetch_seen(side.own.get(), side.within_limit());
         goes_on
+    }
+
+    /// Has the lines fetched of so many messages that are there, from this one on, if they are large: of small ones the processor has many under way by itself.
+    #[inline(always)]
+    fn fetch_seen(&self, number: usize, count: usize) {
+        if size_of::<T>() >= LARGE {
+            let at = number.wrapping_sub(self.consumer.0.lap.get());
+            self.slots.fetch_to_read(at, count);
+        }
     }
 
     /// Takes the oldest message out.
@@ -401,13 +322,14 @@ impl<T> Ring<T> {
     #[inline(always)]
     pub(crate) unsafe fn take(&self) -> T {
         let side = &self.consumer.0;
-        let own = side.own.load(Ordering::Relaxed);
-        let message = self.block(side).slots[own.wrapping_sub(side.first.get())].with_mut(|slot| {
+        let message = self.slot(side).with_mut(|slot| {
             // SAFETY: between head and tail: written, and not written again before `head` has passed it.
             unsafe { slot.read() }
         });
+        let head = side.own.get().wrapping_add(1);
+        side.own.set(head);
         // Pairs with the load in `room`.
-        side.own.store(own.wrapping_add(1), Ordering::Release);
+        self.head.0.store(head, Ordering::Release);
         // SAFETY: the producer initialised it before it moved `tail` over it.
         unsafe { message.assume_init() }
     }
@@ -422,42 +344,36 @@ impl<T> Ring<T> {
     #[inline]
     pub(crate) unsafe fn pop_each(&self, most: usize, mut each: impl FnMut(T)) -> usize {
         let side = &self.consumer.0;
-        let own = side.own.load(Ordering::Relaxed);
-        // Once for all, and not block by block: nobody disturbs a producer that fills some.
-        if side.known_beyond(own) < most {
-            self.look_further(side);
+        if side.known_beyond() < most {
+            self.look();
         }
-        if side.known_beyond(own) < most {
-            let known = own.wrapping_add(side.known_beyond(own));
-            side.known.set(self.tail_beyond(known));
-        }
-        let count = side.known_beyond(own).min(most);
-        self.fetch_following(side, count / BLOCK);
+        let count = side.known_beyond().min(most);
+        let own = side.own.get();
         let mut passing = Passing { ring: self, own };
         let end = own.wrapping_add(count);
         while passing.own != end {
-            // The index itself goes on at the end.
-            if passing.own.wrapping_sub(side.first.get()) == BLOCK {
-                side.first.set(passing.own);
-                side.block.set(self.behind(side.block.get(), 1));
-            }
-            let at = passing.own.wrapping_sub(side.first.get());
-            let some = (BLOCK - at).min(end.wrapping_sub(passing.own));
-            for slot in &self.block(side).slots[at..][..some] {
-                // SAFETY: as in `pop`: `count` messages are there.
-                let message = slot.with_mut(|slot| unsafe { slot.read() });
-                passing.own = passing.own.wrapping_add(1);
-                // SAFETY: the producer initialised it before it moved `tail` over it.
-                each(unsafe { message.assume_init() });
+            let at = side.place(passing.own, self.slots.len());
+            let rest = &self.slots[at..];
+            let some = rest.len().min(end.wrapping_sub(passing.own));
+            for lot in rest[..some].chunks(Slots::<T>::LOT) {
+                let next = passing.own.wrapping_add(lot.len());
+                self.fetch_seen(next, end.wrapping_sub(next).min(Slots::<T>::LOT));
+                for slot in lot {
+                    // SAFETY: as in `take`: `count` messages are there.
+                    let message = slot.with_mut(|slot| unsafe { slot.read() });
+                    passing.own = passing.own.wrapping_add(1);
+                    // SAFETY: the producer initialised it before it moved `tail` over it.
+                    each(unsafe { message.assume_init() });
+                }
             }
         }
         drop(passing);
         count
     }
 
-    /// How many messages were taken out, ever, up to the room that was given back.
+    /// How many messages were taken out, ever, up to the room that was given back: for the consumer.
     pub(crate) fn taken(&self) -> usize {
-        self.consumer.0.own.load(Ordering::Relaxed)
+        self.consumer.0.own.get()
     }
 
     /// Looks for messages, when none is known. Whether there is one.
@@ -468,70 +384,41 @@ impl<T> Ring<T> {
     #[inline(never)]
     unsafe fn look_for_message(&self) -> bool {
         let side = &self.consumer.0;
+        let slots = &self.slots;
+        if side.known_beyond() == 0 {
+            // If there is nothing yet: it is on its way when the next look finds it.
+            slots.fetch_to_read(side.place(side.own.get(), slots.len()), 1);
+            self.look();
+        }
         // SAFETY: the caller's promise.
-        if unsafe { self.messages_go_on() } {
-            return true;
-        }
-        self.enter_block(side);
-        let own = side.own.load(Ordering::Relaxed);
-        if side.known_beyond(own) == 0 {
-            // Pairs with the stores in `show` and `show_many`: what the producer has written is visible.
-            let tail = self.block(side).tail.load(Ordering::Acquire);
-            side.known.set(tail);
-            if is_small::<T>() && tail == Self::end_of_block(side) {
-                self.look_further(side);
-                let beyond = side.known_beyond(tail);
-                self.fetch_following(side, beyond / BLOCK);
-            }
-        }
-        self.fetch_next(side, own);
-        Self::extend(side)
+        unsafe { self.messages_go_on() }
     }
 
-    /// Looks how far the producer has come, from who may be far behind: what follows is then taken without a look a block.
+    /// Looks how far the producer has come: for the consumer.
     #[inline(always)]
-    fn look_further(&self, side: &Side<T>) {
-        // Pairs with the stores in `has_entered` and `show_many`.
-        let tail = self.shown.0.load(Ordering::Acquire);
-        // The blocks tell of more, or earlier.
-        if distance(side.known.get(), tail) > 0 {
-            side.known.set(tail);
-        }
+    fn look(&self) {
+        // Pairs with the store in `show`: what the producer has written is visible.
+        self.consumer
+            .0
+            .known
+            .set(self.tail.0.load(Ordering::Acquire));
     }
 
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// How many messages are in, about: for anyone to look at.
+    /// How many messages are in, about: for anyone to look at. Who has counted a message will find it.
     pub(crate) fn len(&self) -> usize {
-        let (head, shown) = self.bounds();
-        distance(head, self.tail_beyond(shown)).min(self.capacity)
+        // Pairs with the stores in `take` and `Passing`: the tail is not older. It may be newer by any number.
+        let head = self.head.0.load(Ordering::Acquire);
+        let tail = self.tail.0.load(Ordering::Acquire);
+        tail.wrapping_sub(head).min(self.capacity)
     }
 
-    /// Whether no message is in, about: for anyone to look at. Who has counted a message will find it.
+    /// Whether no message is in, about: as [`len`](Self::len).
     pub(crate) fn is_empty(&self) -> bool {
-        let (head, shown) = self.bounds();
-        // The producer's block last: it may be at work there.
-        distance(head, shown) == 0 && distance(head, self.tail_beyond(shown)) == 0
-    }
-
-    /// How far the consumer has come, and the producer within a block.
-    fn bounds(&self) -> (usize, usize) {
-        // Pairs with the stores in `take` and `Passing`: what is shown is not older.
-        let head = self.consumer.0.own.load(Ordering::Acquire);
-        // Pairs with the stores in `has_entered` and `show_many`.
-        (head, self.shown.0.load(Ordering::Acquire))
-    }
-
-    /// How far the producer has come within a block, from a number up to which it had shown all once: what is shown next begins there.
-    fn tail_beyond(&self, shown: usize) -> usize {
-        // SAFETY: the box stays as long as the ring.
-        let blocks = unsafe { self.blocks.as_ref() };
-        let block = &blocks[shown / BLOCK % blocks.len()];
-        // Pairs with the stores in `show` and `show_many`. Lower: none is in this block yet, and the tail is of a lap before.
-        let tail = block.tail.load(Ordering::Acquire);
-        shown.wrapping_add(distance(shown, tail))
+        self.len() == 0
     }
 }
 
@@ -546,9 +433,10 @@ impl<T> Drop for Passing<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         let side = &self.ring.consumer.0;
-        // Pairs with the load in `room`.
-        side.own.store(self.own, Ordering::Release);
+        side.own.set(self.own);
         side.limit.set(self.own);
+        // Pairs with the load in `room`.
+        self.ring.head.0.store(self.own, Ordering::Release);
     }
 }
 
@@ -557,9 +445,7 @@ impl<T> Drop for Ring<T> {
         let mut left = Vec::new();
         // SAFETY: nobody else is left.
         while unsafe { self.pop_each(self.capacity, |message| left.push(message)) } > 0 {}
-        // SAFETY: it was a box, and nothing points into it any more.
-        drop(unsafe { Box::from_raw(self.blocks.as_ptr()) });
-        // All of them, also behind one whose destructor panics.
+        // All of them, also those behind one whose destructor panics, and the slots with them.
         drop(left);
     }
 }

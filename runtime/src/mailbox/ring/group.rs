@@ -1,9 +1,5 @@
 //! Groups: messages that a producer writes one by one and shows at once.
 //!
-//! Only one block has the tail: that in which the group begins, which is where a consumer looks that knows of nothing more. It then knows of all, and
-//! goes on without a look. So the lines that a tail has for itself, behind large messages, do not cross. `shown` is stored last, which is
-//! what a consumer of many looks at first: it does not take the lines away from who still writes them.
-//!
 //! The messages come from an iterator, any code, which may put something into the same ring, or park while others do. A group
 //! leaves no room (`limit` is where the producer is), so whoever does that passes through `room`, which shows the group and ends it. Who fills it
 //! sees that it is not its own any more, and keeps nothing else in mind.
@@ -12,11 +8,11 @@
     reason = "slots are shared by protocol, not by the borrow checker"
 )]
 
-use super::{BLOCK, Block, Ring, Side};
-use crate::mailbox::atomics::Ordering;
+use super::slots::Slots;
+use super::{Ring, Slot};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 /// Messages of a group, at the most: so many go as far without a look at the consumer.
 #[cfg(not(loom))]
@@ -29,8 +25,7 @@ pub(super) const GROUP: usize = 3;
 pub(super) struct Group {
     /// The call that fills it; null: there is none.
     filler: Cell<*const ()>,
-    /// How many it may have, and how many it has.
-    size: Cell<usize>,
+    /// How many it has.
     written: Cell<usize>,
 }
 
@@ -38,7 +33,6 @@ impl Group {
     pub(super) fn new() -> Self {
         Self {
             filler: Cell::new(ptr::null()),
-            size: Cell::new(0),
             written: Cell::new(0),
         }
     }
@@ -68,29 +62,20 @@ impl<T> Ring<T> {
     /// As [`push`](Self::push), also for the iterator.
     #[inline]
     pub(crate) unsafe fn fill(&self, messages: &mut impl Iterator<Item = T>) -> Filled<T> {
-        let group = &self.group.0;
+        let group = self.group();
         let me = 0u8;
         let filler = (&raw const me).cast();
         // SAFETY: the caller's promise.
-        if !unsafe { self.begin_group(filler) } {
+        let slots = unsafe { self.begin_group(filler) };
+        if slots.is_empty() {
             return Filled::NoRoom;
         }
-        let side = &self.producer.0;
-        let mut block = side.block.get();
-        let mut at = side
-            .own
-            .load(Ordering::Relaxed)
-            .wrapping_sub(side.first.get());
-        let (size, mut written) = (group.size.get(), 0);
-        while written < size {
-            if at == BLOCK {
-                (block, at) = (self.behind(block, 1), 0);
-                self.fetch_ahead(block);
-            }
-            let some = (BLOCK - at).min(size - written);
-            // SAFETY: it is one of the ring's.
-            let slots = unsafe { &block.as_ref().slots[at..][..some] };
-            for slot in slots {
+        let mut written = 0;
+        for lot in slots.chunks(Slots::<T>::LOT) {
+            self.fetch_ahead(written + lot.len(), lot.len());
+            for slot in lot {
+                // So many are the group's, whatever the iterator does.
+                group.written.set(written);
                 let Some(message) = messages.next() else {
                     return Filled::Over;
                 };
@@ -100,32 +85,30 @@ impl<T> Ring<T> {
                 // SAFETY: as in `put`: there is room for the group.
                 slot.with_mut(|slot| unsafe { slot.write(MaybeUninit::new(message)) });
                 written += 1;
-                group.written.set(written);
             }
-            at += some;
         }
+        group.written.set(written);
         Filled::Full
     }
 
-    /// Begins a group, if there is room for a message.
+    /// Begins a group. Its slots: none if there is no room for a message.
     ///
     /// # Safety
     ///
     /// As [`push`](Self::push).
-    unsafe fn begin_group(&self, filler: *const ()) -> bool {
-        let group = &self.group.0;
+    unsafe fn begin_group(&self, filler: *const ()) -> &[Slot<T>] {
         // SAFETY: the caller's promise. A group that is there leaves no room, so it is shown by this.
-        let size = unsafe { self.room(GROUP) }.min(GROUP);
-        if size == 0 {
-            return false;
+        let room = unsafe { self.room(GROUP) };
+        if room == 0 {
+            return &[];
         }
+        let (side, group) = (self.producer(), self.group());
         group.filler.set(filler);
-        group.size.set(size);
         group.written.set(0);
         // From here on there is no room: who wants some comes by `room`, and shows the group.
-        let side = &self.producer.0;
-        side.limit.set(side.own.load(Ordering::Relaxed));
-        true
+        side.limit.set(side.own.get());
+        let rest = &self.slots[side.place(side.own.get(), self.slots.len())..];
+        &rest[..room.min(GROUP).min(rest.len())]
     }
 
     /// Shows the group, if there is one.
@@ -133,20 +116,15 @@ impl<T> Ring<T> {
     /// # Safety
     ///
     /// As [`push`](Self::push).
+    #[inline(always)]
     pub(crate) unsafe fn show_group(&self) {
-        let (side, group) = (&self.producer.0, &self.group.0);
+        let group = self.group();
         if group.filler.replace(ptr::null()).is_null() {
             return;
         }
-        let (first, mut left) = (side.block.get(), group.written.get());
-        let own = side.own.load(Ordering::Relaxed);
-        let mut room = Self::end_of_block(side).wrapping_sub(own);
-        while left > room {
-            left -= room;
-            self.step(side);
-            room = BLOCK;
-        }
-        self.show_many(first, own.wrapping_add(group.written.get()));
+        self.show(group.written.get());
+        let side = self.producer();
+        side.limit.set(side.own.get());
     }
 
     /// Puts in as many as there is room for, from the front. How many.
@@ -171,52 +149,23 @@ impl<T> Ring<T> {
     ///
     /// As [`push`](Self::push), and the producer knows room for so many.
     unsafe fn put_many(&self, messages: &[T]) {
-        let side = &self.producer.0;
-        if self.enter_block(side) {
-            self.has_entered(side);
-        }
-        let first = side.block.get();
-        let own = side.own.load(Ordering::Relaxed);
-        let mut at = own.wrapping_sub(side.first.get());
-        let mut left = messages;
-        loop {
-            let (some, others) = left.split_at(left.len().min(BLOCK - at));
-            for (slot, message) in self.block(side).slots[at..].iter().zip(some) {
+        let side = self.producer();
+        let own = side.own.get();
+        let mut put = 0;
+        while put < messages.len() {
+            let at = side.place(own.wrapping_add(put), self.slots.len());
+            let before = put;
+            for (slot, message) in self.slots[at..].iter().zip(&messages[before..]) {
                 let message = ptr::from_ref(message).cast::<MaybeUninit<T>>();
                 // SAFETY: it is there.
                 let message = unsafe { message.read() };
                 // SAFETY: as in `put`: there is room.
                 slot.with_mut(|slot| unsafe { slot.write(message) });
+                put += 1;
             }
-            if others.is_empty() {
-                break;
-            }
-            (left, at) = (others, 0);
-            self.step(side);
-            self.fetch_ahead(side.block.get());
         }
-        self.show_many(first, own.wrapping_add(messages.len()));
-    }
-
-    /// On to the next block, before the index is.
-    #[inline(always)]
-    fn step(&self, side: &Side<T>) {
-        side.first.set(Self::end_of_block(side));
-        side.block.set(self.behind(side.block.get(), 1));
-    }
-
-    /// Shows messages up to this number, of which the oldest that is not shown lies in the block `first`.
-    #[inline(always)]
-    fn show_many(&self, first: NonNull<Block<T>>, end: usize) {
-        let side = &self.producer.0;
-        // SAFETY: it is one of `blocks`.
-        let first = unsafe { first.as_ref() };
-        // Pairs with the load in `look_for_message` and `tail_beyond`.
-        first.tail.store(end, Ordering::Release);
-        side.own.store(end, Ordering::Relaxed);
-        // Pairs with the loads in `look_further` and `len`.
-        self.shown.0.store(end, Ordering::Release);
-        side.limit.set(end);
+        self.show(put);
+        side.limit.set(side.own.get());
     }
 }
 

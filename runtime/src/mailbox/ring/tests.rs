@@ -203,7 +203,7 @@ mod threads {
     }
 }
 
-/// Three messages through a ring of one block of two slots, and of two such blocks: no slot is touched by both sides at once
+/// Three messages through a ring of two slots, and of three, which is more than a stretch: no slot is touched by both sides at once
 /// (loom watches the cells), order holds, nothing comes twice.
 #[cfg(loom)]
 #[test]
