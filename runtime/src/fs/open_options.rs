@@ -84,8 +84,7 @@ impl OpenOptions {
     /// # Parks
     ///
     /// Yes. `O_CREAT` and `O_TRUNC` are done by a worker thread of the kernel (6 us), others inline if the path is
-    /// cached. A FIFO is waited for until its other side is open, as with open(2); meanwhile it takes one of those
-    /// workers.
+    /// cached. A FIFO is waited for until its other side is open, as with open(2), which is seen up to 10 ms late.
     ///
     /// # Cancellation
     ///

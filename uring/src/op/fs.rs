@@ -7,8 +7,6 @@
 use std::ffi::c_char;
 use std::os::fd::RawFd;
 
-use io_uring::squeue::Flags;
-
 use crate::op::transfer;
 use crate::types::{Fd, FsyncFlags, statx as Statx};
 use crate::{Sqe, opcode};
@@ -97,21 +95,6 @@ pub fn openat(directory: RawFd, path: *const c_char, flags: i32, mode: libc::mod
         .flags(flags)
         .mode(mode)
         .build()
-}
-
-/// As [`openat`], done by a worker thread of the kernel from the start, where it may wait: for the other side of a FIFO,
-/// say, which the attempt without waiting takes for `O_NONBLOCK`.
-///
-/// # Source
-/// `IORING_OP_OPENAT` with `IOSQE_ASYNC`, 5.6; open(2).
-#[must_use]
-pub fn openat_by_worker(
-    directory: RawFd,
-    path: *const c_char,
-    flags: i32,
-    mode: libc::mode_t,
-) -> Sqe {
-    openat(directory, path, flags, mode).flags(Flags::ASYNC)
 }
 
 /// Closes a descriptor. Result: 0. Borrows nothing, and ends no operation on it: cancel and reap those first.
