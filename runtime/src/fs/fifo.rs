@@ -162,13 +162,15 @@ fn look_for<T>(mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T>
 }
 
 fn wait_for_a_reader(path: &CStr, flags: libc::c_int, mode: u32) -> io::Result<OwnedFd> {
-    // A socket says the same, and a device that is not there.
-    let is_fifo = || {
-        let of = names::metadata(Path::new(OsStr::from_bytes(path.to_bytes())));
-        of.is_ok_and(|of| of.file_type().is_fifo())
-    };
+    let name = Path::new(OsStr::from_bytes(path.to_bytes()));
     let fd = look_for(|| match open_now(path, flags, mode) {
-        Err(error) if is_code(&error, libc::ENXIO) && is_fifo() => Ok(None),
+        // A socket says the same, and a device that is not there.
+        Err(error) if is_code(&error, libc::ENXIO) => {
+            match names::metadata(name)?.file_type().is_fifo() {
+                true => Ok(None),
+                false => Err(error),
+            }
+        }
         outcome => outcome.map(Some),
     })?;
     blocking_again(fd, flags)
