@@ -114,7 +114,11 @@ fn send_alone(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<Option<usize>> {
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::EINTR) => Ok(None),
-        _ => Err(error),
+        _ => {
+            // Who tries again and again lets others run.
+            wait::give_way();
+            Err(error)
+        }
     }
 }
 

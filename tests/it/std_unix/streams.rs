@@ -428,3 +428,74 @@ fn gathered_writes_go_on() {
         });
     });
 }
+
+#[test]
+fn many_that_wait_to_connect_hold_up_nobody() {
+    // Goal: connects to a listener that never accepts wait, more of them than the kernel has workers for the core, and hold up
+    // no connect to another one, which has to wait for room as well.
+    // Method: listeners with room for one connection; the second one accepts, the first one at the end.
+    check(|| {
+        with_scratch(|scratch| {
+            let listen = |name: &str| {
+                let socket =
+                    socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+                let socket = socket.unwrap();
+                let path = scratch.join(name);
+                socket
+                    .bind(&socket2::SockAddr::unix(&path).unwrap())
+                    .unwrap();
+                socket.listen(0).unwrap();
+                (UnixListener::from(OwnedFd::from(socket)), path)
+            };
+            let connect = |path: &std::path::Path| {
+                let path = path.to_owned();
+                coro::spawn(move || UnixStream::connect(path))
+            };
+            let ((never, silent), (alive, busy)) = (listen("silent"), listen("busy"));
+            let stuck: Vec<_> = (0..40).map(|_| connect(&silent)).collect();
+            let first = connect(&busy).join().unwrap().unwrap();
+            let second = connect(&busy);
+            coro::sleep(Duration::from_millis(50));
+            assert!(!second.is_finished(), "there is room for one");
+            alive.accept().unwrap();
+            second.join().unwrap().unwrap();
+            drop(first);
+            for _ in 0..40 {
+                never.accept().unwrap();
+            }
+            for stuck in stuck {
+                stuck.join().unwrap().unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn calls_that_fail_at_once_let_others_run() {
+    // Goal: a loop of connects that are refused, or of writes to a peer that has gone, does not keep the core, and hears of its
+    // cancellation. Method: each alone on its core, until another coroutine that cancels it has run.
+    check(|| {
+        runtime(1).run(|| {
+            for writes in [false, true] {
+                let looping = coro::spawn(move || {
+                    let (mut one, other) = UnixStream::pair().unwrap();
+                    drop(other);
+                    let begun = Instant::now();
+                    while begun.elapsed() < Duration::from_secs(5) {
+                        let error = match writes {
+                            true => one.write(b"x").unwrap_err(),
+                            false => UnixStream::connect("/nowhere").map(drop).unwrap_err(),
+                        };
+                        if coring::io::is_cancelled(&error) {
+                            return true;
+                        }
+                    }
+                    false
+                });
+                coro::yield_now();
+                looping.cancel();
+                assert!(looping.join().unwrap(), "writes: {writes}");
+            }
+        });
+    });
+}

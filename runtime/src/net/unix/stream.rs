@@ -1,14 +1,22 @@
 //! A Unix connection.
 
 use super::{SocketAddr, StdStream, address_of, lower, open, pair, path_address};
+use crate::io::{Limit, may_wait, pause};
 use crate::net::methods::{common_methods, descriptor, stream_traits, timeout_methods};
 use crate::net::socket::Socket;
+use coring_coro::wait;
 use socket2::{SockAddr, Type};
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
+
+/// How long the first pause is before another attempt to connect; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A Unix connection. Compare [`std::os::unix::net::UnixStream`].
 pub struct UnixStream {
@@ -20,7 +28,7 @@ impl UnixStream {
     ///
     /// # Parks
     ///
-    /// While the listener's backlog is full.
+    /// While the listener's backlog is full; that there is room again is seen up to 10 ms late.
     ///
     /// # Cancellation
     ///
@@ -32,7 +40,7 @@ impl UnixStream {
     ///
     /// # Source
     ///
-    /// `IORING_OP_CONNECT`, Linux 5.5.
+    /// connect(2) that does not wait.
     pub fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::connect_lowered(&path_address(path.as_ref())?)
     }
@@ -46,9 +54,27 @@ impl UnixStream {
         Self::connect_lowered(&lower(address)?)
     }
 
+    /// The kernel connects at once, or waits for room in the listener's queue. In a ring a worker would wait there, of which a core
+    /// has some for everything: as many connects to a listener that does not accept would hold up those to others. So nobody
+    /// waits in it, as with a file lock.
     fn connect_lowered(address: &SockAddr) -> io::Result<Self> {
+        may_wait()?;
         let socket = open(Type::STREAM)?;
-        socket.connect(address, None)?;
+        socket.options().set_nonblocking(true)?;
+        let mut time = FIRST_PAUSE;
+        let connected = loop {
+            match socket.options().connect(address) {
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
+                    pause(time, "room in a listener's queue", Limit::NONE)?;
+                    time = (2 * time).min(LONGEST_PAUSE);
+                }
+                connected => break connected,
+            }
+        };
+        // Who tries again and again lets others run.
+        wait::give_way();
+        connected?;
+        socket.options().set_nonblocking(false)?;
         Ok(Self { socket })
     }
 
