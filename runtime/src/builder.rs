@@ -132,7 +132,8 @@ impl Builder {
     }
 
     /// Buffers that pooled receives (`TcpStream::recv_buffer`, `recv_stream`) share on one core, and the bytes of each. Default
-    /// 1,024 of 4 KiB. Made when the first such receive asks for them; their memory is taken as so many are in use at once.
+    /// 1,024 of 4 KiB. Made when the first such receive asks for them; their memory is taken as so many are in use at once,
+    /// and given back when so many have not been for some seconds.
     pub fn receive_pool(mut self, buffers: u16, bytes: usize) -> Self {
         self.receive_pool = (buffers, bytes);
         self

@@ -16,6 +16,7 @@ mod cached;
 mod call;
 mod cancel;
 mod clients;
+mod cold;
 mod connect;
 mod doorbell;
 mod echo;

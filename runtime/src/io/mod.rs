@@ -23,6 +23,7 @@
     reason = "hands memory to the kernel for the length of an operation"
 )]
 
+mod cold;
 mod first;
 mod multishot;
 pub(crate) mod net;
@@ -32,6 +33,7 @@ mod pooled;
 mod stdio;
 pub(crate) mod stream;
 
+pub(crate) use cold::give_back as give_back_buffers;
 pub(crate) use first::connect_first;
 pub(crate) use multishot::{Interrupted, Multishot};
 pub use pipe::{PipeReader, PipeWriter, pipe};

@@ -25,6 +25,7 @@ use super::idle::{Progress, Window};
 use super::stats::{self, CoreStats, Counters};
 use super::{CoreConfig, Filling};
 use crate::fs::Openings;
+use crate::io;
 use crate::mailbox::{Cluster, InboxRound, OpenTurn, Waiter};
 use crate::report;
 use crate::watch::Pulse;
@@ -68,6 +69,8 @@ pub(crate) struct Engine {
     /// What pooled receives pick from: `None` inside when the kernel has none to give. Made when first asked for.
     receive_buffers: OnceCell<Option<BufferRing>>,
     receive_pool: (u16, usize),
+    /// A coroutine looks after the size of that pool.
+    giving_back: Cell<bool>,
     /// What receive streams pick from, and how.
     stream_buffers: OnceCell<Option<BufferRing>>,
     stream_filling: Filling,
@@ -134,6 +137,7 @@ impl Engine {
             inbox_round: RefCell::default(),
             receive_buffers: OnceCell::new(),
             receive_pool: config.receive_pool,
+            giving_back: Cell::new(false),
             stream_buffers: OnceCell::new(),
             stream_filling: config.stream_filling,
             fixed_buffers: FixedPool::new(config.fixed_buffers),
@@ -180,6 +184,18 @@ impl Engine {
             made.ok()
         };
         self.receive_buffers.get_or_init(make).as_ref()
+    }
+
+    pub(crate) fn set_giving_back(&self, does: bool) {
+        self.giving_back.set(does);
+    }
+
+    /// The pool has become larger: from now on somebody looks after what is not needed of it.
+    #[cold]
+    fn give_back_buffers(&self) {
+        let keeper = coring_coro::Builder::new().name("cold receive buffers");
+        self.giving_back
+            .set(keeper.spawn(io::give_back_buffers).is_ok());
     }
 
     /// The pool of receive streams, if there can be one: that of all receives, unless its buffers are filled by many
@@ -363,6 +379,10 @@ impl Engine {
         }
         let woken = self.check(outcome);
         self.counters.entered(pending, woken);
+        let pool = self.receive_buffers.get().and_then(Option::as_ref);
+        if pool.is_some_and(BufferRing::has_grown) && !self.giving_back.get() {
+            self.give_back_buffers();
+        }
     }
 
     /// A ring that cannot be entered has operations in flight that will never be reaped.

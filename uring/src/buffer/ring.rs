@@ -20,7 +20,7 @@
 //!
 //! The kernel takes buffers in turn, so that all of a ring are used, and their memory with them, however few are out at a time. So
 //! some are kept back until so many are out that the rest might not last, and then as many again enter the ring: what a pool
-//! takes of memory and caches is what has been needed.
+//! takes of memory and caches is what has been needed. What has not been needed for a while is kept back again (cold.rs).
 //!
 //! # Several buffers for one completion, several completions for one buffer
 //!
@@ -57,11 +57,12 @@
     reason = "writes to a ring that the kernel reads, and lends buffers"
 )]
 
+mod cold;
 mod guard;
 
 pub use guard::PooledBuffer;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -109,13 +110,17 @@ struct Pool {
     places: Box<[Place]>,
     /// Whether a completion uses up only as much of a buffer as it fills.
     incremental: Cell<bool>,
-    /// Ids below have been in the ring; the others are kept back.
+    /// How many are in the ring or out of it; the others are kept back: those that were retired, and the last ids, which have never
+    /// been in the ring.
     used: Cell<u16>,
+    retired: RefCell<Vec<u16>>,
     /// Buffers that are not out.
     available: Cell<u16>,
     /// With fewer available more enter the ring. Zero once all have.
     scarce_below: Cell<u16>,
     fewest_available: Cell<u16>,
+    /// The same since somebody asked for the surplus.
+    fewest_lately: Cell<u16>,
     exhausted: Cell<u64>,
 }
 
@@ -142,6 +147,8 @@ pub struct BufferRingStats {
     pub available: u16,
     /// The fewest that ever were.
     pub fewest_available: u16,
+    /// Buffers in use now: those that have been out lately, and some more. The others have no memory.
+    pub used: u16,
     /// Operations that ended, and leases that failed, because all buffers were out.
     pub exhausted: u64,
 }
@@ -181,9 +188,11 @@ impl BufferRing {
             places: vec![Place::new(); usize::from(count)].into(),
             incremental: Cell::new(false),
             used: Cell::new(0),
+            retired: RefCell::default(),
             available: Cell::new(count),
             scarce_below: Cell::new(0),
             fewest_available: Cell::new(count),
+            fewest_lately: Cell::new(count),
             exhausted: Cell::new(0),
         };
         pool.use_more(FIRST_BUFFERS);
@@ -242,7 +251,7 @@ impl BufferRing {
         self.pool.available.get()
     }
 
-    /// How many buffers have been in use so far. When it has grown, a receive that found none would find one now.
+    /// How many buffers are in use, in the ring or out of it. When it has grown, a receive that found none would find one now.
     #[inline]
     #[must_use]
     pub fn used(&self) -> u16 {
@@ -256,6 +265,7 @@ impl BufferRing {
             count: self.pool.count,
             available: self.pool.available.get(),
             fewest_available: self.pool.fewest_available.get(),
+            used: self.pool.used.get(),
             exhausted: self.pool.exhausted.get(),
         }
     }
@@ -461,7 +471,14 @@ impl Pool {
         self.available.set(available);
         self.fewest_available
             .set(self.fewest_available.get().min(available));
-        if available < self.scarce_below.get() {
+        self.fewest_lately
+            .set(self.fewest_lately.get().min(available));
+        self.use_more_if_scarce();
+    }
+
+    #[inline]
+    fn use_more_if_scarce(&self) {
+        if self.available.get() < self.scarce_below.get() {
             self.use_more(self.used.get());
         }
     }
@@ -470,9 +487,16 @@ impl Pool {
     #[cold]
     fn use_more(&self, more: u16) {
         let used = self.used.get();
-        let more = more.min(self.count - used);
-        (used..used + more).for_each(|id| self.enter(id));
-        let used = used + more;
+        let enough = used + more.min(self.count - used);
+        for used in used..enough {
+            // With none retired, as many have ever been in the ring as are in use.
+            let id = self.retired.borrow_mut().pop().unwrap_or(used);
+            self.enter(id);
+        }
+        self.set_used(enough);
+    }
+
+    fn set_used(&self, used: u16) {
         self.used.set(used);
         let kept_back = self.count - used;
         // What is out is out of those in use.

@@ -27,6 +27,20 @@ pub fn read(fd: RawFd, buffer: *mut u8, length: usize, offset: u64) -> Sqe {
         .build()
 }
 
+/// Reads at the position, up to `length` bytes, into a buffer of `group`. Result: bytes. Borrows the buffers of the group.
+///
+/// # Source
+/// `IORING_OP_READ` with `IOSQE_BUFFER_SELECT`, 5.7; with a ring of buffers 5.19
+/// ([`Feature::BufferRing`](crate::Feature)).
+#[must_use]
+pub fn read_pooled(fd: RawFd, group: u16, length: usize) -> Sqe {
+    opcode::Read::new(Fd(fd), std::ptr::null_mut(), transfer(length))
+        .offset(AT_POSITION)
+        .buf_group(group)
+        .build()
+        .flags(io_uring::squeue::Flags::BUFFER_SELECT)
+}
+
 /// Writes at `offset`, or [`AT_POSITION`]. Result: bytes. Borrows `buffer[..length]`.
 ///
 /// # Source

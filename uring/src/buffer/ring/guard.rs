@@ -2,9 +2,10 @@
 #![expect(unsafe_code, reason = "lends a part of a pool's memory")]
 
 use super::Pool;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-use std::{fmt, slice};
+use std::{fmt, ptr, slice};
 
 /// A buffer with what was received into it; goes back to its pool when dropped.
 ///
@@ -18,6 +19,18 @@ pub struct PooledBuffer {
 }
 
 impl PooledBuffer {
+    pub(super) fn is_of(&self, pool: &Rc<Pool>) -> bool {
+        Rc::ptr_eq(&self.pool, pool)
+    }
+
+    /// The id, which does not go back into the ring.
+    pub(super) fn into_id(self) -> u16 {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: the guard is not used again, nor dropped.
+        drop(unsafe { ptr::read(&raw const this.pool) });
+        this.id
+    }
+
     fn start(&self) -> *mut u8 {
         self.pool.buffer(self.id).wrapping_add(self.offset as usize)
     }

@@ -347,3 +347,131 @@ fn more_enter_before_the_ring_is_empty() {
     }
     assert!(kernel.first().is_none());
 }
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// The kernel fills a buffer, whose guard is taken at once.
+    Arrive(u8),
+    /// The n-th guard goes, back into the ring or out of use.
+    Drop(usize),
+    Retire(usize),
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Goal: with buffers that come into use and out of it none is lost, doubled, or loses its contents while somebody has it.
+    #[test]
+    fn ids_are_conserved_when_some_are_retired(
+        changes in prop::collection::vec(prop_oneof![
+            4 => any::<u8>().prop_map(Change::Arrive),
+            1 => any::<usize>().prop_map(Change::Drop),
+            2 => any::<usize>().prop_map(Change::Retire),
+        ], 1..800)
+    ) {
+        const COUNT: u16 = 128;
+        let pool = BufferRing::unprovided(COUNT, PAGE).unwrap();
+        let mut kernel = Provided::new(pool.entries_address(), COUNT);
+        pool.set_provided(0);
+        let mut taken = 0_u16;
+        let mut guards: Vec<(PooledBuffer, u8)> = Vec::new();
+        for change in changes {
+            match change {
+                Change::Arrive(byte) => match kernel.first() {
+                    None => {
+                        prop_assert_eq!(guards.len(), usize::from(COUNT), "scarce long before it is empty");
+                    }
+                    Some(picked) => {
+                        kernel.take();
+                        taken = taken.wrapping_add(1);
+                        picked.fill(&[byte; PAGE]);
+                        let told = completion(i32::try_from(PAGE).unwrap(), picked.flags());
+                        file(&pool, told);
+                        guards.push((pool.guard_of(told, 0).unwrap(), byte));
+                    }
+                },
+                Change::Drop(n) => if !guards.is_empty() {
+                    guards.swap_remove(n % guards.len());
+                },
+                Change::Retire(n) => if !guards.is_empty() {
+                    let (guard, _) = guards.swap_remove(n % guards.len());
+                    pool.retire(guard);
+                },
+            }
+            for (guard, byte) in &guards {
+                prop_assert!(guard.iter().all(|is| is == byte));
+            }
+            let inside = pool.pool.tail.get().wrapping_sub(taken);
+            prop_assert_eq!(usize::from(pool.used()), usize::from(inside) + guards.len());
+            prop_assert_eq!(usize::from(pool.available()), usize::from(COUNT) - guards.len());
+        }
+        drop(guards);
+        prop_assert_eq!(pool.available(), COUNT);
+        prop_assert_eq!(Rc::strong_count(&pool.pool), 1);
+    }
+}
+
+/// Goal: what a burst brought into use is a surplus once fewer have been out for a while, and can be taken out of use and be used
+/// again. Method: a burst, a few at a time, another burst.
+#[test]
+fn what_a_burst_needed_is_retired() {
+    const COUNT: u16 = 256;
+    let pool = BufferRing::unprovided(COUNT, PAGE).unwrap();
+    let mut kernel = Provided::new(pool.entries_address(), COUNT);
+    pool.set_provided(0);
+    let mut take = || {
+        let picked = kernel.first().expect("there are enough");
+        kernel.take();
+        picked.fill(&[7; 2]);
+        let told = completion(1, picked.flags());
+        file(&pool, told);
+        pool.guard_of(told, 0).unwrap()
+    };
+    assert!(!pool.has_grown());
+    let burst: Vec<_> = (0..200).map(|_| take()).collect();
+    assert_eq!((pool.used(), pool.surplus()), (COUNT, 0));
+    drop(burst);
+    assert_eq!(pool.surplus(), 0, "they were out a moment ago");
+    for _ in 0..100 {
+        let few: Vec<_> = (0..20).map(|_| take()).collect();
+        assert_eq!(few.len(), 20);
+    }
+    let surplus = pool.surplus();
+    assert_eq!(surplus, COUNT - 64, "twenty at a time, and as many again");
+    for _ in 0..surplus {
+        pool.retire(take());
+    }
+    assert_eq!((pool.used(), pool.available()), (64, COUNT));
+    assert!(pool.has_grown());
+    assert_eq!(pool.surplus(), 32, "one at a time since then");
+    let again: Vec<_> = (0..COUNT).map(|_| take()).collect();
+    assert_eq!((again.len(), pool.available()), (COUNT.into(), 0));
+    assert_eq!(pool.used(), COUNT);
+}
+
+/// Goal: a retired buffer has no memory. Method: what was written into it is not there when it comes into use again.
+#[test]
+fn a_retired_buffer_comes_back_empty() {
+    let pool = BufferRing::unprovided(64, PAGE).unwrap();
+    let mut held: Vec<_> = (0..32).map(|_| pool.lease().unwrap()).collect();
+    for buffer in &mut held {
+        buffer.fill(9);
+    }
+    held.into_iter().for_each(|buffer| pool.retire(buffer));
+    let again: Vec<_> = (0..64).map(|_| pool.lease().unwrap()).collect();
+    assert!(
+        again
+            .iter()
+            .all(|buffer| buffer.iter().all(|byte| *byte == 0))
+    );
+}
+
+#[test]
+#[should_panic(expected = "of this pool")]
+fn a_buffer_of_another_pool_is_not_retired() {
+    let (pool, other) = (
+        BufferRing::unprovided(2, 100).unwrap(),
+        BufferRing::unprovided(2, 100).unwrap(),
+    );
+    pool.retire(other.lease().unwrap());
+}
