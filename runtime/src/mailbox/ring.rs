@@ -103,14 +103,14 @@ impl Side {
         0
     }
 
-    /// Goes on as far as it knows that it may, of so many slots. Whether that is any further.
+    /// Goes on as far as it knows that it may, in a ring of so many slots: to the end of the stretch or the lap. How many.
     #[inline(always)]
-    fn extend(&self, slots: usize) -> bool {
+    fn extend(&self, known: usize, slots: usize) -> usize {
         let own = self.own.get();
         let rest = slots - self.place(own, slots);
-        let count = self.known_beyond().min(rest).min(STRETCH);
+        let count = known.wrapping_sub(own).min(rest).min(STRETCH);
         self.limit.set(own.wrapping_add(count));
-        count > 0
+        count
     }
 }
 
@@ -226,13 +226,13 @@ impl<T> Ring<T> {
     #[inline(never)]
     pub(crate) unsafe fn look_for_room(&self) -> bool {
         // SAFETY: the caller's promise.
-        let room = unsafe { self.room(1) };
-        let side = self.producer();
-        let goes_on = room > 0 && side.extend(self.slots.len());
-        if goes_on {
-            self.fetch_ahead(side.within_limit(), side.within_limit());
+        if unsafe { self.room(1) } == 0 {
+            return false;
         }
-        goes_on
+        let side = self.producer();
+        let count = side.extend(side.known.get(), self.slots.len());
+        self.fetch_ahead(count, count);
+        true
     }
 
     /// Has the lines fetched of so many slots, which the producer will write after so many others (slots.rs).
@@ -300,9 +300,19 @@ impl<T> Ring<T> {
     #[inline(always)]
     pub(crate) unsafe fn messages_go_on(&self) -> bool {
         let side = &self.consumer.0;
-        let goes_on = side.extend(self.slots.len());
-        self.fetch_seen(side.own.get(), side.within_limit());
-        goes_on
+        let known = side.known.get();
+        known != side.own.get() && {
+            self.see(known);
+            true
+        }
+    }
+
+    /// Goes on in what is known, which is something.
+    #[inline(always)]
+    fn see(&self, known: usize) {
+        let side = &self.consumer.0;
+        let count = side.extend(known, self.slots.len());
+        self.fetch_seen(side.own.get(), count);
     }
 
     /// Has the lines fetched of so many messages that are there, from this one on, if they are large: of small ones the processor has many under way by itself.
@@ -383,25 +393,29 @@ impl<T> Ring<T> {
     /// As [`pop`](Self::pop).
     #[inline(never)]
     unsafe fn look_for_message(&self) -> bool {
-        let side = &self.consumer.0;
-        let slots = &self.slots;
-        if side.known_beyond() == 0 {
+        let (side, slots) = (&self.consumer.0, &self.slots);
+        let own = side.own.get();
+        // The tail goes on from hand to hand: memory in between would take some nanoseconds more.
+        let mut known = side.known.get();
+        if known == own {
             // If there is nothing yet: it is on its way when the next look finds it.
-            slots.fetch_to_read(side.place(side.own.get(), slots.len()), 1);
-            self.look();
+            slots.fetch_to_read(side.place(own, slots.len()), 1);
+            known = self.look();
+            if known == own {
+                return false;
+            }
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.messages_go_on() }
+        self.see(known);
+        true
     }
 
     /// Looks how far the producer has come: for the consumer.
     #[inline(always)]
-    fn look(&self) {
+    fn look(&self) -> usize {
         // Pairs with the store in `show`: what the producer has written is visible.
-        self.consumer
-            .0
-            .known
-            .set(self.tail.0.load(Ordering::Acquire));
+        let tail = self.tail.0.load(Ordering::Acquire);
+        self.consumer.0.known.set(tail);
+        tail
     }
 
     pub(crate) fn capacity(&self) -> usize {
