@@ -473,7 +473,7 @@ fn many_that_wait_to_connect_hold_up_nobody() {
 #[test]
 fn calls_that_fail_at_once_let_others_run() {
     // Goal: a loop of connects that are refused, or of writes to a peer that has gone, does not keep the core, and hears of its
-    // cancellation. Method: each alone on its core, until another coroutine that cancels it has run.
+    // cancellation. Method: each alone on its core, until another coroutine, which sleeps, has cancelled it.
     check(|| {
         runtime(1).run(|| {
             for writes in [false, true] {
@@ -492,7 +492,7 @@ fn calls_that_fail_at_once_let_others_run() {
                     }
                     false
                 });
-                coro::yield_now();
+                coro::sleep(Duration::from_millis(1));
                 looping.cancel();
                 assert!(looping.join().unwrap(), "writes: {writes}");
             }
