@@ -193,32 +193,37 @@ fn a_full_socket_is_waited_for() {
 
 #[test]
 fn batches_that_never_wait_let_others_run() {
-    // Goal: a loop of batches that always find room, or always find datagrams, does not keep the core, and hears of its cancellation.
-    // Method: one coroutine sends to itself, or receives what std's socket has sent, until another that cancels it has run.
+    // Goal: a loop of batches that always find room, or always find datagrams, or always fail, does not keep the core, and hears of
+    // its cancellation.
+    // Method: one coroutine sends to itself, or receives what std's socket has sent, or sends too much, until another that cancels
+    // it has run.
     check(|| {
         runtime(1).run(|| {
-            for receives in [false, true] {
+            for way in ["sends", "receives", "fails"] {
                 let looping = coro::spawn(move || {
                     let (socket, to) = socket();
                     let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
                     let mut batch = DatagramBatch::new(4, 8);
                     let begun = std::time::Instant::now();
                     while begun.elapsed() < Duration::from_secs(5) {
-                        let outcome = if receives {
-                            other.send_to(b"x", to).unwrap();
-                            socket.recv_batch(&mut batch)
-                        } else {
-                            socket.send_batch(&[(&b"x"[..], to); 2])
+                        let outcome = match way {
+                            "receives" => {
+                                other.send_to(b"x", to).unwrap();
+                                socket.recv_batch(&mut batch)
+                            }
+                            "sends" => socket.send_batch(&[(&b"x"[..], to); 2]),
+                            _ => socket.send_batch(&[(&[0; 70_000][..], to)]),
                         };
-                        if let Err(error) = outcome {
-                            return is_cancelled(&error);
+                        match outcome {
+                            Err(error) if is_cancelled(&error) => return true,
+                            outcome => assert_eq!(outcome.is_err(), way == "fails"),
                         }
                     }
                     false
                 });
                 coro::yield_now();
                 looping.cancel();
-                assert!(looping.join().unwrap(), "receives: {receives}");
+                assert!(looping.join().unwrap(), "{way}");
             }
         });
     });

@@ -196,7 +196,12 @@ fn retry<T>(
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && !limit.passed() => {
                 poll(fd, u32::from(events.cast_unsigned()), limit)?;
             }
-            outcome => return outcome,
+            Err(error) => {
+                // Who tries again and again lets others run.
+                wait::give_way();
+                return Err(error);
+            }
+            done => return done,
         }
     }
 }
