@@ -179,6 +179,12 @@ fn receive<M: Message>(
     true
 }
 
+/// Its cores have the same numbers, and no lanes.
+fn in_another_runtime<T>(work: impl FnOnce() -> T) -> T {
+    let runtime = builder(1).stack_bytes(1 << 20).build();
+    runtime.unwrap().run(work)
+}
+
 fn program<M: Message>(capacity: usize, random: &mut Random) {
     let cores = 1 + random.below(3);
     let count = 200 + random.below(400);
@@ -203,7 +209,13 @@ fn program<M: Message>(capacity: usize, random: &mut Random) {
         for _ in 0..2 {
             let (sender, random, who) = (sender.clone(), mine.fork(), me);
             me += 1;
-            threads.push(thread::spawn(move || send(&sender, who, count, random)));
+            threads.push(thread::spawn(move || {
+                let work = || send(&sender, who, count, random);
+                match who % 2 {
+                    0 => work(),
+                    _ => in_another_runtime(work),
+                }
+            }));
         }
         drop(sender);
         let mut next = vec![0; me];
@@ -214,8 +226,9 @@ fn program<M: Message>(capacity: usize, random: &mut Random) {
                 let more = receive(&mut receiver, &mut next, &mut random);
                 (receiver, next, more)
             };
-            (receiver, next, more) = match mine.below(cores + 1) {
-                core if core < cores => call(core, work).unwrap(),
+            (receiver, next, more) = match mine.below(2 * cores + 2) {
+                core if core < 2 * cores => call(core % cores, work).unwrap(),
+                way if way == 2 * cores => coring::blocking(|| in_another_runtime(work)).unwrap(),
                 _ => coring::blocking(work).unwrap(),
             };
             if !more {
@@ -232,8 +245,8 @@ fn program<M: Message>(capacity: usize, random: &mut Random) {
 #[test]
 fn mailboxes_in_random_programs() {
     // Goal: whatever calls are mixed, and wherever the receiver goes in between, each message arrives once, whole and in its sender's order.
-    // Method: messages of no byte to five thousand; rings of one to some more than a block and a group; senders on cores and threads use all calls; the
-    // receiver goes from core to core and to threads, with all calls.
+    // Method: messages of no byte to five thousand; rings of one to some more than a block and a group; senders on cores, threads and another
+    // runtime use all calls; the receiver goes from core to core, to threads and to another runtime, with all calls.
     check(|| {
         let mut random = Random::new();
         for round in 0..rounds(12, 400) {
