@@ -8,11 +8,13 @@ use coring::metrics::{PROMETHEUS_CONTENT_TYPE, prometheus};
 use coring::net::{TcpListener, TcpStream};
 use coring::{Runtime, coro};
 use std::error::Error;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::time::{Duration, Instant};
 
-/// A request head longer than this is refused.
-const HEAD_LINES: usize = 64;
+/// No more of a request is read.
+const HEAD_BYTES: u64 = 16 << 10;
+/// A client that has not had its answer by then is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::args()
@@ -27,12 +29,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         println!("listening on http://{}/metrics", listener.local_addr()?);
         loop {
-            let (stream, _) = listener.accept()?;
-            coro::spawn(move || {
-                if let Err(error) = answer(stream) {
-                    eprintln!("a client: {error}");
+            match listener.accept() {
+                Ok((stream, _)) => drop(coro::spawn(move || serve(stream))),
+                Err(error) if coring::io::is_cancelled(&error) => return Err(error.into()),
+                // Too many clients, say: some will have gone soon.
+                Err(error) => {
+                    eprintln!("no client: {error}");
+                    coro::sleep(Duration::from_millis(100));
                 }
-            });
+            }
         }
     })
 }
@@ -50,9 +55,15 @@ fn work(core: usize) {
     }
 }
 
+fn serve(stream: TcpStream) {
+    let answered = coro::timeout(PATIENCE, || answer(stream));
+    if let Err(error) = answered.map_err(io::Error::from).flatten() {
+        eprintln!("a client: {error}");
+    }
+}
+
 fn answer(stream: TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut lines = BufReader::new(&stream).lines().take(HEAD_LINES);
+    let mut lines = BufReader::new((&stream).take(HEAD_BYTES)).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
     for line in lines {
         if line?.is_empty() {

@@ -188,7 +188,7 @@ fn the_text_is_what_prometheus_reads() {
 
 #[test]
 fn the_example_is_an_endpoint() {
-    // Goal: the example answers a scrape with that text, and everything else with 404.
+    // Goal: the example answers a scrape with that text, and everything else with 404; a request without an end is not read to it.
     // Method: plain HTTP to it.
     check(|| {
         let Some(example) = example("metrics") else {
@@ -212,6 +212,10 @@ fn the_example_is_an_endpoint() {
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
             (head.to_owned(), body.to_owned())
         };
+        // Who asks for nothing, and does not end.
+        let mut endless = TcpStream::connect(address.strip_suffix("/metrics").unwrap()).unwrap();
+        let taken = (0..256).take_while(|_| endless.write_all(&[b'x'; 1 << 18]).is_ok());
+        assert!(taken.count() < 256, "64 MiB of a line were taken");
         let (head, body) = get("/metrics");
         let (other, _) = get("/");
         child.kill().unwrap();
