@@ -30,6 +30,7 @@ mod handover;
 mod lanes;
 mod lifecycle;
 mod limits;
+mod locks;
 mod logging;
 mod mailbox;
 mod metrics;

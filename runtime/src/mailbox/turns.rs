@@ -47,6 +47,28 @@ impl<W> Turns<W> {
             }
         }
     }
+
+    /// What somebody does who wants it, at first and after each wake: whether it is theirs. `ticket` is theirs to keep. Where several may have one,
+    /// another may be handed over just as one is taken: that goes on to who is returned, if to anybody, who is to be woken.
+    fn look(
+        &self,
+        ticket: &mut Option<u64>,
+        waiter: impl FnOnce() -> W,
+        free: impl Fn(),
+        take: impl Fn() -> bool,
+    ) -> Option<Option<W>> {
+        match *ticket {
+            // Asked once: whoever is picked after this is not to enter anew, and finds out at the next look.
+            Some(own) if !self.0.holds(own) => return Some(None),
+            Some(_) => {}
+            None => self.0.enter(ticket, waiter),
+        }
+        if !take() {
+            return None;
+        }
+        let is_picked = ticket.take().is_some_and(|own| !self.0.leave(own));
+        Some(is_picked.then(|| self.hand_over(free, take)).flatten())
+    }
 }
 
 impl Turns {
@@ -110,23 +132,14 @@ struct Place<'a, Take: Fn() -> bool, Free: Fn()> {
 impl<Take: Fn() -> bool, Free: Fn()> Place<'_, Take, Free> {
     /// Whether it is ours.
     fn look(&mut self, waiter: &Arc<Waiter>) -> bool {
-        let queue = &self.turns.0;
-        if self.ticket.is_some_and(|ticket| !queue.holds(ticket)) {
-            return true;
+        let another = || Arc::clone(waiter);
+        let turn = self
+            .turns
+            .look(&mut self.ticket, another, self.free, self.take);
+        if let Some(Some(next)) = &turn {
+            next.wake();
         }
-        queue.enter(&mut self.ticket, || Arc::clone(waiter));
-        if !(self.take)() {
-            return false;
-        }
-        if self
-            .ticket
-            .take()
-            .is_some_and(|ticket| !queue.leave(ticket))
-        {
-            // Where several may have one, another was handed over meanwhile: one is enough.
-            self.turns.give(self.free, self.take);
-        }
-        true
+        turn.is_some()
     }
 }
 

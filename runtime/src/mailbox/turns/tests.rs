@@ -91,3 +91,34 @@ fn loom_who_gives_up_hands_it_on() {
         assert!(!shared.0.load(Ordering::Relaxed), "nobody has it");
     });
 }
+
+/// Who looks once more, woken for nothing, while it is handed over: it is theirs by this look or by the next.
+#[cfg(loom)]
+#[test]
+fn loom_who_looks_again_as_it_is_handed_over_gets_it() {
+    use loom::sync::Arc;
+    loom::model(|| {
+        let shared = Arc::new((AtomicBool::new(true), Turns::<()>::default()));
+        let there = Arc::clone(&shared);
+        let comes = loom::thread::spawn(move || {
+            let (held, turns) = &*there;
+            let free = || held.store(false, Ordering::Release);
+            let mut ticket = None;
+            let mut look = || {
+                turns
+                    .look(&mut ticket, || (), free, || take(held))
+                    .is_some()
+            };
+            let is_theirs = look() || look();
+            (is_theirs, ticket)
+        });
+        let (held, turns) = &*shared;
+        let free = || held.store(false, Ordering::Release);
+        let handed = turns.hand_over(free, || take(held)).is_some();
+        let (is_theirs, ticket) = comes.join().unwrap();
+        // Whoever has no turn yet is in the queue still, and it is free for no other, or finds it handed over.
+        let waits = !is_theirs && turns.0.holds(ticket.unwrap());
+        assert!(!waits, "handed over: {handed}, and it would wait for ever");
+        assert!(held.load(Ordering::Relaxed), "it is theirs");
+    });
+}
