@@ -40,6 +40,7 @@ const ALL: &[&dyn Subject] = &[
     &uring::AGAIN,
     &uring::FIXED,
     &uring::AWAKE,
+    &uring::FAIR,
     &uring_multishot::UringMultishot,
     &epoll::Epoll,
     &pair::FIRST,
