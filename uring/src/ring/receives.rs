@@ -10,13 +10,16 @@
 //! ```
 //!
 //! Nothing waits longer for it than for the enter that it would have gone with. What may be about a receive (a cancel, a close) comes after
-//! it. A batch may be large: what finds no place here goes the straight way.
+//! it. A batch may be larger than the place here: what finds none goes the straight way.
 
 use super::Ring;
 use crate::setup::SETUP_SQPOLL;
 use crate::{Backend, Capabilities, Sqe, SubmitError};
 
-/// So many wait at most. A large batch takes so long that their messages come anyway, and their entries should stay in the cache.
+/// So many wait at most: 128 KiB of entries. With place for 64 the others of a large batch stand before its sends, and those 64 starve.
+#[cfg(not(test))]
+const MOST: usize = 2048;
+#[cfg(test)]
 const MOST: usize = 64;
 
 /// The receives of the next enter.
