@@ -97,6 +97,17 @@ pub(crate) fn contain(call: impl FnOnce()) -> bool {
     }
 }
 
+/// Values that are dropped one by one, whatever their destructors do: a second panic inside of a first one would end the process.
+pub(crate) struct Contained<I: Iterator>(pub(crate) I);
+
+impl<I: Iterator> Drop for Contained<I> {
+    fn drop(&mut self) {
+        for value in self.0.by_ref() {
+            contain(|| drop(value));
+        }
+    }
+}
+
 /// Puts the panic hook in place, once for the process. A hook that is set later replaces it.
 pub(crate) fn install_panic_hook() {
     HOOK.call_once(|| {

@@ -5,6 +5,8 @@
 
 use super::packet::{RemoteError, RemoteHandle};
 use super::remote::{spawn_on, spawn_on_each};
+use crate::report::Contained;
+use std::mem;
 use std::panic::resume_unwind;
 
 /// Runs a closure on a core and returns its value.
@@ -108,11 +110,22 @@ struct Calls<T>(Vec<RemoteHandle<T>>);
 impl<T> Drop for Calls<T> {
     fn drop(&mut self) {
         self.0.iter().for_each(RemoteHandle::cancel);
+        // What has ended nevertheless.
+        drop(Contained(self.0.drain(..)));
+    }
+}
+
+/// Values that nobody gets, because of a panic or an error: a destructor's panic is not to come between, and would end the process inside of another.
+struct Unclaimed<T>(Vec<T>);
+
+impl<T> Drop for Unclaimed<T> {
+    fn drop(&mut self) {
+        drop(Contained(self.0.drain(..)));
     }
 }
 
 fn finish<T>(mut calls: Calls<T>) -> Result<Vec<T>, RemoteError> {
-    let mut values = Vec::with_capacity(calls.0.len());
+    let mut values = Unclaimed(Vec::with_capacity(calls.0.len()));
     while let Some(handle) = calls.0.first() {
         let outcome = handle.wait(None).map_err(|stop| match stop {
             super::Stop::Refused(refusal) => RemoteError::Refused(refusal),
@@ -120,10 +133,10 @@ fn finish<T>(mut calls: Calls<T>) -> Result<Vec<T>, RemoteError> {
         })?;
         drop(calls.0.remove(0));
         match outcome {
-            Ok(value) => values.push(value),
+            Ok(value) => values.0.push(value),
             Err(RemoteError::Panicked(payload)) => resume_unwind(payload.into_inner()),
             Err(error) => return Err(error),
         }
     }
-    Ok(values)
+    Ok(mem::take(&mut values.0))
 }

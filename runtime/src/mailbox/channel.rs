@@ -30,10 +30,12 @@ use super::lanes::{self, Lane, Lanes, Round};
 use super::waiter::Stop;
 use super::{Cluster, WaitQueue};
 use crate::per_core::{self, Engine};
+use crate::report::Contained;
 use coring_coro::wait;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 /// A bounded channel: any number of senders on any cores and threads, one receiver.
@@ -285,13 +287,14 @@ impl<T> Shared<T> {
     #[inline(always)]
     fn drop_if_over(&self) {
         if self.ending.has_come() {
-            self.drop_orphans();
+            // A panic in there is not the sender's own, and would come between it and the message that it gets back.
+            drop(self.take_orphans());
         }
     }
 
-    /// Drops what nobody will receive any more: it may hold the way of an answer that somebody waits for.
+    /// What nobody will receive any more, to be dropped: it may hold the way of an answer that somebody waits for.
     #[cold]
-    fn drop_orphans(&self) {
+    fn take_orphans(&self) -> Contained<impl Iterator<Item = T>> {
         let orphans = self.ending.take_orphans(|| {
             let (mut round, mut orphans) = (Round::default(), Vec::new());
             // SAFETY: the receiver has gone, and its right is ours.
@@ -302,8 +305,8 @@ impl<T> Shared<T> {
             {}
             orphans
         });
-        // Out of the lock: destructors are any code.
-        drop(orphans);
+        // Dropped out of the lock: destructors are any code.
+        Contained(orphans.into_iter())
     }
 
     pub(super) fn send(&self, message: T, limit: Option<Duration>) -> Result<(), SendError<T>> {
@@ -374,7 +377,11 @@ impl<T> Drop for Receiver<T> {
         self.shared.ending.begin(|| lanes.wake_senders());
         // Each sender either finds the mark, or its message is found here.
         lanes.reach_senders(self.shared.cluster.as_ref());
-        self.shared.drop_orphans();
+        let mut orphans = self.shared.take_orphans();
+        if !thread::panicking() {
+            // The first panic goes on to who drops the receiver.
+            orphans.0.by_ref().for_each(drop);
+        }
     }
 }
 
