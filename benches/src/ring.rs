@@ -79,11 +79,7 @@ impl Ring {
     pub(crate) fn turn_fair(&mut self, completed: &mut Vec<cqueue::Entry>) -> io::Result<()> {
         self.turn(completed)?;
         while self.submissions.taskrun() {
-            // SAFETY: submits nothing and waits for nothing; there is no signal mask.
-            unsafe {
-                self.submitter
-                    .enter::<libc::sigset_t>(0, 0, GET_EVENTS, None)
-            }?;
+            self.run_deferred()?;
             let before = completed.len();
             self.take(completed);
             if completed.len() == before {
@@ -104,14 +100,20 @@ impl Ring {
                 return Ok(());
             }
             if self.submissions.taskrun() {
-                // SAFETY: submits nothing and waits for nothing; there is no signal mask.
-                unsafe {
-                    self.submitter
-                        .enter::<libc::sigset_t>(0, 0, GET_EVENTS, None)
-                }?;
+                self.run_deferred()?;
             }
             spin_loop();
         }
+    }
+
+    /// Has the kernel do what it has deferred for us.
+    fn run_deferred(&self) -> io::Result<()> {
+        // SAFETY: submits nothing and waits for nothing; there is no signal mask.
+        unsafe {
+            self.submitter
+                .enter::<libc::sigset_t>(0, 0, GET_EVENTS, None)
+        }?;
+        Ok(())
     }
 
     fn take(&mut self, completed: &mut Vec<cqueue::Entry>) {

@@ -34,48 +34,45 @@ mod files;
 #[derive(Debug)]
 pub(crate) struct Uring {
     name: &'static str,
-    /// Whether files and buffers are registered with the ring.
-    fixed: bool,
-    /// Whether it looks at memory instead of sleeping.
-    awake: bool,
-    /// Whether it takes all that is deferred.
-    fair: bool,
+    way: Way,
+}
+
+/// How it differs from the plain loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Plain,
+    /// Files and buffers are registered with the ring.
+    Fixed,
+    /// It looks at memory instead of sleeping.
+    Awake,
+    /// It takes all that is deferred.
+    Fair,
 }
 
 /// The reference.
 pub(crate) static FIRST: Uring = Uring {
     name: "raw-uring",
-    fixed: false,
-    awake: false,
-    fair: false,
+    way: Way::Plain,
 };
 /// The same again, to see how far apart two equal subjects are.
 pub(crate) static AGAIN: Uring = Uring {
     name: "raw-uring-again",
-    fixed: false,
-    awake: false,
-    fair: false,
+    way: Way::Plain,
 };
 /// Reads into registered buffers from a registered file.
 pub(crate) static FIXED: Uring = Uring {
     name: "raw-uring-fixed",
-    fixed: true,
-    awake: false,
-    fair: false,
+    way: Way::Fixed,
 };
 /// The limit of latency: spins for ever. Measured only when it is named.
 pub(crate) static AWAKE: Uring = Uring {
     name: "raw-uring-awake",
-    fixed: false,
-    awake: true,
-    fair: false,
+    way: Way::Awake,
 };
 /// The limit of rates over very many connections that are all served. Measured only when it is named.
 pub(crate) static FAIR: Uring = Uring {
     name: "raw-uring-fair",
-    fixed: false,
-    awake: false,
-    fair: true,
+    way: Way::Fair,
 };
 
 impl Subject for Uring {
@@ -92,18 +89,19 @@ impl Subject for Uring {
     }
 
     fn only_when_named(&self) -> bool {
-        self.awake || self.fair
+        matches!(self.way, Way::Awake | Way::Fair)
     }
 
     fn run(&self, job: &Job) -> Result<(), Skip> {
+        let fixed = self.way == Way::Fixed;
         match job.work {
-            Work::Echo if self.awake => match serve(job, Ring::turn_awake)? {},
-            Work::Echo if self.fair => match serve(job, Ring::turn_fair)? {},
-            _ if self.awake || self.fair => {
+            Work::Echo if self.way == Way::Awake => match serve(job, Ring::turn_awake)? {},
+            Work::Echo if self.way == Way::Fair => match serve(job, Ring::turn_fair)? {},
+            _ if self.only_when_named() => {
                 Err(Skip::because("differs from raw-uring in echo only"))
             }
-            Work::Read { depth, direct } => files::reads(job, depth, direct, self.fixed),
-            _ if self.fixed => Err(Skip::because("differs from raw-uring in reads only")),
+            Work::Read { depth, direct } => files::reads(job, depth, direct, fixed),
+            _ if fixed => Err(Skip::because("differs from raw-uring in reads only")),
             Work::Local(Local::Sleep) => sleeps(job),
             Work::Echo | Work::Hello => match serve(job, Ring::turn)? {},
             Work::OpenRead { depth } => files::opens(job, depth),
