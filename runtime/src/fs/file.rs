@@ -411,6 +411,9 @@ fn count<T>(buffers: &[T]) -> u32 {
 /// end. So it is done here and now. Two kinds are left to the ring: what was open for reading alone and has no lock, which goes with
 /// the core's next batch, of so many at most, since nobody can tell; and what waits for a server (closing.rs), which must not hold
 /// up the core. An error is lost, as with std; `sync_all` tells.
+///
+/// It is the last word unless one of the kernel's worker threads, which holds the file while it writes, gets no CPU between the
+/// completion and its own end. What it lets go of then is closed at the core's next turn (`process::Command` allows for that).
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: this is the drop: the descriptor is taken once.

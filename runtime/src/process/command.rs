@@ -2,7 +2,7 @@
 
 use super::Child;
 use super::orphans::{self, Only};
-use crate::io::offload;
+use crate::io::{Limit, offload, pause};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -11,6 +11,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often a program is tried again that somebody is still writing to, and the pause before.
+const BUSY_TRIES: usize = 100;
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 /// A process to be started. Compare [`std::process::Command`], which it is made of: whatever that one can do more
 /// (`pre_exec`, groups) is done there, and then converted with `From`. Such a command does not tell whether its standard streams
@@ -111,7 +116,10 @@ impl Command {
         self
     }
 
-    /// Starts it.
+    /// Starts it. A program that this process has just written can be started as soon as its [`File`](crate::fs::File) is
+    /// dropped: the kernel's thread that did the writing may hold on to the file for a moment longer, until it gets a CPU and the
+    /// core a turn, so one that is busy is tried again for some 100 ms. (With std's command, which gives the core no turn, it can be
+    /// busy for ever.)
     ///
     /// # Parks
     ///
@@ -123,8 +131,21 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// As fork(2) and execve(2): `NotFound` if there is no such program.
+    /// As fork(2) and execve(2): `NotFound` if there is no such program, `ExecutableFileBusy` if somebody goes on writing to it.
     pub fn spawn(&mut self) -> io::Result<Child> {
+        for _ in 0..BUSY_TRIES {
+            match self.start() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    pause(BUSY_PAUSE, "a program to be written", Limit::NONE)?;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.start()
+    }
+
+    /// Tries to, once.
+    fn start(&mut self) -> io::Result<Child> {
         // Shared with the job, so that it comes back also from one that is refused.
         let theirs = mem::replace(&mut self.theirs, std::process::Command::new(""));
         let theirs = Arc::new(Mutex::new(theirs));

@@ -4,12 +4,14 @@
     reason = "sets a variable of the environment in a process of its own"
 )]
 
+use coring::coro;
 use coring::fs::File;
 use coring::process::{Command, Stdio};
 use coring_tests::{alone, check, runtime};
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::time::Duration;
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
@@ -228,23 +230,48 @@ fn what_was_set_is_told() {
 #[test]
 fn a_program_that_was_just_written() {
     // Goal: who has dropped the file of a program can start it: nobody is still writing to it.
-    // Method: written, dropped, and started by std here, which gives the core no turn in which to close it. A worker of the kernel
-    // that has written can hold on to the file for a moment longer, or as long as it gets no CPU. Alone: another's fork has our files.
+    // Method: written, dropped, started. Alone: another's fork has our files.
     alone(|| {
         let scratch = tempfile::tempdir().unwrap();
         runtime(1).run(|| {
             for round in 0..10 {
                 let path = scratch.path().join(round.to_string());
-                let mut options = File::options();
-                let options = options.write(true).create_new(true).mode(0o755);
-                let mut file = options.open(&path).unwrap();
-                file.write_all(b"#!/bin/true\n").unwrap();
-                drop(file);
-                let start = || std::process::Command::new(&path).status();
-                while !start().is_ok_and(|status| status.success()) {}
+                drop(program(&path));
+                assert!(Command::new(&path).status().unwrap().success());
             }
         });
     });
+}
+
+#[test]
+fn a_program_that_is_being_written() {
+    // Goal: a start waits a moment for who still writes to the program; who goes on for ever makes it an error.
+    // Method: another coroutine closes the file after 5 ms; then one that nobody closes.
+    alone(|| {
+        let scratch = tempfile::tempdir().unwrap();
+        runtime(1).run(|| {
+            let path = scratch.path().join("program");
+            let file = program(&path);
+            let writer = coro::spawn(move || {
+                coro::sleep(Duration::from_millis(5));
+                drop(file);
+            });
+            assert!(Command::new(&path).status().unwrap().success());
+            writer.join().unwrap();
+            let _open = File::options().append(true).open(&path).unwrap();
+            let error = Command::new(&path).status().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ExecutableFileBusy);
+        });
+    });
+}
+
+/// Writes a program that does nothing, and leaves its file open.
+fn program(path: &Path) -> File {
+    let mut options = File::options();
+    let options = options.write(true).create_new(true).mode(0o755);
+    let mut file = options.open(path).unwrap();
+    file.write_all(b"#!/bin/true\n").unwrap();
+    file
 }
 
 #[test]
