@@ -18,6 +18,7 @@ mod cancel;
 mod clients;
 mod cold;
 mod connect;
+mod datagrams;
 mod destructors;
 mod doorbell;
 mod echo;

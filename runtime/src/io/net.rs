@@ -89,9 +89,14 @@ pub(crate) fn recv(
 /// With `MSG_WAITALL` the ring would go on until all is taken. But an error that comes then is lost: the operation tells the part,
 /// and the kernel has told the error, once for all. Whoever reads next would see a reset as the end of the stream.
 #[inline(always)]
-pub(crate) fn send(fd: BorrowedFd<'_>, buffer: &[u8], limit: Limit<'_>) -> io::Result<usize> {
+pub(crate) fn send(
+    fd: BorrowedFd<'_>,
+    buffer: &[u8],
+    flags: i32,
+    limit: Limit<'_>,
+) -> io::Result<usize> {
     match send_alone(fd, buffer)? {
-        None => send_by_ring(fd, buffer, limit),
+        None => send_by_ring(fd, buffer, flags, limit),
         Some(sent) => Ok(sent),
     }
 }
@@ -127,10 +132,11 @@ fn send_alone(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<Option<usize>> {
 pub(crate) fn send_by_ring(
     fd: BorrowedFd<'_>,
     buffer: &[u8],
+    flags: i32,
     limit: Limit<'_>,
 ) -> io::Result<usize> {
     loop {
-        let make = || op::net::send(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), 0);
+        let make = || op::net::send(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), flags);
         // SAFETY: the buffer is borrowed for longer than this call.
         match unsafe { perform_here(make, "send", limit) } {
             Ok(sent) => return Ok(sent as usize),
@@ -191,27 +197,39 @@ pub(crate) fn send_message(
     buffers: &[IoSlice<'_>],
     to: Option<&SockAddr>,
     control: &[u8],
+    flags: i32,
     limit: Limit<'_>,
 ) -> io::Result<usize> {
-    let count = buffers.len().min(IOV_MAX);
     retry(fd, libc::POLLOUT, limit, || {
-        // SAFETY: a zeroed msghdr is a valid one: no address, no buffers, no control data.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        if let Some(to) = to {
-            message.msg_name = to.as_ptr().cast_mut().cast();
-            message.msg_namelen = to.len();
-        }
-        // std guarantees that an IoSlice has the layout of an iovec. The kernel only reads what it is given here.
-        message.msg_iov = buffers.as_ptr().cast_mut().cast();
-        message.msg_iovlen = count;
-        if !control.is_empty() {
-            message.msg_control = control.as_ptr().cast_mut().cast();
-            message.msg_controllen = control.len();
-        }
-        let sqe = op::net::sendmsg(fd.as_raw_fd(), &raw const message, 0);
-        // SAFETY: the message lives in this frame; buffers, address and control data are borrowed for longer.
-        unsafe { perform_within(sqe, "send", limit) }.map(|sent| sent as usize)
+        send_message_once(fd, buffers, to, control, flags, limit)
     })
+}
+
+/// As [`send_message`], also where the answer is `EAGAIN`.
+pub(crate) fn send_message_once(
+    fd: BorrowedFd<'_>,
+    buffers: &[IoSlice<'_>],
+    to: Option<&SockAddr>,
+    control: &[u8],
+    flags: i32,
+    limit: Limit<'_>,
+) -> io::Result<usize> {
+    // SAFETY: a zeroed msghdr is a valid one: no address, no buffers, no control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    if let Some(to) = to {
+        message.msg_name = to.as_ptr().cast_mut().cast();
+        message.msg_namelen = to.len();
+    }
+    // std guarantees that an IoSlice has the layout of an iovec. The kernel only reads what it is given here.
+    message.msg_iov = buffers.as_ptr().cast_mut().cast();
+    message.msg_iovlen = buffers.len().min(IOV_MAX);
+    if !control.is_empty() {
+        message.msg_control = control.as_ptr().cast_mut().cast();
+        message.msg_controllen = control.len();
+    }
+    let sqe = op::net::sendmsg(fd.as_raw_fd(), &raw const message, flags.cast_unsigned());
+    // SAFETY: the message lives in this frame; buffers, address and control data are borrowed for longer.
+    unsafe { perform_within(sqe, "send", limit) }.map(|sent| sent as usize)
 }
 
 /// accept4(2) with `SOCK_CLOEXEC`.

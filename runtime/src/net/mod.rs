@@ -8,6 +8,7 @@
 
 mod accept_stream;
 mod addresses;
+mod datagrams;
 mod methods;
 mod mode;
 mod recv_stream;

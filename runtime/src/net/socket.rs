@@ -20,7 +20,7 @@ use socket2::{SockAddr, SockRef};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ struct Times {
     nonblocking: AtomicBool,
     /// The error that ended the connection and was not told yet; zero for none.
     kept: AtomicI32,
+    /// Who receives datagrams now.
+    receivers: AtomicU32,
     /// Whether the descriptor blocks; held for a system call or two.
     mode: Mutex<Mode>,
 }
@@ -133,6 +135,11 @@ impl Socket {
     #[inline(always)]
     pub(crate) fn write_limit(&self) -> Option<Duration> {
         self.limits.of_a_call(|times| &times.write)
+    }
+
+    /// How many coroutines receive datagrams with the handles of this socket.
+    pub(super) fn receivers(&self) -> &AtomicU32 {
+        &self.limits.shared().receivers
     }
 
     pub(super) fn mode(&self) -> MutexGuard<'_, Mode> {
@@ -258,11 +265,6 @@ impl Socket {
         }
     }
 
-    pub(crate) fn recv_from(&self, buffer: &mut [u8], flags: i32) -> io::Result<(usize, SockAddr)> {
-        let received = self.recv_message(&mut [IoSliceMut::new(buffer)], &mut [], flags)?;
-        Ok((received.bytes, received.from))
-    }
-
     /// A stream's write: all of it.
     #[inline]
     pub(crate) fn send_whole(&self, buffer: &[u8]) -> io::Result<usize> {
@@ -279,7 +281,7 @@ impl Socket {
 
     #[inline(always)]
     pub(super) fn send_all(&self, buffer: &[u8], limit: Limit<'_>) -> io::Result<usize> {
-        match operations::send(self.fd.as_fd(), buffer, limit) {
+        match operations::send(self.fd.as_fd(), buffer, 0, limit) {
             Ok(sent) if sent == buffer.len() => Ok(sent),
             Ok(sent) => Ok(self.send_rest(buffer, sent, limit)),
             Err(error) => Err(self.failed(error)),
@@ -291,7 +293,7 @@ impl Socket {
     #[inline(never)]
     fn send_rest(&self, buffer: &[u8], mut sent: usize, limit: Limit<'_>) -> usize {
         while sent < buffer.len() && !limit.passed() {
-            match operations::send_by_ring(self.fd.as_fd(), &buffer[sent..], limit) {
+            match operations::send_by_ring(self.fd.as_fd(), &buffer[sent..], 0, limit) {
                 Ok(more) => sent += more,
                 Err(error) => {
                     self.keep(&error);
@@ -325,7 +327,7 @@ impl Socket {
             return may_wait().map(|()| 0);
         }
         within(self.write_limit(), |limit| {
-            match operations::send_message(self.fd.as_fd(), buffers, None, control, limit) {
+            match operations::send_message(self.fd.as_fd(), buffers, None, control, 0, limit) {
                 Ok(sent) if sent == all => Ok(sent),
                 Ok(sent) => Ok(self.send_rest_of(buffers, sent, limit)),
                 Err(error) => Err(self.failed(error)),
@@ -340,7 +342,7 @@ impl Socket {
         let mut rest = &mut rest[..];
         IoSlice::advance_slices(&mut rest, sent);
         while !rest.is_empty() && !limit.passed() {
-            match operations::send_message(self.fd.as_fd(), rest, None, &[], limit) {
+            match operations::send_message(self.fd.as_fd(), rest, None, &[], 0, limit) {
                 Ok(more) => {
                     sent += more;
                     IoSlice::advance_slices(&mut rest, more);
@@ -352,24 +354,6 @@ impl Socket {
             }
         }
         sent
-    }
-
-    /// A datagram to the connected peer.
-    pub(crate) fn send(&self, buffer: &[u8]) -> io::Result<usize> {
-        within(self.write_limit(), |limit| {
-            operations::send(self.fd.as_fd(), buffer, limit)
-        })
-    }
-
-    pub(crate) fn send_message(
-        &self,
-        buffers: &[IoSlice<'_>],
-        to: Option<&SockAddr>,
-        control: &[u8],
-    ) -> io::Result<usize> {
-        within(self.write_limit(), |limit| {
-            operations::send_message(self.fd.as_fd(), buffers, to, control, limit)
-        })
     }
 
     /// A connection, and who is at its other end. The listener's read timeout limits it, as in the kernel.

@@ -68,7 +68,7 @@ impl UdpSocket {
         let control = segment_control(segment_bytes);
         let to = SockAddr::from(to);
         self.socket
-            .send_message(&[IoSlice::new(bytes)], Some(&to), &control)
+            .send_datagram_message(&[IoSlice::new(bytes)], Some(&to), &control)
     }
 
     /// Lets the kernel join datagrams of equal length from one sender, for [`recv_segments`](Self::recv_segments). Other
@@ -105,9 +105,9 @@ impl UdpSocket {
     /// `IORING_OP_RECVMSG`, Linux 5.3.
     pub fn recv_segments(&self, buffer: &mut [u8]) -> io::Result<(usize, usize, SocketAddr)> {
         let mut control = [0; 2 * SEGMENT_CONTROL_BYTES];
-        let received = self
-            .socket
-            .recv_message(&mut [IoSliceMut::new(buffer)], &mut control, 0)?;
+        let received =
+            self.socket
+                .recv_datagram_message(&mut [IoSliceMut::new(buffer)], &mut control, 0)?;
         let segment = joined_segment(&control[..received.control_bytes.min(control.len())]);
         Ok((
             received.bytes,

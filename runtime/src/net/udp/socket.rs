@@ -79,7 +79,7 @@ impl UdpSocket {
     ///
     /// `IORING_OP_RECV`, Linux 5.6.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv(buffer, 0)
+        self.socket.recv_datagram(buffer, 0)
     }
 
     /// As [`recv`](Self::recv), leaving the datagram where it is.
@@ -88,7 +88,7 @@ impl UdpSocket {
     ///
     /// As recv(2).
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv(buffer, libc::MSG_PEEK)
+        self.socket.recv_datagram(buffer, libc::MSG_PEEK)
     }
 
     /// Receives a datagram, and who sent it.
@@ -105,7 +105,7 @@ impl UdpSocket {
     ///
     /// `IORING_OP_RECVMSG`, Linux 5.3.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (bytes, from) = self.socket.recv_from(buffer, 0)?;
+        let (bytes, from) = self.socket.recv_datagram_from(buffer, 0)?;
         Ok((bytes, as_ip(&from)?))
     }
 
@@ -115,7 +115,7 @@ impl UdpSocket {
     ///
     /// As recvmsg(2).
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (bytes, from) = self.socket.recv_from(buffer, libc::MSG_PEEK)?;
+        let (bytes, from) = self.socket.recv_datagram_from(buffer, libc::MSG_PEEK)?;
         Ok((bytes, as_ip(&from)?))
     }
 
@@ -133,7 +133,7 @@ impl UdpSocket {
     ///
     /// `IORING_OP_SEND`, Linux 5.6.
     pub fn send(&self, buffer: &[u8]) -> io::Result<usize> {
-        self.socket.send(buffer)
+        self.socket.send_datagram(buffer)
     }
 
     /// Sends a datagram to the first of `addresses`.
@@ -157,7 +157,7 @@ impl UdpSocket {
             ));
         };
         self.socket
-            .send_message(&[IoSlice::new(buffer)], Some(&to.into()), &[])
+            .send_datagram_message(&[IoSlice::new(buffer)], Some(&to.into()), &[])
     }
 
     /// The connected address.

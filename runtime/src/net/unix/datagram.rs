@@ -5,7 +5,7 @@ use crate::net::methods::{common_methods, descriptor, timeout_methods};
 use crate::net::socket::Socket;
 use socket2::{SockAddr, Type};
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -111,7 +111,7 @@ impl UnixDatagram {
     ///
     /// `IORING_OP_RECV`, Linux 5.6.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv(buffer, 0)
+        self.socket.recv_datagram(buffer, 0)
     }
 
     /// As [`recv`](Self::recv), and who sent it. A sender whose path has all of 108 bytes counts as unnamed.
@@ -120,7 +120,7 @@ impl UnixDatagram {
     ///
     /// As recvmsg(2).
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (bytes, from) = self.socket.recv_from(buffer, 0)?;
+        let (bytes, from) = self.socket.recv_datagram_from(buffer, 0)?;
         Ok((bytes, sender(&from)?))
     }
 
@@ -130,7 +130,7 @@ impl UnixDatagram {
     ///
     /// As recv(2).
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv(buffer, libc::MSG_PEEK)
+        self.socket.recv_datagram(buffer, libc::MSG_PEEK)
     }
 
     /// As [`recv_from`](Self::recv_from), leaving the datagram where it is.
@@ -139,7 +139,7 @@ impl UnixDatagram {
     ///
     /// As recvmsg(2).
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (bytes, from) = self.socket.recv_from(buffer, libc::MSG_PEEK)?;
+        let (bytes, from) = self.socket.recv_datagram_from(buffer, libc::MSG_PEEK)?;
         Ok((bytes, sender(&from)?))
     }
 
@@ -157,37 +157,36 @@ impl UnixDatagram {
     ///
     /// `IORING_OP_SEND`, Linux 5.6.
     pub fn send(&self, buffer: &[u8]) -> io::Result<usize> {
-        self.socket.send(buffer)
+        self.socket.send_datagram(buffer)
     }
 
     /// Sends a datagram to the socket on a path.
     ///
     /// # Parks
     ///
-    /// While the receiver's queue is full.
+    /// While the receiver's queue is full; that there is room again is seen up to 10 ms late. A receiver that is
+    /// [connected](Self::connect) to is waited for without that delay.
     ///
     /// # Errors
     ///
     /// As sendmsg(2).
     pub fn send_to(&self, buffer: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
         let to = path_address(path.as_ref())?;
-        self.socket
-            .send_message(&[IoSlice::new(buffer)], Some(&to), &[])
+        self.socket.send_datagram_to_queue(buffer, &to)
     }
 
     /// Sends a datagram to an address.
     ///
     /// # Parks
     ///
-    /// While the receiver's queue is full.
+    /// As [`send_to`](Self::send_to).
     ///
     /// # Errors
     ///
     /// As sendmsg(2).
     pub fn send_to_addr(&self, buffer: &[u8], address: &SocketAddr) -> io::Result<usize> {
         let to = lower(address)?;
-        self.socket
-            .send_message(&[IoSlice::new(buffer)], Some(&to), &[])
+        self.socket.send_datagram_to_queue(buffer, &to)
     }
 
     /// Ends one or both directions.

@@ -9,6 +9,7 @@
 )]
 
 use super::{UnixDatagram, UnixStream};
+use crate::io::net::Received;
 use crate::net::socket::Socket;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -140,10 +141,13 @@ fn send(
     send_both(socket, &[IoSlice::new(buffer)], &control.bytes()[..length])
 }
 
-fn recv(socket: &Socket, buffer: &mut [u8]) -> io::Result<ReceivedWithFds> {
+type RecvBoth = fn(&Socket, &mut [IoSliceMut<'_>], &mut [u8], i32) -> io::Result<Received>;
+
+fn recv(socket: &Socket, buffer: &mut [u8], recv_both: RecvBoth) -> io::Result<ReceivedWithFds> {
     let mut control = Control([0; CONTROL_WORDS]);
     let mut buffers = [IoSliceMut::new(buffer)];
-    let received = socket.recv_message(&mut buffers, control.bytes(), libc::MSG_CMSG_CLOEXEC)?;
+    let flags = libc::MSG_CMSG_CLOEXEC;
+    let received = recv_both(socket, &mut buffers, control.bytes(), flags)?;
     // SAFETY: the message has just been received into this buffer.
     let descriptors = unsafe { read_rights(&mut control, received.control_bytes) };
     Ok(ReceivedWithFds {
@@ -154,7 +158,7 @@ fn recv(socket: &Socket, buffer: &mut [u8]) -> io::Result<ReceivedWithFds> {
 }
 
 macro_rules! carries_descriptors {
-    ($type:ident, $send_both:expr) => {
+    ($type:ident, $send_both:expr, $recv_both:expr) => {
         /// Sending and receiving descriptors.
         impl $type {
             /// Sends bytes, and with the first of them duplicates of `descriptors`. A stream needs at least one byte
@@ -198,13 +202,15 @@ macro_rules! carries_descriptors {
             ///
             /// `IORING_OP_RECVMSG`, Linux 5.3; unix(7).
             pub fn recv_with_fds(&self, buffer: &mut [u8]) -> io::Result<ReceivedWithFds> {
-                recv(&self.socket, buffer)
+                recv(&self.socket, buffer, $recv_both)
             }
         }
     };
 }
 
-carries_descriptors!(UnixStream, Socket::send_whole_message);
-carries_descriptors!(UnixDatagram, |socket, buffers, control| {
-    socket.send_message(buffers, None, control)
-});
+carries_descriptors!(UnixStream, Socket::send_whole_message, Socket::recv_message);
+carries_descriptors!(
+    UnixDatagram,
+    |socket, buffers, control| socket.send_datagram_message(buffers, None, control),
+    Socket::recv_datagram_message
+);
