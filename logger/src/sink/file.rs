@@ -18,6 +18,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::sink::Sink;
+#[cfg(feature = "zstd")]
+use pack::Packer;
+
+#[cfg(feature = "zstd")]
+mod pack;
 
 /// How often the name is compared with the open file.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -97,7 +102,8 @@ impl FileOptions {
         self
     }
 
-    /// Compresses rotated files with zstd, on a thread of their own; their names end in `.zst`. The plain file stays until the other is complete: what was
+    /// Compresses rotated files with zstd, one after the other on a thread of their own; their names end in `.zst`. The plain file
+    /// stays until the other is complete: what was
     /// interrupted, by a crash too, is done again by the next logger of this file.
     #[cfg(feature = "zstd")]
     #[must_use]
@@ -120,7 +126,7 @@ pub struct File {
     open: Option<Open>,
     reopen: bool,
     #[cfg(feature = "zstd")]
-    compressing: Vec<std::thread::JoinHandle<()>>,
+    packer: Option<Packer>,
     /// What an earlier process has left to be compressed is being done.
     #[cfg(feature = "zstd")]
     resumed: bool,
@@ -142,7 +148,7 @@ impl File {
             open: None,
             reopen: false,
             #[cfg(feature = "zstd")]
-            compressing: Vec::new(),
+            packer: None,
             #[cfg(feature = "zstd")]
             resumed: false,
         }
@@ -321,18 +327,11 @@ impl File {
         if !self.options.compress || files.is_empty() {
             return;
         }
-        self.compressing.retain(|thread| !thread.is_finished());
-        let work = move || {
-            for file in files {
-                // On failure the plain file stays, which loses nothing.
-                let _ = pack(&file);
-            }
-        };
-        if let Ok(thread) = std::thread::Builder::new()
-            .name("log-compress".to_owned())
-            .spawn(work)
-        {
-            self.compressing.push(thread);
+        if self.packer.is_none() {
+            self.packer = Packer::start().ok();
+        }
+        if let Some(packer) = &self.packer {
+            files.into_iter().for_each(|file| packer.pack(file));
         }
     }
 
@@ -380,32 +379,6 @@ fn is_plain(path: &Path) -> bool {
     !name.ends_with(PACKED) && !name.ends_with(PART)
 }
 
-/// Puts a compressed file in the place of a plain one. There is a whole one at every moment.
-#[cfg(feature = "zstd")]
-fn pack(file: &Path) -> io::Result<()> {
-    let named = |endings: &[&str]| {
-        let mut name = file.as_os_str().to_owned();
-        endings.iter().for_each(|ending| name.push(ending));
-        PathBuf::from(name)
-    };
-    let (packed, part) = (named(&[PACKED]), named(&[PACKED, PART]));
-    let result = fs::File::open(file).and_then(|from| {
-        let written = from.metadata()?.modified()?;
-        let to = fs::File::create(&part)?;
-        zstd::stream::copy_encode(from, &to, 3)?;
-        // Its age is that of its lines.
-        to.set_modified(written)?;
-        // The machine may stop, too, and the plain file goes.
-        to.sync_all()?;
-        fs::rename(&part, &packed)?;
-        fs::remove_file(file)
-    });
-    if result.is_err() {
-        let _ = fs::remove_file(part);
-    }
-    result
-}
-
 impl Sink for File {
     fn write(&mut self, block: &[u8]) -> io::Result<usize> {
         let open = self.open.as_mut().ok_or(io::ErrorKind::NotFound)?;
@@ -443,15 +416,5 @@ impl Sink for File {
         // It is asked by who gives a block up, and again by the next.
         self.reopen |= self.was_moved();
         self.reopen
-    }
-}
-
-#[cfg(feature = "zstd")]
-impl Drop for File {
-    /// Waits for files that are being compressed.
-    fn drop(&mut self) {
-        for thread in self.compressing.drain(..) {
-            let _ = thread.join();
-        }
     }
 }
