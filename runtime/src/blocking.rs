@@ -180,7 +180,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let handle = queue(f)?;
+    let (handle, _) = queue(f)?;
     value(handle.wait(None).map_err(refusal)?)
 }
 
@@ -192,14 +192,10 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    // Who takes it out runs it, or drops it.
-    let f = Arc::new(Mutex::new(Some(f)));
-    let there = Arc::clone(&f);
-    let handle = queue(move || try_take(&there).map(|f| f()))?;
+    let (handle, queued) = queue(f)?;
     let outcome = match handle.wait(None) {
         Err(Stop::Refused(refusal)) => {
-            if let Some(f) = try_take(&f) {
-                drop(f);
+            if queued.take_back() {
                 return Err(BlockingError::Refused(refusal));
             }
             if let Refusal::Interrupted(_) = refusal {
@@ -209,13 +205,12 @@ where
         }
         outcome => outcome,
     };
-    let done = value(outcome.map_err(refusal)?)?;
-    Ok(done.expect("it was not taken back"))
+    value(outcome.map_err(refusal)?)
 }
 
 /// Waits for room in the queue.
 #[track_caller]
-fn queue<F, T>(f: F) -> Result<RemoteHandle<T>, BlockingError>
+fn queue<F, T>(f: F) -> Result<(RemoteHandle<T>, Queued), BlockingError>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
@@ -229,7 +224,7 @@ where
     let queued = pool.room.wait("room in the offload pool", None, || {
         let own = job.take().expect("it comes back until it is queued");
         match Pool::push(&pool, own) {
-            Ok(()) => Some(Ok(())),
+            Ok(number) => Some(Ok(number)),
             Err((_, Refused::Stopped)) => Some(Err(BlockingError::Stopped)),
             Err((_, Refused::NoThread(error))) => Some(Err(BlockingError::NoThread(error))),
             Err((back, Refused::Full)) => {
@@ -238,8 +233,33 @@ where
             }
         }
     });
-    queued.map_err(refusal)??;
-    Ok(handle)
+    let number = queued.map_err(refusal)??;
+    Ok((handle, Queued { pool, number }))
+}
+
+/// A job that was queued.
+struct Queued {
+    pool: Arc<Pool>,
+    number: u64,
+}
+
+impl Queued {
+    /// Drops it, if no thread has begun with it. Whether it was so.
+    fn take_back(self) -> bool {
+        let mut state = self.pool.lock();
+        let place = state
+            .queue
+            .binary_search_by_key(&self.number, |job| job.number);
+        let job = place.ok().and_then(|place| state.queue.remove(place));
+        drop(state);
+        let is_taken = job.is_some();
+        if is_taken {
+            self.pool.room.notify_one();
+        }
+        // Any code, so at the end and outside of the lock.
+        drop(job);
+        is_taken
+    }
 }
 
 fn value<T>(outcome: Result<T, RemoteError>) -> Result<T, BlockingError> {
@@ -287,7 +307,7 @@ where
     let there = Arc::clone(&f);
     let (job, handle) = job(move || take(&there)());
     match Pool::push(engine.cluster().pool(), job) {
-        Ok(()) => Ok(handle),
+        Ok(_) => Ok(handle),
         Err((_job, Refused::Full)) => Err(TrySpawnBlockingError::Full(take(&f))),
         Err((_job, Refused::NoThread(error))) => {
             Err(TrySpawnBlockingError::NoThread(take(&f), error))
@@ -298,11 +318,8 @@ where
 
 /// The closure out of the place it shares with its job.
 fn take<F>(place: &Mutex<Option<F>>) -> F {
-    try_take(place).expect("it is taken once: by its job, or back")
-}
-
-fn try_take<F>(place: &Mutex<Option<F>>) -> Option<F> {
-    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    let f = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    f.expect("it is taken once: by its job, or back")
 }
 
 /// What the offload pool of the caller's runtime has done; `None` outside a runtime.
@@ -316,6 +333,8 @@ type Run = Box<dyn FnOnce() -> bool + Send>;
 
 struct Job {
     run: Run,
+    /// By which it is found in the queue, where numbers ascend.
+    number: u64,
     /// Who called.
     site: &'static Location<'static>,
     queued_at: Instant,
@@ -331,6 +350,7 @@ where
     let run = Box::new(move || run(f, completer));
     let job = Job {
         run,
+        number: 0,
         site: Location::caller(),
         queued_at: Instant::now(),
     };
@@ -376,7 +396,10 @@ impl fmt::Debug for Pool {
 struct State {
     queue: VecDeque<Job>,
     stats: BlockingStats,
+    /// Threads that were ever started.
     named: u64,
+    /// Jobs that were ever queued.
+    pushed: u64,
     /// The threads that run a job, by number, and who called it.
     busy: Vec<(u64, &'static Location<'static>)>,
     stopping: bool,
@@ -406,8 +429,8 @@ impl Pool {
         }
     }
 
-    /// Queues a job and sees to it that a thread takes it.
-    fn push(pool: &Arc<Self>, job: Job) -> Result<(), (Job, Refused)> {
+    /// Queues a job and sees to it that a thread takes it. The job's number.
+    fn push(pool: &Arc<Self>, mut job: Job) -> Result<u64, (Job, Refused)> {
         let mut state = pool.lock();
         if state.stopping {
             return Err((job, Refused::Stopped));
@@ -429,11 +452,14 @@ impl Pool {
                 Err(error) => return Err((job, Refused::NoThread(error))),
             }
         }
+        state.pushed += 1;
+        let number = state.pushed;
+        job.number = number;
         state.queue.push_back(job);
         state.stats.most_queued = state.stats.most_queued.max(state.queue.len());
         drop(state);
         pool.work.notify_one();
-        Ok(())
+        Ok(number)
     }
 
     fn start_thread(pool: &Arc<Self>, number: u64) -> io::Result<()> {
