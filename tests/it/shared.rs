@@ -4,7 +4,7 @@ use coring::coro::sync::WaitError;
 use coring::coro::wait::{Interrupt, Refusal};
 use coring::sync::{
     OneshotError, SharedBarrier, SharedEvent, SharedMutex, SharedSemaphore, SharedWatch,
-    shared_oneshot,
+    WatchError, shared_oneshot,
 };
 use coring::{Sharded, call_all, coro, spawn_on};
 use coring_tests::random::Random;
@@ -241,7 +241,14 @@ fn every_wait_between_cores_can_have_a_limit() {
             let watch = SharedWatch::new(0);
             let reader = watch.subscribe();
             let mut late = reader.clone();
-            in_both_worlds(move |limit| reader.clone().changed_timeout(limit));
+            in_both_worlds(move |limit| {
+                let changed = reader.clone().changed_timeout(limit);
+                changed.map_err(|error| match error {
+                    WatchError::TimedOut => WaitError::TimedOut,
+                    WatchError::Refused(refusal) => WaitError::Refused(refusal),
+                    other => panic!("{other}"),
+                })
+            });
             watch.set(1);
             assert_eq!(late.changed_timeout(Duration::ZERO), Ok(()));
             assert_eq!(late.get(), 1);
@@ -263,6 +270,42 @@ fn every_wait_between_cores_can_have_a_limit() {
             drop(spawn_on(1, move || sender.send(7)));
             let received = receiver.recv_timeout(Duration::MAX);
             assert_eq!(received.expect("it came"), Ok(7));
+        });
+    });
+}
+
+#[test]
+fn who_watches_learns_that_all_writers_have_gone() {
+    // Goal: a reader gets the last value first, and then, also when it waits already, the end: in a coroutine and on a thread.
+    // Method: writers that set and go while the readers wait; the last one is a clone.
+    check(|| {
+        runtime(2).run(|| {
+            for _ in 0..rounds(50, 5_000) {
+                let watch = SharedWatch::new(0);
+                let read_all = |mut reader: coring::sync::WatchReceiver<i32>| {
+                    let mut last = 0;
+                    let end = loop {
+                        match reader.changed() {
+                            Ok(()) => last = reader.get(),
+                            Err(error) => break error,
+                        }
+                    };
+                    assert_eq!(reader.changed_timeout(Duration::MAX), Err(end));
+                    (last, end)
+                };
+                let (reader, outer) = (watch.subscribe(), watch.subscribe());
+                let here = coro::spawn(move || read_all(reader));
+                let outside = thread::spawn(move || read_all(outer));
+                let other = watch.clone();
+                watch.set(1);
+                drop(watch);
+                coro::yield_now();
+                let there = spawn_on(1, move || assert_eq!(other.set(2), 1));
+                there.join().unwrap();
+                assert_eq!(here.join().unwrap(), (2, WatchError::Disconnected));
+                coring_tests::until("the thread has ended", || outside.is_finished());
+                assert_eq!(outside.join().unwrap(), (2, WatchError::Disconnected));
+            }
         });
     });
 }

@@ -103,8 +103,7 @@ impl FileOptions {
     }
 
     /// Compresses rotated files with zstd, one after the other on a thread of their own; their names end in `.zst`. The plain file
-    /// stays until the other is complete: what was
-    /// interrupted, by a crash too, is done again by the next logger of this file.
+    /// stays until the other is complete: what was interrupted, by a crash too, is done again by the next logger of this file.
     #[cfg(feature = "zstd")]
     #[must_use]
     pub fn compress(mut self, on: bool) -> Self {

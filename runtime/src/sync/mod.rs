@@ -30,7 +30,7 @@ pub use event::SharedEvent;
 pub use mutex::{SharedMutex, SharedMutexGuard};
 pub use oneshot::{OneshotError, OneshotReceiver, OneshotSender, shared_oneshot};
 pub use semaphore::{SharedPermit, SharedSemaphore};
-pub use watch::{SharedWatch, WatchReceiver};
+pub use watch::{SharedWatch, WatchError, WatchReceiver};
 
 use crate::mailbox::Stop;
 use coring_coro::sync::WaitError;

@@ -2,16 +2,42 @@
 //!
 //! The value and its version are under one lock, held for the time of a look: a look must not wait.
 
-use super::{refusal, wait_error};
 use crate::mailbox::{Stop, WaitQueue};
-use coring_coro::sync::WaitError;
 use coring_coro::wait::Refusal;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// Why there is no change to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// All writers have gone, and this reader has seen their last value.
+    Disconnected,
+    /// The caller may not wait: it was cancelled, or is unwinding.
+    Refused(Refusal),
+    /// The time was over before the value was replaced.
+    TimedOut,
+}
+
+impl fmt::Display for WatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected => f.write_str("the watched value has no writer any more"),
+            Self::Refused(refusal) => write!(f, "cannot wait for a watched value: {refusal}"),
+            Self::TimedOut => f.write_str("the watched value was not replaced in time"),
+        }
+    }
+}
+
+impl std::error::Error for WatchError {}
 
 #[derive(Debug)]
 struct Shared<T> {
     state: Mutex<(T, u64)>,
+    /// Those who can replace the value.
+    writers: AtomicUsize,
     queue: WaitQueue,
 }
 
@@ -43,7 +69,18 @@ pub struct SharedWatch<T> {
 impl<T> Clone for SharedWatch<T> {
     fn clone(&self) -> Self {
         let shared = Arc::clone(&self.shared);
+        // Made from one that is there: it cannot have been zero, and orders nothing.
+        shared.writers.fetch_add(1, Ordering::Relaxed);
         Self { shared }
+    }
+}
+
+impl<T> Drop for SharedWatch<T> {
+    fn drop(&mut self) {
+        // Pairs with the load in `changed_within`: who sees that there is none sees what all have set.
+        if self.shared.writers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.queue.notify_all();
+        }
     }
 }
 
@@ -51,9 +88,13 @@ impl<T> SharedWatch<T> {
     /// A watched value.
     pub fn new(value: T) -> Self {
         let state = Mutex::new((value, 0));
-        let queue = WaitQueue::default();
+        let shared = Shared {
+            state,
+            writers: AtomicUsize::new(1),
+            queue: WaitQueue::default(),
+        };
         Self {
-            shared: Arc::new(Shared { state, queue }),
+            shared: Arc::new(shared),
         }
     }
 
@@ -98,27 +139,40 @@ impl<T> WatchReceiver<T> {
     ///
     /// While it was not.
     ///
+    /// # Cancellation
+    ///
+    /// No change is missed: the next call tells of it.
+    ///
     /// # Errors
     ///
-    /// When the caller may not wait: it was cancelled, or is unwinding.
-    pub fn changed(&mut self) -> Result<(), Refusal> {
-        self.changed_within(None).map_err(refusal)
+    /// [`WatchError`].
+    pub fn changed(&mut self) -> Result<(), WatchError> {
+        self.changed_within(None)
     }
 
     /// As [`changed`](Self::changed), for at the most `limit`.
     ///
     /// # Errors
     ///
-    /// [`WaitError`]: it was not replaced, or the caller may not wait.
-    pub fn changed_timeout(&mut self, limit: Duration) -> Result<(), WaitError> {
-        self.changed_within(Some(limit)).map_err(wait_error)
+    /// [`WatchError`].
+    pub fn changed_timeout(&mut self, limit: Duration) -> Result<(), WatchError> {
+        self.changed_within(Some(limit))
     }
 
-    fn changed_within(&mut self, limit: Option<Duration>) -> Result<(), Stop> {
-        let seen = self.seen;
-        self.seen = self.shared.queue.wait("a watched value", limit, || {
-            let version = self.shared.lock().1;
-            (version != seen).then_some(version)
+    fn changed_within(&mut self, limit: Option<Duration>) -> Result<(), WatchError> {
+        let (shared, seen) = (&*self.shared, self.seen);
+        let found = shared.queue.wait("a watched value", limit, || {
+            // Before the look at the version, which is the last one then. Pairs with the decrement of each writer.
+            let is_over = shared.writers.load(Ordering::Acquire) == 0;
+            let version = shared.lock().1;
+            match version != seen {
+                true => Some(Ok(version)),
+                false => is_over.then_some(Err(WatchError::Disconnected)),
+            }
+        });
+        self.seen = found.unwrap_or_else(|stop| match stop {
+            Stop::Refused(refusal) => Err(WatchError::Refused(refusal)),
+            Stop::TimedOut => Err(WatchError::TimedOut),
         })?;
         Ok(())
     }
