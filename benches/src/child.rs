@@ -68,8 +68,9 @@ impl Child {
         timing: Timing,
         cpus: Cpus,
     ) -> io::Result<Child> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args([COMMAND, suite.name(), &bench.key(), subject.name()])
+        let (binary, name) = subject.program()?;
+        let mut process = Command::new(binary)
+            .args([COMMAND, suite.name(), &bench.key(), name])
             .arg(cpus.subject.to_string())
             .arg(cpus.harness.to_string())
             .arg(timing.warm_up.as_micros().to_string())

@@ -43,6 +43,8 @@ options:
   --quick         finish in some minutes: fewer rounds, shorter samples
   --only NAMES    only these benches or subjects, separated by commas; may be repeated
   --runs N        rounds; each takes one sample of every bench and subject
+  --slices        keep all servers alive and ask them in turn, briefly and often (benches of `net` with a load)
+  --against PATH  also measure coring as another binary of this harness has it; may be repeated
   --json FILE     also write one JSON object a line for each figure; `-` for standard output
   --seed N        the seed of the order of subjects, to repeat an order
   --help          this text",
@@ -58,6 +60,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Comma
         quick: false,
         only: Vec::new(),
         runs: None,
+        slices: false,
+        against: Vec::new(),
         seed: seed_of_the_moment(),
     };
     while let Some(argument) = arguments.next() {
@@ -70,6 +74,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Comma
             "--quick" => options.quick = true,
             "--only" => options.only.extend(names(&value()?)),
             "--runs" => options.runs = Some(rounds(&value()?)?),
+            "--slices" => options.slices = true,
+            "--against" => options.against.push(value()?.into()),
             "--seed" => options.seed = number(&argument, &value()?)?,
             "--json" => json = Some(json_to(&value()?)),
             flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
@@ -126,6 +132,8 @@ fn seed_of_the_moment() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::{Command, JsonTo, parse};
 
     fn parsed(line: &str) -> Result<Command, String> {
@@ -154,6 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_in_slices_is_understood() {
+        let line = "net --slices --against /tmp/before --against after";
+        let Ok(Command::Run { options, .. }) = parsed(line) else {
+            panic!("this is a valid line");
+        };
+        assert!(options.slices);
+        assert_eq!(options.against, ["/tmp/before", "after"].map(PathBuf::from));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (line, complaint) in [
             ("", "name a suite"),
@@ -161,6 +179,7 @@ mod tests {
             ("net micro", "one suite at a time"),
             ("net --fast", "unknown option --fast"),
             ("net --runs", "--runs needs a value"),
+            ("net --against", "--against needs a value"),
             ("net --runs 0", "would measure nothing"),
             ("net --runs many", "needs a whole number"),
         ] {

@@ -8,6 +8,7 @@
 //! marked.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::child::{Child, Failure};
@@ -15,7 +16,7 @@ use crate::distance;
 use crate::machine::{Cpus, Watch};
 use crate::subject::Subject;
 use crate::suite::{Bench, Sample, Suite, Timing};
-use crate::sys;
+use crate::{slices, subjects, sys};
 
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
     /// Rounds, if not the default.
     pub(crate) runs: Option<usize>,
+    /// Ask servers in turn instead of starting one for each sample: see [`slices`].
+    pub(crate) slices: bool,
+    /// Other binaries whose coring is to be measured as well.
+    pub(crate) against: Vec<PathBuf>,
     /// Where the order of subjects comes from.
     pub(crate) seed: u64,
 }
@@ -64,6 +69,8 @@ pub(crate) struct Results {
     pub(crate) tables: Vec<(Bench, Vec<Cell>)>,
     /// How many rounds there were.
     pub(crate) runs: usize,
+    /// Whether servers were asked in turn: a round is then a block of slices, and `runs` the most of any bench.
+    pub(crate) sliced: bool,
     /// How long each sample was.
     pub(crate) timing: Timing,
     /// How often a disturbed one was taken at most.
@@ -72,11 +79,12 @@ pub(crate) struct Results {
     pub(crate) others: f64,
 }
 
-/// The benches and subjects that `only` leaves over, or the word in it that names neither.
+/// The benches and subjects that the options leave over, or what is wrong with them.
 pub(crate) fn select(
     suite: &dyn Suite,
-    only: &[String],
+    options: &Options,
 ) -> Result<(Vec<Bench>, Vec<&'static dyn Subject>), String> {
+    let only = &options.only;
     let (mut benches, mut chosen) = (suite.benches(), suite.subjects());
     let is_bench = |bench: &Bench, word: &String| bench.name == word || bench.key() == *word;
     let names_bench = |word: &&String| benches.iter().any(|bench| is_bench(bench, word));
@@ -100,6 +108,15 @@ pub(crate) fn select(
         chosen.retain(|subject| only.iter().any(|word| subject.name() == word));
     } else {
         chosen.retain(|subject| !subject.only_when_named());
+    }
+    chosen.extend(options.against.iter().map(|it| subjects::against(it)));
+    if options.slices {
+        benches.retain(|bench| suite.plan(bench).is_some());
+        if benches.is_empty() {
+            return Err(
+                "--slices is for servers under load, and none of these benches is one".to_owned(),
+            );
+        }
     }
     Ok((benches, chosen))
 }
@@ -130,13 +147,18 @@ pub(crate) fn run(
         suite,
         tables: benches.into_iter().map(|bench| (bench, cells())).collect(),
         runs,
+        sliced: options.slices,
         timing,
         attempts: if options.quick { 1 } else { ATTEMPTS },
         others: 0.0,
     };
     let mut random = fastrand::Rng::with_seed(options.seed);
-    for round in 0..runs {
-        results.round(round, &mut random, cpus)?;
+    if options.slices {
+        results.runs = slices::run(suite, &mut results.tables, options, &mut random, cpus)?;
+    } else {
+        for round in 0..runs {
+            results.round(round, &mut random, cpus)?;
+        }
     }
     progress("");
     if suite.distance_matters() {
@@ -200,7 +222,7 @@ impl Results {
 }
 
 impl Cell {
-    fn new(subject: &'static dyn Subject) -> Cell {
+    pub(crate) fn new(subject: &'static dyn Subject) -> Cell {
         Cell {
             subject,
             rounds: Vec::new(),
@@ -263,14 +285,21 @@ impl Cell {
                 assert_eq!(sample.values.len(), expected, "a value for each metric");
                 return Some(sample);
             }
-            Err(Failure::Skipped(reason)) => self.skipped = Some(reason),
-            Err(Failure::Broken(reason)) => {
+            Err(failure) => self.note(failure, &mut child),
+        }
+        None
+    }
+
+    /// Why there is no sample from this child.
+    pub(crate) fn note(&mut self, failure: Failure, child: &mut Child) {
+        match failure {
+            Failure::Skipped(reason) => self.skipped = Some(reason),
+            Failure::Broken(reason) => {
                 let end = child.post_mortem().filter(|end| *end != reason);
                 let end = end.map_or_else(String::new, |end| format!(": the subject {end}"));
                 self.failures.push(reason + &end);
             }
         }
-        None
     }
 
     /// The values of one metric, round by round.
@@ -283,7 +312,7 @@ impl Cell {
 }
 
 /// Says on a terminal what is being measured; says nothing into a pipe.
-fn progress(text: &str) {
+pub(crate) fn progress(text: &str) {
     if io::stderr().is_terminal() {
         eprint!("\r\x1b[K{text}");
     }

@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::sys::{self, CpuClock, Epoll, Interest};
-use exchange::Wire;
+use exchange::{PATIENCE, Wire};
 
-pub(crate) use exchange::{Exchange, HELLO};
+pub(crate) use exchange::{BULK_REQUEST, Exchange, HELLO, bulk};
 
 mod exchange;
 
@@ -137,9 +137,11 @@ impl Load {
         Ok(load)
     }
 
-    /// Sends the first requests, or starts the clock for them.
+    /// Sends the first requests, or starts the clock for them. Nothing may be under way: a load starts once, or after
+    /// [`drain`](Load::drain) again.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         self.begin = Instant::now();
+        self.schedule.slot = 0;
         for (slot, connection) in self.connections.iter_mut().enumerate() {
             match self.schedule.pace {
                 Pace::Closed => connection.send(0, &self.wire)?,
@@ -152,9 +154,9 @@ impl Load {
     /// Keeps the load up for `time` and says what happened in it.
     pub(crate) fn run(&mut self, time: Duration) -> io::Result<Tally> {
         let cpu = CpuClock::of_this_thread();
+        let mut latency = latencies();
         let (cpu_begin, begin_ns) = (cpu.read()?, self.now_ns());
         let end_ns = begin_ns + nanoseconds(time);
-        let mut latency = latencies();
         let mut idle_ns = 0;
         let mut turns = 0_u64;
         let mut now_ns = begin_ns;
@@ -191,6 +193,20 @@ impl Load {
         while now_ns < end_ns {
             self.turn(now_ns, latency)?;
             now_ns = self.now_ns();
+        }
+        Ok(())
+    }
+
+    /// Takes the answers that are under way and sends nothing more.
+    pub(crate) fn drain(&mut self) -> io::Result<()> {
+        let begin = Instant::now();
+        while self.connections.iter().any(|connection| connection.busy) {
+            if begin.elapsed() > PATIENCE {
+                return Err(io::Error::other("the server left a request unanswered"));
+            }
+            for token in self.epoll.wait(Some(Duration::ZERO))? {
+                self.connections[token].receive(&mut self.wire)?;
+            }
         }
         Ok(())
     }

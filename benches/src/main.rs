@@ -4,6 +4,7 @@
 //! main -> cli -> harness --for each round, bench, subject--> child process -> subject
 //!                   |                                            |
 //!                   +-- suites/* take a sample <-- load (net) ---+
+//!                   +-- slices: keeps servers alive and asks them in turn instead
 //!                   +-- report: tables, JSON
 //! ```
 //!
@@ -31,6 +32,7 @@ mod load;
 mod machine;
 mod report;
 mod ring;
+mod slices;
 mod stats;
 mod subject;
 mod subjects;
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
             suite,
             options,
             json,
-        }) => match harness::select(suite, &options.only) {
+        }) => match harness::select(suite, &options) {
             Ok((benches, subjects)) => {
                 let run = run_suite(suite, benches, &subjects, &options, json);
                 run.unwrap_or_else(|error| failed(&error.to_string()))
@@ -119,6 +121,9 @@ fn preamble(
         cpus.subject,
         cpus.harness
     )?;
+    if results.sliced {
+        return writeln!(text, "servers asked in turn, seed {}\n", options.seed);
+    }
     writeln!(
         text,
         "{} rounds, {} ms each after {} ms of warm-up, seed {}\n",

@@ -16,6 +16,8 @@ use crate::stats::{self, Summary, ratios};
 use crate::subject::Role;
 use crate::suite::{Bench, Better, Metric};
 
+mod slices;
+
 /// One figure in JSON. The first eleven fields are the contract; what follows may grow.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
@@ -96,6 +98,11 @@ fn table(
     cells: &[Cell],
     output: &mut dyn Write,
 ) -> io::Result<()> {
+    if results.sliced {
+        slices::table(results.suite, bench, cells, output)?;
+        doubts(cells, output)?;
+        return writeln!(output);
+    }
     let (limit, twin) = results.suite.reference();
     let reference = named(cells, limit);
     writeln!(output, "{}, ratios to {limit}", bench.key())?;

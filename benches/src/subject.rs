@@ -10,6 +10,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::lines::Lines;
@@ -29,6 +30,11 @@ pub(crate) trait Subject: Sync {
     /// Whether it is measured only when it is named: a twin, for one question.
     fn only_when_named(&self) -> bool {
         false
+    }
+
+    /// The binary it is part of, and its name in there.
+    fn program(&self) -> io::Result<(PathBuf, &'static str)> {
+        Ok((std::env::current_exe()?, self.name()))
     }
 
     /// Does the job and reports through it. Returns when a measurement is finished; a server never returns.
@@ -65,6 +71,12 @@ pub(crate) enum Work {
     Echo,
     /// Accept TCP connections as for `Echo`, and answer HTTP/1.1 requests with [`HELLO`](crate::load::HELLO).
     Hello,
+    /// Accept TCP connections as for `Echo`, and answer each [`BULK_REQUEST`](crate::load::BULK_REQUEST) with so many bytes of
+    /// [`bulk`](crate::load::bulk), written by one call.
+    Bulk {
+        /// Bytes of an answer.
+        bytes: usize,
+    },
     /// Log lines; see [`crate::lines`].
     Log(Lines),
     /// [`Work::Echo`], with a log line for each request.
@@ -177,6 +189,7 @@ impl Job {
             Work::Local(local) => local.needs(),
             Work::Echo => "sockets",
             Work::Hello => "HTTP",
+            Work::Bulk { .. } => "server of large answers here",
             Work::Between(Between::PingPong | Between::Stream { .. } | Between::Wake { .. }) => {
                 "channels between cores"
             }

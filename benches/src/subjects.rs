@@ -2,6 +2,7 @@
 
 use crate::subject::Subject;
 
+mod against;
 mod compio;
 mod coring;
 mod corosensei;
@@ -24,6 +25,8 @@ mod tokio_uring;
 mod unsync;
 mod uring;
 mod uring_multishot;
+
+pub(crate) use against::against;
 
 /// Every subject there is: ours, the limits with their twins, the peers.
 const ALL: &[&dyn Subject] = &[

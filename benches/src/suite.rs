@@ -12,6 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::child::{Child, Failure};
+use crate::load::Plan;
 use crate::subject::{Subject, Work};
 use crate::subjects;
 
@@ -46,6 +47,11 @@ pub(crate) trait Suite: Sync {
     /// Makes what the benches need, once, before the first sample.
     fn prepare(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// The load of a bench that is a server under load: such servers can be asked in turn, see [`crate::slices`].
+    fn plan(&self, _: &Bench) -> Option<Plan> {
+        None
     }
 
     /// Takes one sample from a child that has just been started for `bench`.

@@ -6,7 +6,7 @@ mod cores;
 mod file;
 mod log;
 mod micro;
-mod net;
+pub(crate) mod net;
 
 /// Every suite there is.
 pub(crate) const ALL: &[&dyn Suite] = &[

@@ -19,6 +19,22 @@ pub(crate) enum Exchange {
     },
     /// An HTTP/1.1 GET on a connection that is kept alive; the answer's body has to be [`HELLO`].
     Hello,
+    /// [`BULK_REQUEST`], and so many bytes of [`bulk`] for it.
+    Bulk {
+        /// The size of an answer.
+        bytes: usize,
+    },
+}
+
+/// What a server of bulk is asked with.
+pub(crate) const BULK_REQUEST: &[u8] = b"bulk\r\n\r\n";
+
+/// What it answers. No two pages of it are alike.
+pub(crate) fn bulk(bytes: usize) -> impl Iterator<Item = u8> {
+    (0..bytes).map(|index| {
+        let [low, middle, high, ..] = index.to_le_bytes();
+        low ^ middle ^ high
+    })
 }
 
 /// The body of each answer in `hello`.
@@ -29,7 +45,7 @@ const GET: &[u8] =
 /// More than any server sends for so short a body.
 const LONGEST_HELLO_BYTES: usize = 1024;
 /// How long the server may take to answer a connection and a check.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all connections send from and receive into.
 #[derive(Debug)]
@@ -45,6 +61,7 @@ impl Wire {
         let (message, scratch) = match exchange {
             Exchange::Echo { bytes, deep } => (vec![0; bytes * deep], vec![0; bytes * deep]),
             Exchange::Hello => (GET.to_vec(), Vec::new()),
+            Exchange::Bulk { bytes } => (BULK_REQUEST.to_vec(), vec![0; bytes]),
         };
         Wire {
             exchange,
@@ -57,7 +74,7 @@ impl Wire {
     pub(super) fn requests(&self) -> u64 {
         match self.exchange {
             Exchange::Echo { deep, .. } => deep as u64,
-            Exchange::Hello => 1,
+            Exchange::Hello | Exchange::Bulk { .. } => 1,
         }
     }
 
@@ -71,6 +88,7 @@ impl Wire {
             match self.exchange {
                 Exchange::Echo { .. } => self.check_echo(&mut stream)?,
                 Exchange::Hello => self.check_hello(&mut stream)?,
+                Exchange::Bulk { bytes } => self.check_bulk(&mut stream, bytes)?,
             }
         }
         Ok(stream)
@@ -87,6 +105,15 @@ impl Wire {
             ));
         }
         Ok(())
+    }
+
+    fn check_bulk(&mut self, stream: &mut TcpStream, bytes: usize) -> io::Result<()> {
+        stream.write_all(&self.message)?;
+        stream.read_exact(&mut self.scratch)?;
+        match self.scratch.iter().copied().eq(bulk(bytes)) {
+            true => Ok(()),
+            false => Err(io::Error::other("the server sent other bytes than it has")),
+        }
     }
 
     /// Each answer has to be as long as the one before, since later they are only counted.

@@ -96,6 +96,39 @@ fn open_loop_has_no_coordinated_omission() {
     assert!(tally.requests > 280, "{} requests", tally.requests);
 }
 
+/// Goal: a load that was drained has nothing under way, and starts anew as if it were the first time. Method: both
+/// paces; a clock that went on from before would show in each latency, and have nothing due in the open loop.
+#[test]
+fn a_load_pauses_and_goes_on() {
+    let address = server(|_| Duration::ZERO);
+    for pace in [Pace::Closed, Pace::Open { rate: 1000 }] {
+        let mut load = Load::connect(address, Plan { pace, ..CLOSED }).expect("an honest server");
+        let mut slice = |time| {
+            load.start().expect("three requests fit");
+            let tally = load.run(Duration::from_millis(time));
+            load.drain().expect("all is answered");
+            assert!(load.connections.iter().all(|it| !it.busy), "{pace:?}");
+            tally.expect("nothing is lost")
+        };
+        slice(500);
+        thread::sleep(Duration::from_millis(100));
+        let tally = slice(200);
+        assert!(tally.requests > 20, "{pace:?}: {}", tally.requests);
+        let half = tally.latency.value_at_quantile(0.5);
+        assert!(half < 100_000_000, "{pace:?}: {half} ns");
+    }
+}
+
+/// Goal: a drain ends although the server does not answer. Method: the first request after the check is never answered in time.
+#[test]
+fn a_drain_does_not_wait_for_ever() {
+    let address = server(|request| Duration::from_secs(if request == 2 { 60 } else { 0 }));
+    let mut load = Load::connect(address, CLOSED).expect("an honest server passes");
+    load.start().expect("three requests fit");
+    let error = load.drain().expect_err("nobody answers");
+    assert!(error.to_string().contains("unanswered"), "{error}");
+}
+
 /// Goal: a server that falls silent is told apart from one that is slow. Method: the third request (after the two
 /// of the check) is answered, the fourth never in time.
 #[test]

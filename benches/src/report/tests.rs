@@ -81,6 +81,7 @@ fn results() -> Results {
         suite: suites::find("micro").expect("there is such a suite"),
         tables: vec![(bench, cells)],
         runs: 2,
+        sliced: false,
         timing: Timing {
             warm_up: moment,
             measure: moment,

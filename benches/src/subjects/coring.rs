@@ -14,6 +14,7 @@ use std::time::Duration;
 use coring::coro;
 
 use crate::beside;
+use crate::load::bulk;
 use crate::machine;
 use crate::subject::{Job, Role, Skip, Subject, Work};
 use crate::work::{Local, Turns, batches_a_lap};
@@ -161,6 +162,10 @@ impl Subject for Coring {
             }
             Work::Between(work) => between::work(&job, work),
             Work::Hello => match net::serve(&job, net::hello)? {},
+            Work::Bulk { bytes } => {
+                let answer: &[u8] = bulk(bytes).collect::<Vec<u8>>().leak();
+                match net::serve(&job, move |stream| net::bulk(stream, answer))? {}
+            }
             Work::Read { depth, direct } => files::reads(&job, depth, direct),
             Work::OpenRead { depth } => files::opens(&job, depth),
             Work::WriteSync => files::writes(&job),

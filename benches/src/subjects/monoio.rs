@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use ::smol::future::yield_now;
 use io_uring_06 as io_uring;
-use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::io::{AsyncReadRent, AsyncReadRentExt, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
 use monoio::time;
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use super::unsync::{self, Executor};
+use crate::load::{BULK_REQUEST, bulk};
 use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
 use crate::work::park::park_async;
@@ -73,7 +74,11 @@ impl Subject for Monoio {
                 Work::Yield { tasks } => yields(job, tasks).await,
                 Work::SpawnJoin { batch } => spawns(job, batch).await,
                 Work::Local(what) => local(job, what).await,
-                Work::Echo => match serve(job).await? {},
+                Work::Echo => match serve(job, echo).await? {},
+                Work::Bulk { bytes } => {
+                    let answer: &[u8] = bulk(bytes).collect::<Vec<u8>>().leak();
+                    match serve(job, move |stream| answers(stream, answer)).await? {}
+                }
                 Work::Read { depth, direct } => files::reads(job, depth, direct).await,
                 Work::OpenRead { depth } => files::opens(job, depth).await,
                 Work::WriteSync => files::writes(job).await,
@@ -153,13 +158,30 @@ impl Executor for Tasks {
     }
 }
 
-async fn serve(job: &Job) -> io::Result<Infallible> {
+async fn serve<F: Future<Output = io::Result<()>> + 'static>(
+    job: &Job,
+    handle: impl Fn(TcpStream) -> F,
+) -> io::Result<Infallible> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     job.listening(listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        monoio::spawn(echo(stream));
+        monoio::spawn(handle(stream));
+    }
+}
+
+/// Answers each request by one write of all of it.
+async fn answers(mut stream: TcpStream, answer: &'static [u8]) -> io::Result<()> {
+    let mut request = vec![0; BULK_REQUEST.len()];
+    let mut result;
+    loop {
+        (result, request) = stream.read_exact(request).await;
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            outcome => outcome?,
+        };
+        stream.write_all(answer).await.0?;
     }
 }
 

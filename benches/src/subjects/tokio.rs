@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::{self, JoinHandle, LocalSet};
 
 use super::unsync::{self, Executor};
+use crate::load::{BULK_REQUEST, bulk};
 use crate::machine;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
 use crate::work::park::park_async;
@@ -145,7 +146,11 @@ async fn work(job: &Job, tasks: impl Spawn) -> Result<(), Skip> {
     match job.work {
         Work::Yield { tasks: count } => yields(job, tasks, count).await,
         Work::SpawnJoin { batch } => spawns(job, tasks, batch).await,
-        Work::Echo => match serve(job, tasks).await? {},
+        Work::Echo => match serve(job, tasks, echo).await? {},
+        Work::Bulk { bytes } => {
+            let answer: &[u8] = bulk(bytes).collect::<Vec<u8>>().leak();
+            match serve(job, tasks, move |stream| answers(stream, answer)).await? {}
+        }
         Work::Read { depth, direct } => files::reads(job, depth, direct).await,
         Work::OpenRead { depth } => files::opens(job, depth).await,
         Work::WriteSync => files::writes(job).await,
@@ -191,13 +196,29 @@ async fn spawns(job: &Job, tasks: impl Spawn, batch: usize) -> Result<(), Skip> 
     Ok(())
 }
 
-async fn serve(job: &Job, tasks: impl Spawn) -> io::Result<Infallible> {
+async fn serve<F: Future<Output = io::Result<()>> + Send + 'static>(
+    job: &Job,
+    tasks: impl Spawn,
+    handle: impl Fn(TcpStream) -> F,
+) -> io::Result<Infallible> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     job.listening(listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tasks.spawn(echo(stream));
+        tasks.spawn(handle(stream));
+    }
+}
+
+/// Answers each request by one write of all of it.
+async fn answers(mut stream: TcpStream, answer: &[u8]) -> io::Result<()> {
+    let mut request = [0; BULK_REQUEST.len()];
+    loop {
+        match stream.read_exact(&mut request).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            outcome => outcome?,
+        };
+        stream.write_all(answer).await?;
     }
 }
 

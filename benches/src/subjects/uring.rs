@@ -22,6 +22,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use io_uring::{cqueue, opcode, types};
 
+use crate::load::bulk;
 use crate::machine;
 use crate::ring::Ring;
 use crate::subject::{ECHO_BUFFER_BYTES, Job, Role, Skip, Subject, Work};
@@ -103,7 +104,7 @@ impl Subject for Uring {
             Work::Read { depth, direct } => files::reads(job, depth, direct, fixed),
             _ if fixed => Err(Skip::because("differs from raw-uring in reads only")),
             Work::Local(Local::Sleep) => sleeps(job),
-            Work::Echo | Work::Hello => match serve(job, Ring::turn)? {},
+            Work::Echo | Work::Hello | Work::Bulk { .. } => match serve(job, Ring::turn)? {},
             Work::OpenRead { depth } => files::opens(job, depth),
             Work::WriteSync => files::writes(job),
             _ => job.not_offered(),
@@ -137,7 +138,11 @@ fn serve(
     let mut server = Server {
         ring: Ring::new()?,
         listener,
-        answer: matches!(job.work, Work::Hello).then_some(HELLO_ANSWER),
+        answer: match job.work {
+            Work::Hello => Some(HELLO_ANSWER),
+            Work::Bulk { bytes } => Some(bulk(bytes).collect::<Vec<u8>>().leak()),
+            _ => None,
+        },
         buffers: Vec::new(),
     };
     server.accept()?;
@@ -212,7 +217,10 @@ impl Server {
             self.buffer(fd)[..end].ends_with(b"\r\n\r\n"),
             "requests come whole and one at a time"
         );
-        let length = answer.len().try_into().expect("the answer is short");
+        let length = answer
+            .len()
+            .try_into()
+            .expect("the answer is smaller than 4 GiB");
         self.send(fd, answer.as_ptr(), length)
     }
 

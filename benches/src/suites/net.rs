@@ -6,6 +6,7 @@
 //! - `echo_open`, open loop: 20,000 / 80,000 / 120,000 requests a second over 64 connections, which is well below what
 //!   one CPU can do; here runtimes differ more than when they are saturated.
 //! - `hello`: HTTP/1.1 GET on 64 / 512 connections that are kept alive.
+//! - `bulk`: an answer of 1 MiB for each request, on 1 / 16 connections: the server writes more than a socket takes.
 //! - `idle`: the memory of a server with 2,000 / 10,000 connections that have had two answers each and wait.
 //!
 //! The CPU time is that of the server's process, kernel included. Over the loopback each side's send also
@@ -88,6 +89,10 @@ impl Suite for Net {
             let params = [("connections", connections)];
             bench("idle", &params, MEMORY, Work::Echo)
         };
+        let bulk = |connections| {
+            let params = [("bytes", 1 << 20), ("connections", connections)];
+            bench("bulk", &params, CLOSED, Work::Bulk { bytes: 1 << 20 })
+        };
         let deep = [("bytes", 64), ("connections", 64), ("deep", 16)];
         let mut benches = Vec::new();
         benches.extend([1, 64, 512, 2000].map(|connections| echo(64, connections)));
@@ -95,6 +100,7 @@ impl Suite for Net {
         benches.push(bench("echo_deep", &deep, CLOSED, Work::Echo));
         benches.extend([20_000, 80_000, 120_000].map(open));
         benches.extend([64, 512].map(hello));
+        benches.extend([1, 16].map(bulk));
         benches.extend([2000, 10_000].map(idle));
         benches
     }
@@ -108,6 +114,10 @@ impl Suite for Net {
 
     fn overhead(&self) -> Duration {
         Duration::from_millis(60)
+    }
+
+    fn plan(&self, bench: &Bench) -> Option<Plan> {
+        (bench.name != "idle").then(|| plan(bench))
     }
 
     fn sample(&self, bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Failure> {
@@ -142,6 +152,7 @@ pub(super) fn plan(bench: &Bench) -> Plan {
         connections: size("connections", 1),
         exchange: match bench.work {
             Work::Hello => Exchange::Hello,
+            Work::Bulk { bytes } => Exchange::Bulk { bytes },
             _ => Exchange::Echo {
                 bytes: size("bytes", 64),
                 deep: size("deep", 1),
@@ -166,10 +177,15 @@ fn speed(bench: &Bench, child: &mut Child, timing: Timing) -> Result<Sample, Fai
     if tally.requests == 0 {
         return Err(Failure::Broken("answered no request in time".to_owned()));
     }
-    Ok(Sample {
-        values: values(&tally, cpu),
-        doubt: doubt(plan, &tally),
-    })
+    Ok(sample(plan, &tally, cpu))
+}
+
+/// What the figures of a server are, by its load and the CPU time it used.
+pub(crate) fn sample(plan: Plan, tally: &Tally, cpu: Duration) -> Sample {
+    Sample {
+        values: values(tally, cpu),
+        doubt: doubt(plan, tally),
+    }
 }
 
 /// How long a server gets to become idle after its last answer.

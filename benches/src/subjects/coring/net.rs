@@ -6,10 +6,14 @@ use std::io::{self, Read, Write};
 use coring::coro;
 use coring::net::{TcpListener, TcpStream};
 
+use crate::load::BULK_REQUEST;
 use crate::subject::{ECHO_BUFFER_BYTES, Job};
 
 /// Accepts for ever.
-pub(super) fn serve(job: &Job, handle: fn(TcpStream) -> io::Result<()>) -> io::Result<Infallible> {
+pub(super) fn serve(
+    job: &Job,
+    handle: impl Fn(TcpStream) -> io::Result<()> + Copy + 'static,
+) -> io::Result<Infallible> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     job.listening(listener.local_addr()?);
     loop {
@@ -38,6 +42,18 @@ pub(super) fn echo_pooled(mut stream: TcpStream) -> io::Result<()> {
             return Ok(());
         }
         stream.write_all(&received)?;
+    }
+}
+
+/// Answers each request by one write of all of it.
+pub(super) fn bulk(mut stream: TcpStream, answer: &[u8]) -> io::Result<()> {
+    let mut request = [0; BULK_REQUEST.len()];
+    loop {
+        match stream.read_exact(&mut request) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            outcome => outcome?,
+        }
+        stream.write_all(answer)?;
     }
 }
 
