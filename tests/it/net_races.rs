@@ -13,8 +13,10 @@ use coring::net::{Shutdown, TcpListener, TcpStream, UnixStream};
 use coring_tests::conserve::{conserved, stagger};
 use coring_tests::tcp::{listen, pair_of_ours, reset};
 use coring_tests::{alone, builder, check, in_flight, proc, rounds, runtime, until};
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_timeout_against_a_byte() {
@@ -226,6 +228,48 @@ fn an_accept_that_is_cancelled_loses_no_connection() {
                 _ => listener.accept().unwrap(),
             };
             assert_eq!(from, client.local_addr().unwrap());
+        });
+    });
+}
+
+#[test]
+fn a_connection_that_meets_the_end_of_an_accept_is_not_forgotten() {
+    // Goal: a connection that comes as one accept of several at the listener is ended, by a cancellation or by its time, is
+    // delivered by that one or by another, though no other connection comes.
+    // Method: the core does not look while the connection comes and the first accept is to end.
+    alone(|| {
+        conserved(rounds(100, 1000), |round| {
+            let listener = Rc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+            let address = listener.local_addr().unwrap();
+            let count = Rc::new(Cell::new(0));
+            let time = match round % 2 {
+                0 => Duration::from_secs(60),
+                _ => Duration::from_millis(2),
+            };
+            let accepts = [time, Duration::from_secs(60)].map(|time| {
+                let (listener, count) = (Rc::clone(&listener), Rc::clone(&count));
+                let accept = coro::spawn(move || {
+                    let accepted = coro::timeout(time, || listener.accept());
+                    if let Ok(Ok(_)) = accepted {
+                        count.set(count.get() + 1);
+                    }
+                });
+                // Which is one more at the listener, behind the others.
+                coro::sleep(Duration::from_micros(100));
+                accept
+            });
+            let begun = Instant::now();
+            let client = std::net::TcpStream::connect(address).unwrap();
+            match round % 2 {
+                0 => accepts[0].cancel(),
+                _ => while begun.elapsed() < time {},
+            }
+            until("one of them accepted it", || count.get() == 1);
+            drop(client);
+            for accept in accepts {
+                accept.cancel();
+                accept.join().unwrap();
+            }
         });
     });
 }

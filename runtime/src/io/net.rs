@@ -8,14 +8,17 @@
     reason = "lends buffers and addresses to the kernel while the operation runs"
 )]
 
-use super::{Limit, may_wait, perform_here, perform_open, perform_within};
+use super::{
+    Limit, is_cancelled, may_wait, perform_here, perform_open, perform_within, told_in_part, within,
+};
 use crate::per_core;
-use coring_coro::wait;
+use coring_coro::{shield, wait};
 use coring_uring::op;
 use socket2::{SockAddr, SockAddrStorage};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
 /// How many buffers one operation takes, uio_maxiov.
 pub(crate) const IOV_MAX: usize = 1024;
@@ -233,18 +236,63 @@ pub(crate) fn send_message_once(
 }
 
 /// accept4(2) with `SOCK_CLOEXEC`.
+///
+/// Of all who wait at a listener a connection wakes one. If that one is ended at this moment the kernel wakes no other, so the
+/// connection would wait for the next one to come. So who is ended looks once more, and takes what is there.
 pub(crate) fn accept(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<(OwnedFd, SockAddr)> {
-    retry(fd, libc::POLLIN, limit, || {
-        let mut storage = SockAddrStorage::zeroed();
-        let mut length = storage.size_of();
-        let address = ptr::from_mut(&mut storage).cast();
-        let sqe = op::net::accept(fd.as_raw_fd(), address, &raw mut length, libc::SOCK_CLOEXEC);
-        // SAFETY: storage and length live in this frame until the operation is done; an accept makes a new descriptor.
-        let accepted = unsafe { perform_open(sqe, "accept", limit) }?;
-        // SAFETY: the kernel has filled the storage up to this length.
-        let address = unsafe { SockAddr::new(storage, length) };
-        Ok((accepted, address))
-    })
+    match retry(fd, libc::POLLIN, limit, || accept_once(fd, limit)) {
+        Err(error) if is_end(&error) && is_readable(fd) => accept_what_is_there(fd, error),
+        outcome => outcome,
+    }
+}
+
+fn accept_once(fd: BorrowedFd<'_>, limit: Limit<'_>) -> io::Result<(OwnedFd, SockAddr)> {
+    let mut storage = SockAddrStorage::zeroed();
+    let mut length = storage.size_of();
+    let address = ptr::from_mut(&mut storage).cast();
+    let sqe = op::net::accept(fd.as_raw_fd(), address, &raw mut length, libc::SOCK_CLOEXEC);
+    // SAFETY: storage and length live in this frame until the operation is done; an accept makes a new descriptor.
+    let accepted = unsafe { perform_open(sqe, "accept", limit) }?;
+    // SAFETY: the kernel has filled the storage up to this length.
+    let address = unsafe { SockAddr::new(storage, length) };
+    Ok((accepted, address))
+}
+
+/// For who was ended with this error: a connection after all, if nobody else is faster.
+#[cold]
+fn accept_what_is_there(fd: BorrowedFd<'_>, error: io::Error) -> io::Result<(OwnedFd, SockAddr)> {
+    while is_readable(fd) {
+        // With no time left it does not wait.
+        let attempt = || within(Some(Duration::ZERO), |limit| accept_once(fd, limit));
+        match shield(attempt) {
+            Ok(accepted) => {
+                told_in_part(&error);
+                return Ok(accepted);
+            }
+            Err(other) if other.raw_os_error() == Some(libc::EAGAIN) => {}
+            Err(_) => break,
+        }
+    }
+    Err(error)
+}
+
+/// Whether a wait has ended because of a limit or a cancellation.
+fn is_end(error: &io::Error) -> bool {
+    error.raw_os_error().map_or_else(
+        || is_cancelled(error) || error.kind() == io::ErrorKind::TimedOut,
+        |errno| errno == libc::EAGAIN,
+    )
+}
+
+/// Whether there is something, without waiting.
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut question = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry, which lives in this frame. It does not wait.
+    unsafe { libc::poll(&raw mut question, 1, 0) == 1 }
 }
 
 /// connect(2).
