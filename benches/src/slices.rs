@@ -40,6 +40,7 @@ const MOST_UNASKED: f64 = 0.01;
 /// last switch or tick.
 const SETTLING: Duration = Duration::from_millis(1);
 const UNASKED: &str = "worked while others were asked";
+const NOTHING: &str = "answered nothing in a slice";
 
 /// How long one server is asked at a time.
 pub(crate) fn timing(plan: Plan) -> Timing {
@@ -120,7 +121,11 @@ fn connect(child: &mut Child, plan: Plan) -> Result<Load, Failure> {
 fn ask(server: &mut Option<Server>, cell: &mut Cell, plan: Plan) -> Option<Sample> {
     let asked = server.as_mut()?;
     match asked.slice(plan) {
-        Ok(sample) => Some(sample),
+        Ok(Some(sample)) => Some(sample),
+        Ok(None) => {
+            cell.failures.push(NOTHING.to_owned());
+            None
+        }
         Err(failure) => {
             cell.note(failure, &mut asked.child);
             *server = None;
@@ -140,7 +145,8 @@ impl Server {
         })
     }
 
-    fn slice(&mut self, plan: Plan) -> Result<Sample, Failure> {
+    /// `None`: nothing was answered in it, as when the host had taken the CPU away.
+    fn slice(&mut self, plan: Plan) -> Result<Option<Sample>, Failure> {
         let (since, used) = self.rests;
         let unasked = (self.clock.read()? - used).as_secs_f64() / since.elapsed().as_secs_f64();
         let Timing { warm_up, measure } = timing(plan);
@@ -153,12 +159,12 @@ impl Server {
         thread::sleep(SETTLING);
         self.rests = (Instant::now(), self.clock.read()?);
         if tally.requests == 0 {
-            return Err(Failure::Broken("answered no request in time".to_owned()));
+            return Ok(None);
         }
         let sample = net::sample(plan, &tally, cpu);
-        Ok(Sample {
+        Ok(Some(Sample {
             doubt: sample.doubt.or((unasked > MOST_UNASKED).then_some(UNASKED)),
             ..sample
-        })
+        }))
     }
 }
