@@ -12,6 +12,7 @@
 
 use super::wait_queue::WaitQueue;
 use super::waiter::{Errand, Stop, Waiter};
+use crate::report;
 use coring_coro::wait::Refusal;
 use coring_coro::{PanicPayload, SpawnError};
 use std::fmt;
@@ -79,6 +80,17 @@ impl<T> Packet<T> {
     fn lock(&self) -> MutexGuard<'_, Progress<T>> {
         // Nothing panics while it is held.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Drop for Packet<T> {
+    /// An outcome that nobody claimed, wherever the last of the two sides happens to be: a destructor's panic is nobody's business there.
+    fn drop(&mut self) {
+        let progress = self.progress.get_mut();
+        let progress = progress.unwrap_or_else(PoisonError::into_inner);
+        if let Progress::Done(outcome) = std::mem::replace(progress, Progress::Taken) {
+            report::contain(|| drop(outcome));
+        }
     }
 }
 
@@ -170,7 +182,7 @@ impl Drop for Cancellable {
 /// The claim on the result of work done elsewhere: a closure on another core, or in the offload pool. It may be used
 /// on any core and any thread.
 ///
-/// Dropping it detaches: the work goes on and its result is dropped.
+/// Dropping it detaches: the work goes on and its result is dropped. A panic of that result's destructor goes no further.
 pub struct RemoteHandle<T> {
     packet: Arc<Packet<T>>,
 }
