@@ -14,6 +14,7 @@
 //!   two sleeps on with one in its queue.
 //! * An enter runs about 20 deferred completions (`IO_LOCAL_TW_DEFAULT_MAX`); [`has_events`](Backend::has_events)
 //!   then still says yes, and it is the caller's business how often to come again.
+//! * A large batch is submitted by portions before (portions.rs).
 //! * The ring's descriptor is registered with the thread and named by its index, which saves the kernel a
 //!   look-up with a reference count (23 ns in a process with threads).
 //!
@@ -35,6 +36,7 @@ use io_uring::{CompletionStatus, IoUring, Probe, types};
 
 use crate::error::{SetupError, fatal};
 use crate::flags::SqFlags;
+use crate::portions::{Lent, PORTION};
 use crate::probe::Detect;
 use crate::restrict::restrict;
 use crate::setup::{self, Made, NapiPoll, SETUP_R_DISABLED, SETUP_SQPOLL, SetupOptions};
@@ -61,6 +63,7 @@ pub struct KernelRing {
     polled: bool,
     /// At most so many entries are queued. Exact without a poller, which takes some at any time.
     pending: u32,
+    lent: Lent,
     flags: SqFlags,
     overflows: u64,
     capabilities: Capabilities,
@@ -124,6 +127,7 @@ impl KernelRing {
             sleep_flags: 0,
             polled,
             pending: 0,
+            lent: Lent::new(capabilities.sq_entries),
             flags,
             overflows: 0,
             capabilities,
@@ -239,8 +243,27 @@ impl KernelRing {
         }
     }
 
+    /// Submits all but the last portion of a large batch, or less where something stops it.
+    #[inline(never)]
+    fn submit_portions(&mut self) {
+        while self.pending > PORTION {
+            self.lent.fetch(self.pending);
+            let (fd, flags) = (self.enter_fd, self.enter_flags & !ENTER_GETEVENTS);
+            // SAFETY: `push` had the promise for every queued SQE.
+            let submitted = unsafe { sys::enter(fd, PORTION, 0, flags) };
+            self.count_consumed();
+            if submitted.ok() != Some(PORTION) {
+                return;
+            }
+        }
+        self.lent.fetch(self.pending);
+    }
+
     /// Enters, and sorts the ways of coming back.
     fn enter_through(&mut self, wait: Wait) -> io::Result<()> {
+        if self.pending > PORTION && !self.polled {
+            self.submit_portions();
+        }
         loop {
             let entered = self.enter_once(wait);
             self.count_consumed();
@@ -267,6 +290,7 @@ impl Backend for KernelRing {
         // SAFETY: the caller promises it for what `sqe` points at.
         let pushed = unsafe { queue.push(sqe) };
         pushed.map_err(|_| SqFull)?;
+        self.lent.note(sqe);
         self.pending += 1;
         Ok(())
     }

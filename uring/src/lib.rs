@@ -55,6 +55,7 @@ mod flags;
 mod kernel;
 mod multishot;
 pub mod op;
+mod portions;
 mod prefetch;
 mod probe;
 mod restrict;

@@ -39,17 +39,28 @@ fn child_opens() {
 #[test]
 #[ignore = "a child of the other tests"]
 fn child_works() {
+    work((8, 16), 15);
+}
+
+#[test]
+#[ignore = "a child of the other tests"]
+fn child_works_in_large_batches() {
+    work((512, 1024), 300);
+}
+
+/// Twenty batches of operations through a ring of this size.
+fn work((sq_entries, cq_entries): (u32, u32), batch: usize) {
     println!("{STARTED}");
     let options = SetupOptions {
-        sq_entries: 8,
-        cq_entries: 16,
+        sq_entries,
+        cq_entries,
         ..SetupOptions::default()
     };
     let mut ring = Ring::open(&options).expect("it is enters that fail");
     let mut woken = 0;
     for _ in 0..20 {
         let token = Token::from_number(NonZeroUsize::MIN);
-        for _ in 0..15 {
+        for _ in 0..batch {
             // SAFETY: a nop points at nothing.
             let op = unsafe { ring.submit(op::msg::nop(), token) };
             op.expect("what the kernel does not take now, it takes later");
@@ -219,6 +230,18 @@ fn without_descriptors_the_limit_is_named() {
 fn a_refused_rung_is_stepped_down() {
     if let Some(text) = under_strace("child_opens", "io_uring_setup:error=EINVAL:when=1..2") {
         assert!(text.contains(OPENED), "{text}");
+    }
+}
+
+/// A large batch goes in by portions, of which every other one fails.
+#[test]
+fn portions_that_fail_in_passing_are_repeated() {
+    let child = "child_works_in_large_batches";
+    for errno in ["EINTR", "EAGAIN", "EBUSY"] {
+        let inject = format!("io_uring_enter:error={errno}:when=6+2");
+        if let Some(text) = under_strace(child, &inject) {
+            assert!(text.contains("6000 operations"), "{errno}: {text}");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ pub struct RingStats {
     pub submitted: u64,
     /// CQEs reaped, of whatever kind.
     pub reaped: u64,
-    /// System calls made to submit or wait.
+    /// Times that the kernel was entered to submit or wait. A large batch goes in by several system calls, and counts once.
     pub enters: u64,
     /// Times that the kernel was out of memory or room (`EAGAIN`, `EBUSY`) and had to be asked again.
     pub busy: u64,

@@ -17,6 +17,7 @@ use crate::{Features, TABLE, monotonic_ns, op};
 mod multishot;
 mod parts;
 mod polled;
+mod portions;
 mod receives;
 mod restricted;
 mod wakes;
