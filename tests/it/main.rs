@@ -40,6 +40,7 @@ mod mixes;
 mod orphans;
 mod panics;
 mod parts;
+mod pipes;
 mod position;
 mod process;
 mod programs;

@@ -2,6 +2,9 @@
 //!
 //! As in net.rs a non-blocking descriptor waits like any other. What can neither be polled nor read without
 //! blocking, a terminal for example, is read by a worker thread of the kernel, not by the core.
+//!
+//! Several coroutines may share a pipe, and one is faster each time. The others would come to wait in workers, as with datagrams
+//! (net/datagrams.rs). So who meets another one at a pipe does not wait in the ring, but polls and tries again.
 #![expect(
     unsafe_code,
     reason = "lends buffers to the kernel while the operation runs"
@@ -9,26 +12,88 @@
 
 use super::net::retry;
 use super::{Limit, perform};
-use coring_uring::op::fs::{AT_POSITION, read as read_op, write as write_op};
+use coring_uring::op::fs as op;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+thread_local! {
+    /// The transfers of this thread that are under way, by descriptor and kind.
+    static UNDER_WAY: RefCell<HashMap<(RawFd, Kind), usize>> = RefCell::default();
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Read,
+    Write,
+}
+
+/// A transfer that is under way.
+struct Turn {
+    key: (RawFd, Kind),
+    /// Whether the ring may wait for it.
+    waits: bool,
+}
+
+impl Turn {
+    fn begin(fd: BorrowedFd<'_>, kind: Kind) -> Self {
+        let key = (fd.as_raw_fd(), kind);
+        // Late in the end of a thread there are no others.
+        let others = UNDER_WAY.try_with(|all| {
+            let mut all = all.borrow_mut();
+            let count = all.entry(key).or_default();
+            *count += 1;
+            *count - 1
+        });
+        Self {
+            key,
+            waits: others.unwrap_or(0) == 0 || !is_pipe(fd),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = UNDER_WAY.try_with(|all| {
+            let mut all = all.borrow_mut();
+            if let Some(count) = all.get_mut(&self.key) {
+                *count -= 1;
+                if *count == 0 {
+                    all.remove(&self.key);
+                }
+            }
+        });
+    }
+}
+
+/// Only pipes have a size of their buffer.
+fn is_pipe(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: asks for a number, touches no memory of ours.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETPIPE_SZ) >= 0 }
+}
 
 pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let turn = Turn::begin(fd, Kind::Read);
+    let (number, start, bytes) = (fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
     retry(fd, libc::POLLIN, Limit::NONE, || {
-        let sqe = read_op(
-            fd.as_raw_fd(),
-            buffer.as_mut_ptr(),
-            buffer.len(),
-            AT_POSITION,
-        );
+        let sqe = match turn.waits {
+            true => op::read(number, start, bytes, op::AT_POSITION),
+            false => op::read_now(number, start, bytes),
+        };
         // SAFETY: the buffer is borrowed for longer than this call, uniquely.
         unsafe { perform(sqe, "read") }.map(|bytes| bytes as usize)
     })
 }
 
 pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
+    let turn = Turn::begin(fd, Kind::Write);
+    let (number, start, bytes) = (fd.as_raw_fd(), buffer.as_ptr(), buffer.len());
     retry(fd, libc::POLLOUT, Limit::NONE, || {
-        let sqe = write_op(fd.as_raw_fd(), buffer.as_ptr(), buffer.len(), AT_POSITION);
+        let sqe = match turn.waits {
+            true => op::write(number, start, bytes, op::AT_POSITION),
+            false => op::write_now(number, start, bytes),
+        };
         // SAFETY: the buffer is borrowed for longer than this call.
         unsafe { perform(sqe, "write") }.map(|bytes| bytes as usize)
     })

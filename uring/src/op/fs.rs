@@ -27,6 +27,18 @@ pub fn read(fd: RawFd, buffer: *mut u8, length: usize, offset: u64) -> Sqe {
         .build()
 }
 
+/// As [`read`] of what has no offsets, but `EAGAIN` where that would wait. `EOPNOTSUPP` for what cannot tell.
+///
+/// # Source
+/// `IORING_OP_READ`, 5.6, with `RWF_NOWAIT`; preadv2(2).
+#[must_use]
+pub fn read_now(fd: RawFd, buffer: *mut u8, length: usize) -> Sqe {
+    opcode::Read::new(Fd(fd), buffer, transfer(length))
+        .offset(AT_POSITION)
+        .rw_flags(libc::RWF_NOWAIT)
+        .build()
+}
+
 /// Reads at the position, up to `length` bytes, into a buffer of `group`. Result: bytes. Borrows the buffers of the group.
 ///
 /// # Source
@@ -49,6 +61,18 @@ pub fn read_pooled(fd: RawFd, group: u16, length: usize) -> Sqe {
 pub fn write(fd: RawFd, buffer: *const u8, length: usize, offset: u64) -> Sqe {
     opcode::Write::new(Fd(fd), buffer, transfer(length))
         .offset(offset)
+        .build()
+}
+
+/// As [`write()`] to what has no offsets, but `EAGAIN` where that would wait. `EOPNOTSUPP` for what cannot tell.
+///
+/// # Source
+/// `IORING_OP_WRITE`, 5.6, with `RWF_NOWAIT`; pwritev2(2).
+#[must_use]
+pub fn write_now(fd: RawFd, buffer: *const u8, length: usize) -> Sqe {
+    opcode::Write::new(Fd(fd), buffer, transfer(length))
+        .offset(AT_POSITION)
+        .rw_flags(libc::RWF_NOWAIT)
         .build()
 }
 
