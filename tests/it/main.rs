@@ -27,6 +27,7 @@ mod every_call;
 mod file;
 mod file_trouble;
 mod fixed;
+mod forked;
 mod groups;
 mod handover;
 mod lanes;

@@ -10,6 +10,9 @@
 //!    no formatting machinery that could panic.
 //! 3. Restore the default action of SIGABRT.
 //! 4. `abort()`: an overflowed stack cannot be unwound.
+//!
+//! A fault in a forked child gets a sentence, too, before it is handed on: rings stay with the parent, so a child that goes on with the
+//! runtime it was born in meets memory that is not there.
 #![expect(unsafe_code, reason = "signal handling")]
 
 use crate::coroutine::ControlBlock;
@@ -17,6 +20,7 @@ use crate::scheduler::current_in_signal;
 use std::cell::Cell;
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// What handled these signals before us.
 struct Previous {
@@ -25,6 +29,9 @@ struct Previous {
 }
 
 static PREVIOUS: OnceLock<Previous> = OnceLock::new();
+
+/// The process that the schedulers are in.
+static HOME: AtomicI32 = AtomicI32::new(0);
 
 /// Bytes of the alternate stack we give a thread that has none: well above MINSIGSTKSZ with AVX-512 state.
 const ALTERNATE_STACK_BYTES: usize = 64 * 1024;
@@ -35,7 +42,13 @@ pub(crate) fn install_handler() {
         segv: install(libc::SIGSEGV),
         bus: install(libc::SIGBUS),
     });
+    HOME.store(own_id(), Ordering::Relaxed);
     ensure_alternate_stack();
+}
+
+fn own_id() -> libc::pid_t {
+    // SAFETY: it only asks, and may be called by a signal handler.
+    unsafe { libc::getpid() }
 }
 
 fn install(signal: libc::c_int) -> libc::sigaction {
@@ -111,7 +124,7 @@ fn ensure_alternate_stack() {
     ALTERNATE.with(|alternate| alternate.0.set(memory));
 }
 
-/// The signal handler. Async-signal-safe: plain loads, `write`, `sigaction`, `abort`.
+/// The signal handler. Async-signal-safe: plain loads, `write`, `getpid`, `sigaction`, `abort`.
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid siginfo.
     let info_ref = unsafe { &*info };
@@ -123,6 +136,13 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         if block.is_guard(address) {
             report(block);
         }
+    }
+    // Once: a handler before us may mend what faulted.
+    if HOME.swap(own_id(), Ordering::Relaxed) != own_id() {
+        let mut line = Line::new();
+        line.text("\ncoring: a fault in a forked child. A runtime stays with the process that started it: in a child of its, ");
+        line.text("forked inside of it, only what leads to exec or _exit may follow, and no call of the runtime.\n");
+        line.write_to_stderr();
     }
     chain(signal, info, context);
 }
