@@ -479,7 +479,8 @@ impl Pool {
     #[inline]
     fn use_more_if_scarce(&self) {
         if self.available.get() < self.scarce_below.get() {
-            self.use_more(self.used.get());
+            // One where all have been retired.
+            self.use_more(self.used.get().max(1));
         }
     }
 

@@ -475,3 +475,17 @@ fn a_buffer_of_another_pool_is_not_retired() {
     );
     pool.retire(other.lease().unwrap());
 }
+
+/// Goal: a pool that is taken out of use as a whole comes back. Method: pools so small that nothing is left in the ring meanwhile.
+#[test]
+fn the_last_buffer_can_be_retired() {
+    for count in [1, 2, 4] {
+        let pool = BufferRing::unprovided(count, PAGE).unwrap();
+        for _ in 0..3 {
+            let all: Vec<_> = (0..count).map(|_| pool.lease().unwrap()).collect();
+            assert!(pool.lease().is_none());
+            all.into_iter().for_each(|buffer| pool.retire(buffer));
+            assert_eq!(pool.available(), count);
+        }
+    }
+}
