@@ -9,7 +9,7 @@
 //! 128 are used again and again. And it comes to the buffers one after the other, each a miss of page tables and cache for which it waits.
 //! The processor looks for many at once when they are only asked for; of 128 they are still there when the kernel comes.
 //!
-//! A portion only submits. It may end anywhere, since no entry is linked to the next (restrict.rs). Whatever stops it is met
+//! A portion only submits. It may end anywhere, since a ring has no chains. Whatever stops it is met
 //! again by the enter that follows, which says so. Where a thread of the kernel takes submissions there are no batches, and no portions.
 
 use std::ptr;

@@ -127,6 +127,9 @@ impl<B: Backend> Ring<B> {
     /// many results would lose all but one here (debug builds refuse it):
     /// [`submit_multishot`](Ring::submit_multishot).
     ///
+    /// There are no chains (`IOSQE_IO_LINK`, `IO_HARDLINK`, `IO_DRAIN`): another operation may come between two calls, and the
+    /// kernel may get the two in different enters, where a chain ends. A restricted ring answers `EACCES`.
+    ///
     /// # Errors
     /// [`SubmitError`]; the kernel has not seen the operation then.
     ///
