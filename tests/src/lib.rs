@@ -27,6 +27,7 @@ mod alone;
 pub mod command;
 pub mod conserve;
 pub mod lane;
+pub mod port;
 pub mod proc;
 pub mod random;
 pub mod running;

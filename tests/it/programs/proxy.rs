@@ -2,26 +2,24 @@
 
 use super::{curl, run, site};
 use coring_tests::command::{self, as_nobody, exists};
+use coring_tests::port::Port;
 use coring_tests::random::pattern;
 use coring_tests::server::Server;
 use coring_tests::{check, skip};
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// A foreign server, killed at the end.
-struct Foreign(Child, u16);
+struct Foreign(Child, Port);
 
 impl Foreign {
     /// Starts it on a free port, which `words` puts where it belongs, and waits until somebody listens there.
     fn start(words: impl FnOnce(&str) -> Vec<String>) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let words = words(&port.to_string());
+        let port = Port::take();
+        let words = words(&port.number().to_string());
         let child = Command::new(&words[0])
             .args(&words[1..])
             .stdout(Stdio::null())
@@ -29,7 +27,7 @@ impl Foreign {
             .spawn()
             .unwrap();
         let (this, start) = (Self(child, port), Instant::now());
-        while !listens(port) {
+        while !listens(this.1.number()) {
             assert!(
                 start.elapsed() < Duration::from_secs(20),
                 "{words:?} does not listen"
@@ -42,7 +40,7 @@ impl Foreign {
 
     /// Our proxy in front of it.
     fn proxied(&self, cores: &str) -> Option<Server> {
-        let to = format!("127.0.0.1:{}", self.1);
+        let to = format!("127.0.0.1:{}", self.1.number());
         Server::start(
             "proxy",
             &["--listen", "127.0.0.1:0", "--to", &to, "--cores", cores],
@@ -260,7 +258,7 @@ fn proxy_under_pgbench() {
             "-h",
             "127.0.0.1",
             "-p",
-            &server.1.to_string(),
+            &server.1.number().to_string(),
         ]
         .map(str::to_owned);
         while command::run(ready.iter()).code != Some(0)

@@ -2,30 +2,29 @@
 
 use super::{Client, Server, server};
 use coring_tests::command::exists;
+use coring_tests::port::Port;
 use coring_tests::random::Random;
 use coring_tests::{check, note, rounds, skip};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 /// A redis-server of our own, that keeps nothing.
 struct Redis {
     child: Child,
-    port: u16,
+    port: Port,
 }
 
 impl Redis {
     fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        drop(free);
+        let port = Port::take();
         let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--port", &port.number().to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
             .expect("it is on the path");
         coring_tests::until_outside("redis-server listens", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
+            TcpStream::connect(("127.0.0.1", port.number())).is_ok()
         });
         Self { child, port }
     }
@@ -207,7 +206,7 @@ fn answers_are_those_of_redis() {
             for version in ["2", "3"] {
                 note(format!("{cores} cores, RESP{version}"));
                 let server = server!(Server::start(cores, [""; 0]));
-                let mut clients = [server.client(), Client::connect(redis.port)];
+                let mut clients = [server.client(), Client::connect(redis.port.number())];
                 for client in &mut clients {
                     client.ask(&["FLUSHALL"]);
                     client.ask(&["HELLO", version]);
