@@ -384,3 +384,44 @@ fn a_dropped_pipe_is_closed_at_once() {
         });
     });
 }
+
+#[test]
+fn files_dropped_together_are_closed_and_no_others() {
+    // Goal: of many files with descriptors side by side those that were dropped are closed, by the core's next turn or when too
+    // many wait for it, and those that are held stay open.
+    // Method: every n-th of 300 files is held; the links of /proc/self/fd are counted.
+    check(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<_> = (0..300_u32)
+            .map(|number| folder.path().join(number.to_string()))
+            .collect();
+        for (number, name) in names.iter().enumerate() {
+            fs::write(name, number.to_string()).unwrap();
+        }
+        let open = || {
+            let links = fs::read_dir("/proc/self/fd").unwrap();
+            let targets = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
+            targets
+                .filter(|target| target.starts_with(folder.path()))
+                .count()
+        };
+        runtime(1).run(|| {
+            for every in [1, 2, 3, 10, 1000] {
+                let files = names.iter().map(|name| File::open(name).unwrap());
+                let mut files: Vec<_> = files.enumerate().collect();
+                assert_eq!(open(), names.len());
+                files.retain(|(number, _)| (number + 1) % every == 0);
+                let late = open() - files.len();
+                assert!(late < 128, "{late} are still open");
+                coring::coro::sleep(std::time::Duration::from_millis(1));
+                assert_eq!(open(), files.len(), "every {every}.");
+                for (number, mut file) in files {
+                    let text = io::read_to_string(&mut file).unwrap();
+                    assert_eq!(text, number.to_string());
+                }
+                coring::coro::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        assert_eq!(open(), 0);
+    });
+}

@@ -10,6 +10,7 @@
 
 mod aligned;
 mod cached;
+mod closes;
 mod closing;
 mod directory;
 mod fifo;
@@ -26,6 +27,7 @@ mod space;
 mod whole;
 
 pub use aligned::AlignedBuf;
+pub(crate) use closes::Closes;
 pub use directory::{DirBuilder, DirEntry, ReadDir, read_dir};
 pub use file::File;
 pub use fixed::FixedBuf;
