@@ -51,12 +51,6 @@ pub(super) fn waits_for_a_server(fd: BorrowedFd<'_>) -> bool {
     known.unwrap_or(false)
 }
 
-/// Whether closes of any file may wait for one. If nobody can tell: yes.
-pub(super) fn a_server_is_mounted() -> bool {
-    let mounts = fs::read_to_string("/proc/self/mountinfo");
-    mounts.map_or(true, |mounts| mounts.lines().any(line_is_elsewhere))
-}
-
 /// Without asking a server.
 fn device_of(fd: BorrowedFd<'_>) -> Option<Device> {
     // SAFETY: all zeroes is a valid value: numbers only.
@@ -73,11 +67,7 @@ fn is_elsewhere(mounts: &str, (major, minor): Device) -> bool {
     let mount = mounts
         .lines()
         .find(|line| line.split(' ').nth(2) == Some(&device));
-    mount.is_some_and(line_is_elsewhere)
-}
-
-fn line_is_elsewhere(mount: &str) -> bool {
-    let types = mount.split_once(" - ");
+    let types = mount.and_then(|line| line.split_once(" - "));
     let name = types.and_then(|(_, types)| types.split(' ').next());
     name.is_some_and(|name| ELSEWHERE.contains(&name) || name.starts_with("fuse"))
 }

@@ -11,7 +11,6 @@
 
 use super::OpenOptions;
 use super::cached::{Cached, in_a_batch};
-use super::closes;
 use super::closing::waits_for_a_server;
 use super::position::Position;
 use crate::io::{Limit, may_wait, perform, perform_here, told_in_part};
@@ -24,6 +23,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Closes that the core's next batch may wait for: so many descriptors are still taken although their files are gone.
+const MOST_CLOSES: usize = 128;
 
 /// An open file. Compare [`std::fs::File`].
 ///
@@ -406,9 +408,9 @@ fn count<T>(buffers: &[T]) -> u32 {
 }
 
 /// A close can be seen: the lock goes with it, a program that was open for writing can be started, the reader of a pipe finds the
-/// end. So it is done here and now, but for two kinds: what was open for reading alone and has no lock waits for the core's next batch
-/// (closes.rs), since nobody can tell; and what waits for a server (closing.rs) is left to the ring, since it must not hold up
-/// the core. An error is lost, as with std; `sync_all` tells.
+/// end. So it is done here and now. Two kinds are left to the ring: what was open for reading alone and has no lock, which goes with
+/// the core's next batch, of so many at most, since nobody can tell; and what waits for a server (closing.rs), which must not hold
+/// up the core. An error is lost, as with std; `sync_all` tells.
 ///
 /// It is the last word unless one of the kernel's worker threads, which holds the file while it writes, gets no CPU between the
 /// completion and its own end. What it lets go of then is closed at the core's next turn (`process::Command` allows for that).
@@ -419,13 +421,8 @@ impl Drop for File {
         let Some(engine) = per_core::current() else {
             return drop(fd);
         };
-        if *self.quiet.get_mut() {
-            if engine.closes().add(fd) >= closes::MOST {
-                engine.hand_over();
-            }
-            return;
-        }
-        if !waits_for_a_server(fd.as_fd()) {
+        let quiet = *self.quiet.get_mut();
+        if !quiet && !waits_for_a_server(fd.as_fd()) {
             return drop(fd);
         }
         let sqe = op::fs::close(fd.as_raw_fd());
@@ -436,8 +433,11 @@ impl Drop for File {
         }
         // The ring owns the descriptor now.
         let _ = fd.into_raw_fd();
+        let crowded = ring.detached() >= MOST_CLOSES;
         drop(ring);
-        engine.hand_over();
+        if crowded || !quiet {
+            engine.hand_over();
+        }
     }
 }
 

@@ -10,7 +10,6 @@
 
 mod aligned;
 mod cached;
-mod closes;
 mod closing;
 mod directory;
 mod fifo;
@@ -27,7 +26,6 @@ mod space;
 mod whole;
 
 pub use aligned::AlignedBuf;
-pub(crate) use closes::Closes;
 pub use directory::{DirBuilder, DirEntry, ReadDir, read_dir};
 pub use file::File;
 pub use fixed::FixedBuf;

@@ -24,7 +24,7 @@ use super::glance::{Glance, LOOKS_PER_NEWS};
 use super::idle::{Progress, Window};
 use super::stats::{self, CoreStats, Counters};
 use super::{CoreConfig, Filling};
-use crate::fs::{Closes, Openings};
+use crate::fs::Openings;
 use crate::io;
 use crate::mailbox::{Cluster, InboxRound, OpenTurn, Waiter};
 use crate::report;
@@ -76,7 +76,6 @@ pub(crate) struct Engine {
     stream_filling: Filling,
     fixed_buffers: FixedPool,
     openings: Openings,
-    closes: Closes,
     waiters: RefCell<Vec<Arc<Waiter>>>,
     /// The core's values of each [`Sharded`](crate::Sharded).
     shards: RefCell<HashMap<u64, Rc<dyn Any>>>,
@@ -143,7 +142,6 @@ impl Engine {
             stream_filling: config.stream_filling,
             fixed_buffers: FixedPool::new(config.fixed_buffers),
             openings: Openings::default(),
-            closes: Closes::default(),
             waiters: RefCell::default(),
             shards: RefCell::default(),
         }
@@ -234,12 +232,6 @@ impl Engine {
         &self.openings
     }
 
-    /// The core's files that are to be closed.
-    #[inline(always)]
-    pub(crate) fn closes(&self) -> &Closes {
-        &self.closes
-    }
-
     /// What the core's ring and its idle moments have counted.
     pub(crate) fn stats(&self) -> CoreStats {
         let ring = self.ring.borrow();
@@ -262,7 +254,7 @@ impl Engine {
             ring: ring.stats(),
             submit_batch: counters.submit_batch.snapshot(),
             complete_batch: counters.complete_batch.snapshot(),
-            in_flight: ring.in_flight() + self.closes.len(),
+            in_flight: ring.in_flight(),
             receive_buffers: self
                 .receive_buffers
                 .get()
@@ -323,7 +315,6 @@ impl Engine {
     pub(super) fn drain_ring(&self, deadline_ns: u64) -> bool {
         self.ring.borrow_mut().abandon_multishots();
         loop {
-            self.closes.begin(&mut self.ring.borrow_mut());
             let settled = self.ring.borrow_mut().settle(deadline_ns, &mut wake);
             let unlent = self.ring.borrow_mut().take_unlent();
             if unlent.is_empty() {
@@ -347,10 +338,7 @@ impl Engine {
     ///
     /// Called by a coroutine, so inside a turn.
     pub(crate) fn hand_over(&self) {
-        let mut ring = self.ring.borrow_mut();
-        self.closes.begin(&mut ring);
-        let handed_over = ring.hand_over(&mut wake);
-        drop(ring);
+        let handed_over = self.ring.borrow_mut().hand_over(&mut wake);
         self.check(handed_over);
     }
 
@@ -382,7 +370,6 @@ impl Engine {
 
     fn turn_ring(&self, wait: Wait) {
         let mut ring = self.ring.borrow_mut();
-        self.closes.begin(&mut ring);
         let pending = ring.pending();
         let outcome = ring.turn(wait, &mut wake);
         let unlent = ring.take_unlent();
@@ -543,7 +530,7 @@ impl Driver for Engine {
         }
         let submit = {
             let ring = self.ring.borrow();
-            ring.pending() > 0 || ring.has_events() || self.closes.len() > 0
+            ring.pending() > 0 || ring.has_events()
         };
         if submit {
             self.turn_ring(Wait::Submit);
