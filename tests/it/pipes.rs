@@ -4,6 +4,8 @@ use coring::{coro, io};
 use coring_tests::{builder, check, until};
 use std::cell::Cell;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::Command;
 use std::rc::Rc;
 
 /// Reads, and writes, that several coroutines have done until one fails, or so many were done.
@@ -84,5 +86,54 @@ fn writers_to_one_pipe_hold_up_nobody() {
             }
         }
         pipes.into_iter().for_each(|(_, writers, _)| end(writers));
+    });
+}
+
+#[test]
+fn readers_and_writers_of_one_fifo() {
+    // Goal: several may share also a pipe with a name, of which the kernel does not know how to try.
+    // Method: four read a byte each before one is there, four write more than there is room for before one reads.
+    const MUCH: usize = 40_000;
+    check(|| {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("fifo");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        // For both, so that nobody waits for the other side.
+        let fifo = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
+        let other: OwnedFd = fifo.try_clone().unwrap().into();
+        let (reader, writer) = (
+            io::PipeReader::from(OwnedFd::from(fifo)),
+            io::PipeWriter::from(other),
+        );
+        builder(1).build().unwrap().run(move || {
+            coro::scope(|scope| {
+                let readers: Vec<_> = (0..4)
+                    .map(|_| scope.spawn(|| (&reader).read_exact(&mut [0])))
+                    .collect();
+                coro::yield_now();
+                (&writer).write_all(b"four").unwrap();
+                readers
+                    .into_iter()
+                    .for_each(|it| it.join().unwrap().unwrap());
+                let writers: Vec<_> = (0..4)
+                    .map(|_| scope.spawn(|| (&writer).write_all(&[7; MUCH])))
+                    .collect();
+                coro::yield_now();
+                (&reader).read_exact(&mut vec![0; 4 * MUCH]).unwrap();
+                writers
+                    .into_iter()
+                    .for_each(|it| it.join().unwrap().unwrap());
+            });
+        });
     });
 }

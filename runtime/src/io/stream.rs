@@ -77,10 +77,14 @@ pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     let turn = Turn::begin(fd, Kind::Read);
     let (number, start, bytes) = (fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
     retry(fd, libc::POLLIN, Limit::NONE, || {
-        let sqe = match turn.waits {
-            true => op::read(number, start, bytes, op::AT_POSITION),
-            false => op::read_now(number, start, bytes),
-        };
+        if !turn.waits {
+            // SAFETY: as below.
+            let outcome = unsafe { perform(op::read_now(number, start, bytes), "read") };
+            if !cannot_tell(&outcome) {
+                return outcome.map(|bytes| bytes as usize);
+            }
+        }
+        let sqe = op::read(number, start, bytes, op::AT_POSITION);
         // SAFETY: the buffer is borrowed for longer than this call, uniquely.
         unsafe { perform(sqe, "read") }.map(|bytes| bytes as usize)
     })
@@ -90,13 +94,24 @@ pub(crate) fn write(fd: BorrowedFd<'_>, buffer: &[u8]) -> io::Result<usize> {
     let turn = Turn::begin(fd, Kind::Write);
     let (number, start, bytes) = (fd.as_raw_fd(), buffer.as_ptr(), buffer.len());
     retry(fd, libc::POLLOUT, Limit::NONE, || {
-        let sqe = match turn.waits {
-            true => op::write(number, start, bytes, op::AT_POSITION),
-            false => op::write_now(number, start, bytes),
-        };
+        if !turn.waits {
+            // SAFETY: as below.
+            let outcome = unsafe { perform(op::write_now(number, start, bytes), "write") };
+            if !cannot_tell(&outcome) {
+                return outcome.map(|bytes| bytes as usize);
+            }
+        }
+        let sqe = op::write(number, start, bytes, op::AT_POSITION);
         // SAFETY: the buffer is borrowed for longer than this call.
         unsafe { perform(sqe, "write") }.map(|bytes| bytes as usize)
     })
+}
+
+/// Whether the kernel does not know how to try: with pipes that have a name, and an older one with all. Such a one is waited for
+/// in the ring after all.
+fn cannot_tell<T>(outcome: &io::Result<T>) -> bool {
+    let error = outcome.as_ref().err();
+    error.and_then(io::Error::raw_os_error) == Some(libc::EOPNOTSUPP)
 }
 
 /// `Read` of a type with `as_fd`, and of references to it.
