@@ -120,8 +120,8 @@ impl<B: Backend> Ring<B> {
         }
     }
 
-    /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here. Receives go behind the
-    /// others of the next enter; else the kernel begins operations in the order of these calls.
+    /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here. Of a large batch the receives
+    /// go behind the others; else the kernel begins operations in the order of these calls.
     ///
     /// If the submission queue is full it is flushed first; no operation is lost or half submitted. An operation with
     /// many results would lose all but one here (debug builds refuse it):
@@ -166,7 +166,7 @@ impl<B: Backend> Ring<B> {
         self.ensure_room()?;
         let op = self.slots.insert(token).map_err(too_many)?;
         sqe.set_user_data(op.user_data());
-        if is_receive(&sqe) && self.receives.has_room() {
+        if is_receive(&sqe) && self.receives.goes_last(self.backend.pending()) {
             self.receives.keep(sqe);
             return Ok(op);
         }

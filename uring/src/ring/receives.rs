@@ -1,13 +1,17 @@
-//! Receives go behind all else of a batch.
+//! Receives go behind all else of a large batch.
 //!
 //! The kernel does the operations of a batch one after the other. Coroutines that were woken together send their answers and look for
 //! their next requests in any order, and so an answer would wait for the receives in front of it, whose own message has mostly not come
 //! yet. Queued last, they hold nobody up, and find more: a peer has had the time of all the sends to say something.
 //!
 //! ```text
-//!    submit    recv A | send B | recv C | send D        in the order of the calls
-//!    enter     send B | send D | recv A | recv C
+//!    submit    48 operations | recv A | send B | recv C | send D        in the order of the calls
+//!    enter     48 operations | send B | send D | recv A | recv C
 //! ```
+//!
+//! The first operations of a batch go as they came: few stand behind a receive among them, and who has waited longest is asked first. At 64
+//! connections the slowest answers come 2.5 % earlier for it (p99 0.975 of that with all receives behind, 0.964 to 0.985, over 90 starts),
+//! at the same rate.
 //!
 //! Nothing waits longer for it than for the enter that it would have gone with. What may be about a receive (a cancel, a close) comes after
 //! it. A batch may be larger than the place here: what finds none goes the straight way.
@@ -16,6 +20,8 @@ use super::Ring;
 use crate::setup::SETUP_SQPOLL;
 use crate::{Backend, Capabilities, Sqe, SubmitError};
 
+/// So many operations in front make a batch a large one.
+pub(super) const LARGE: u32 = 48;
 /// So many wait at most: 128 KiB of entries. With place for 64 the others of a large batch stand before its sends, and those 64 starve.
 #[cfg(not(test))]
 const MOST: usize = 2048;
@@ -40,10 +46,10 @@ impl Receives {
         }
     }
 
-    /// Whether there is room for another one.
+    /// Whether the next receive comes here, where `queued` operations stand in the queue.
     #[inline(always)]
-    pub(super) fn has_room(&self) -> bool {
-        self.waiting.len() < self.most
+    pub(super) fn goes_last(&self, queued: u32) -> bool {
+        queued >= LARGE && self.waiting.len() < self.most
     }
 
     #[inline(always)]

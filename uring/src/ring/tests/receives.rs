@@ -1,6 +1,15 @@
-//! Receives go behind all else of a batch, and nothing is lost or late for it.
+//! Receives go behind all else of a large batch, and nothing is lost or late for it.
 
 use super::*;
+use crate::ring::receives::LARGE;
+
+/// Makes the next batch a large one.
+fn crowd(ring: &mut Ring) {
+    for _ in 0..LARGE {
+        // SAFETY: a nop points at nothing.
+        unsafe { ring.submit_detached(op::msg::nop()) }.unwrap();
+    }
+}
 
 fn recv(socket: &UnixStream, buffer: &mut [u8], flags: i32) -> Sqe {
     op::net::recv(socket.as_raw_fd(), buffer.as_mut_ptr(), buffer.len(), flags)
@@ -10,21 +19,28 @@ fn send(socket: &UnixStream, bytes: &[u8]) -> Sqe {
     op::net::send(socket.as_raw_fd(), bytes.as_ptr(), bytes.len(), 0)
 }
 
-/// Goal: a receive finds what is sent by the same batch, though it was queued before. Method: one that does not wait.
+/// Goal: a receive finds what is sent by the same large batch, though it was queued before; in a small one it goes first. Method: one
+/// that does not wait.
 #[test]
-fn a_receive_comes_after_the_sends_of_its_batch() {
+fn a_receive_comes_after_the_sends_of_a_large_batch() {
     for features in feature_sets() {
         let mut ring = open(64, 256, features);
         let (here, there) = UnixStream::pair().unwrap();
-        let mut buffer = [0; 8];
+        let mut buffer = [0; 10];
+        let early = submit(&mut ring, recv(&here, &mut buffer, libc::MSG_DONTWAIT), 0);
+        submit(&mut ring, send(&there, b"hello"), 1);
+        wait(&mut ring, 2);
+        assert_eq!(ring.take(early).unwrap().result, -libc::EAGAIN);
+        crowd(&mut ring);
+        let queued = LARGE as usize;
         let received = submit(&mut ring, recv(&here, &mut buffer, libc::MSG_DONTWAIT), 0);
-        let sent = submit(&mut ring, send(&there, b"hello"), 1);
-        assert_eq!(ring.pending(), 2);
+        let sent = submit(&mut ring, send(&there, b", you"), 1);
+        assert_eq!(ring.pending(), queued + 2);
         wait(&mut ring, 2);
         assert_eq!(ring.pending(), 0);
         assert_eq!(ring.take(sent).unwrap().result, 5);
-        assert_eq!(ring.take(received).unwrap().result, 5);
-        assert_eq!(&buffer[..5], b"hello");
+        assert_eq!(ring.take(received).unwrap().result, 10);
+        assert_eq!(&buffer, b"hello, you");
     }
 }
 
@@ -35,6 +51,7 @@ fn a_receive_is_cancelled_in_its_own_batch() {
     let (here, _there) = UnixStream::pair().unwrap();
     let mut buffers = [[0; 8]; 3];
     for (cancel, buffer) in buffers.iter_mut().enumerate() {
+        crowd(&mut ring);
         let received = submit(&mut ring, recv(&here, buffer, 0), 0);
         match cancel {
             0 => ring.cancel(received),
@@ -51,7 +68,7 @@ fn a_receive_is_cancelled_in_its_own_batch() {
 #[test]
 fn more_receives_than_may_wait_are_all_done() {
     const PAIRS: u16 = 300;
-    let mut ring = open(8, 16, Features::ALL);
+    let mut ring = open(64, 128, Features::ALL);
     let pairs: Vec<_> = (0..PAIRS).map(|_| UnixStream::pair().unwrap()).collect();
     let count = usize::from(PAIRS);
     let mut buffers = vec![[0; 2]; count];
@@ -76,6 +93,7 @@ fn a_receive_is_handed_over() {
     let mut ring = ring();
     let (here, mut there) = UnixStream::pair().unwrap();
     let mut buffer = [0; 8];
+    crowd(&mut ring);
     let received = submit(&mut ring, recv(&here, &mut buffer, 0), 0);
     ring.hand_over(&mut |_| panic!("nothing was sent")).unwrap();
     assert_eq!(ring.pending(), 0);
