@@ -37,9 +37,8 @@ fn impossible_limits_are_named() {
 
 #[test]
 fn one_operation_is_enough_for_files() {
-    // Goal: with one operation at a time a file can be opened, used, closed and opened again: a close, which nobody waits
-    // for, takes no place among them.
-    // Method: opens right after closes, which are not done yet.
+    // Goal: with one operation at a time a file can be opened, used, closed and opened again: a close takes no place among them.
+    // Method: opens right after closes.
     check(|| {
         let runtime = builder(1).max_operations(1).build().unwrap();
         runtime.run(|| {

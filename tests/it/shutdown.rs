@@ -123,7 +123,7 @@ fn everything_that_waits_is_ended() {
 
 #[test]
 fn files_dropped_at_the_very_end_are_closed() {
-    // Goal: a file is closed by the ring; the close is not lost when it was the last thing that happened.
+    // Goal: a close is not lost when it was the last thing that happened.
     // Method: main drops files as its last act, on both cores; descriptors are counted after.
     alone(|| {
         runtime(2).run(|| ());
@@ -147,7 +147,7 @@ fn files_dropped_at_the_very_end_are_closed() {
 
 #[test]
 fn descriptors_of_dropped_files_are_free() {
-    // Goal: closes that wait for the core's next batch keep a bounded number of descriptors, so what needs one next gets it.
+    // Goal: the descriptors of dropped files are there for what needs one next.
     // Method: nearly all descriptors there may be are opened and dropped by main, which then opens others without waiting.
     alone(|| {
         runtime(1).run(|| {
@@ -253,10 +253,8 @@ fn short_grace_is_enough_for_who_listens() {
 
 #[test]
 fn files_dropped_before_the_end_are_closed() {
-    // Goal: closes that nobody waits for are done when the runtime ends, also on a file system whose close may wait,
-    // which the kernel hands to its worker threads.
-    // Method: an overlay mount of our own, where the kernel and our rights allow one; many files that were only read, whose close the
-    // ring does, dropped at the end.
+    // Goal: files are closed when the runtime ends, also on a file system whose close may wait.
+    // Method: an overlay mount of our own, where the kernel and our rights allow one; many files dropped at the end.
     alone(|| {
         let scratch = tempfile::tempdir().unwrap();
         let Some(mount) = Overlay::mount(scratch.path()) else {

@@ -22,10 +22,6 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Closes that the core's next batch may wait for: so many descriptors are still taken although their files are gone.
-const MOST_CLOSES: usize = 128;
 
 /// An open file. Compare [`std::fs::File`].
 ///
@@ -48,8 +44,8 @@ const MOST_CLOSES: usize = 128;
 /// ```
 pub struct File {
     fd: ManuallyDrop<OwnedFd>,
-    /// Whether nobody can tell when it is closed: a plain file that was opened for reading alone, neither locked nor lent.
-    quiet: AtomicBool,
+    /// Whether it is known to have offsets: a plain file.
+    plain: bool,
     position: Position,
     cached: Cached,
 }
@@ -317,11 +313,11 @@ impl File {
         self.with_std(std::fs::File::metadata)
     }
 
-    /// A file that [`OpenOptions`] has opened with these flags. `quiet`: nobody can tell when it is closed.
-    pub(super) fn opened(fd: OwnedFd, flags: libc::c_int, quiet: bool) -> Self {
+    /// A file that [`OpenOptions`] has opened with these flags. `plain`: it is known to have offsets.
+    pub(super) fn opened(fd: OwnedFd, flags: libc::c_int, plain: bool) -> Self {
         Self {
             fd: ManuallyDrop::new(fd),
-            quiet: AtomicBool::new(quiet),
+            plain,
             position: Position::default(),
             cached: Cached::with_flags(flags),
         }
@@ -345,8 +341,6 @@ impl File {
     ///
     /// As fcntl(2): no descriptor may be left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        // It may lock the file, and then the lock is ours, too.
-        self.end_matters();
         let mut clone = Self::from(self.fd.try_clone()?);
         clone.position = self.position.of_a_clone(self);
         Ok(clone)
@@ -368,13 +362,7 @@ impl File {
         ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.fd.as_raw_fd()) })
     }
 
-    /// From now on its end is somebody's news.
-    pub(super) fn end_matters(&self) {
-        self.quiet.store(false, Ordering::Relaxed);
-    }
-
-    /// An offset as pread(2) takes it: what is negative there is an error, and not "at the position"; and so is one of a pipe. What is
-    /// quiet is a file.
+    /// An offset as pread(2) takes it: what is negative there is an error, and not "at the position"; and so is one of a pipe.
     fn checked(&self, offset: u64) -> io::Result<u64> {
         if i64::try_from(offset).is_err() {
             return Err(io::Error::new(
@@ -382,7 +370,7 @@ impl File {
                 "a file offset is at most 2^63 - 1",
             ));
         }
-        if !self.quiet.load(Ordering::Relaxed) {
+        if !self.plain {
             self.position.has_offsets(self)?;
         }
         Ok(offset)
@@ -407,10 +395,10 @@ fn count<T>(buffers: &[T]) -> u32 {
     u32::try_from(buffers.len().min(1024)).expect("at most 1,024")
 }
 
-/// A close can be seen: the lock goes with it, a program that was open for writing can be started, the reader of a pipe finds the
-/// end. So it is done here and now. Two kinds are left to the ring: what was open for reading alone and has no lock, which goes with
-/// the core's next batch, of so many at most, since nobody can tell; and what waits for a server (closing.rs), which must not hold
-/// up the core. An error is lost, as with std; `sync_all` tells.
+/// A close can be seen: a lock of the file goes with it, and with any close of a file its process's record locks, fcntl(2), those
+/// that were taken meanwhile by other descriptors, too; a program that was open for writing can be started; the reader of a pipe
+/// finds the end. So it is done here and now, but for what waits for a server (closing.rs), which must not hold up the core and is
+/// left to the ring. An error is lost, as with std; `sync_all` tells.
 ///
 /// It is the last word unless one of the kernel's worker threads, which holds the file while it writes, gets no CPU between the
 /// completion and its own end. What it lets go of then is closed at the core's next turn (`process::Command` allows for that).
@@ -418,24 +406,15 @@ impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: this is the drop: the descriptor is taken once.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-        let Some(engine) = per_core::current() else {
+        let Some(engine) = per_core::current().filter(|_| waits_for_a_server(fd.as_fd())) else {
             return drop(fd);
         };
-        let quiet = *self.quiet.get_mut();
-        if !quiet && !waits_for_a_server(fd.as_fd()) {
-            return drop(fd);
-        }
         let sqe = op::fs::close(fd.as_raw_fd());
-        let mut ring = engine.ring().borrow_mut();
         // SAFETY: a close points at nothing.
-        if unsafe { ring.submit_detached(sqe) }.is_err() {
-            return drop(fd);
-        }
-        // The ring owns the descriptor now.
-        let _ = fd.into_raw_fd();
-        let crowded = ring.detached() >= MOST_CLOSES;
-        drop(ring);
-        if crowded || !quiet {
+        let submitted = unsafe { engine.ring().borrow_mut().submit_detached(sqe) };
+        if submitted.is_ok() {
+            // The ring owns the descriptor now.
+            let _ = fd.into_raw_fd();
             engine.hand_over();
         }
     }
@@ -458,7 +437,7 @@ impl From<OwnedFd> for File {
             cached: Cached::of(fd.as_fd()),
             position: Position::default(),
             fd: ManuallyDrop::new(fd),
-            quiet: AtomicBool::new(false),
+            plain: false,
         }
     }
 }
@@ -500,17 +479,14 @@ impl From<File> for std::process::Stdio {
     }
 }
 
-/// Whoever has the descriptor may lock the file, for instance.
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.end_matters();
         self.fd.as_fd()
     }
 }
 
 impl AsRawFd for File {
     fn as_raw_fd(&self) -> RawFd {
-        self.end_matters();
         self.fd.as_raw_fd()
     }
 }

@@ -93,8 +93,6 @@ impl File {
     }
 
     fn attempt(&self, attempt: Attempt) -> Result<(), TryLockError> {
-        // Others may wait for the end of a lock, which is the end of the file.
-        self.end_matters();
         self.with_std(attempt)
     }
 

@@ -102,9 +102,8 @@ impl OpenOptions {
         let flags = self.flags()?;
         let path = path.as_ref();
         let (fd, a_file) = with_lowered(path, |path| fifo::open(path, flags, self.mode))?;
-        // The end of a reader is what the writers of a FIFO wait for, and a device may be for one at a time.
-        let quiet = a_file && !path.as_os_str().as_bytes().starts_with(b"/dev/");
-        Ok(File::opened(fd, flags, quiet))
+        let plain = a_file && !path.as_os_str().as_bytes().starts_with(b"/dev/");
+        Ok(File::opened(fd, flags, plain))
     }
 
     /// The flags of open(2), by std's rules.

@@ -1,9 +1,11 @@
 //! Advisory locks.
+#![expect(unsafe_code, reason = "asks for record locks")]
 
 use super::with_scratch;
 use coring::coro;
 use coring::fs::{self, File, TryLockError};
-use coring_tests::check;
+use coring_tests::{check, until_in_flight};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -138,6 +140,37 @@ fn unlocking_what_is_not_locked() {
             one.unlock().unwrap();
             other.unlock().unwrap();
             other.try_lock().unwrap();
+        });
+    });
+}
+
+/// The exclusive record lock of the whole file, fcntl(2): takes it, or asks whether it is free for another owner.
+fn record_lock(file: &std::fs::File, command: libc::c_int) -> bool {
+    // SAFETY: all zeroes is a valid value: numbers only.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK.try_into().expect("a small number");
+    // SAFETY: the structure is writable.
+    let outcome = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
+    assert_eq!(outcome, 0, "{}", std::io::Error::last_os_error());
+    command == libc::F_SETLK || libc::c_int::from(lock.l_type) == libc::F_UNLCK
+}
+
+#[test]
+fn a_dropped_file_takes_no_later_record_lock_along() {
+    // Goal: a close of a file ends the record locks that its process has there by then, so it is done before the next one is taken:
+    // databases read a file, and then lock it.
+    // Method: a file is read and dropped, locked by std's, and what the core has under way comes to its end. Open file
+    // description locks meet those of our own process.
+    check(|| {
+        with_scratch(|scratch| {
+            let path = scratch.join("database");
+            std::fs::write(&path, "header").unwrap();
+            let open = || std::fs::File::options().read(true).write(true).open(&path);
+            let (owner, other) = (open().unwrap(), open().unwrap());
+            assert_eq!(fs::read(&path).unwrap(), b"header");
+            assert!(record_lock(&owner, libc::F_SETLK));
+            until_in_flight(0);
+            assert!(!record_lock(&other, libc::F_OFD_GETLK), "the lock is lost");
         });
     });
 }
