@@ -5,7 +5,7 @@ use coring::coro;
 use coring::net::{Shutdown, TcpListener, TcpStream};
 use coring_tests::conserve::{conserved, stagger};
 use coring_tests::tcp::{connect, pair_of_ours, reset};
-use coring_tests::{alone, check, rounds, runtime, until_in_flight};
+use coring_tests::{alone, check, in_flight, rounds, runtime, until};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Seek, Write};
 
 /// What a call may say when the peer has reset the connection.
@@ -175,7 +175,7 @@ fn half_closes_cross_a_cancellation() {
 /// A call that tells a reset.
 type Call = fn(&TcpStream) -> io::Result<usize>;
 
-const WRITES: [(&str, Call); 4] = [
+const WRITES: [(&str, Call); 5] = [
     ("write", |mut stream| stream.write(&vec![1; 32 << 20])),
     ("write beside others", |mut stream| {
         let other = coro::spawn(coro::yield_now);
@@ -192,6 +192,9 @@ const WRITES: [(&str, Call); 4] = [
         file.set_len(32 << 20).unwrap();
         let sent = stream.send_file(&file.into(), 0, 32 << 20)?;
         Ok(usize::try_from(sent).unwrap())
+    }),
+    ("send_zero_copy", |stream| {
+        stream.send_zero_copy(vec![1; 32 << 20]).0
     }),
 ];
 
@@ -234,7 +237,8 @@ fn after_a_part() {
                     };
                     let writing = coro::spawn(move || (write(&one), one));
                     other.peek(&mut [0]).unwrap();
-                    until_in_flight(1);
+                    // A zero-copy send has what is not acknowledged under way as well.
+                    until("it waits", || in_flight() > 0);
                     reset(other.into_std());
                     let (part, one) = writing.join().unwrap();
                     let part = part.unwrap_or_else(|error| panic!("{how}: {error}"));

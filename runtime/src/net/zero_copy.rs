@@ -12,6 +12,9 @@
 //! that with each buffer sends one buffer a round trip. So the buffer is owned and not borrowed: it belongs to the
 //! operation, and to the `LentBuffer` that asks for it. Whoever comes last frees it.
 //!
+//! A send tells what the stream took at once, and the rest is another one, as with a plain write: with `MSG_WAITALL` the kernel would
+//! go on by itself, and an error after a part be lost (net/socket.rs).
+//!
 //! Where the kernel cannot, or may not (a Unix socket, no such opcode, no locked memory left for the pages), the bytes are
 //! copied, and the buffer is free at once.
 #![expect(unsafe_code, reason = "lends memory to the kernel beyond the call")]
@@ -33,23 +36,19 @@ use std::rc::Rc;
 /// (`!Send`).
 pub struct LentBuffer<B> {
     buffer: Rc<B>,
-    /// `None` when the kernel has let go.
-    send: Option<Multishot>,
+    /// Those that the kernel has not let go of, as far as is known.
+    sends: Vec<Multishot>,
 }
 
 impl<B> LentBuffer<B> {
     /// Whether the kernel has let go of the buffer. Asks memory, not the kernel: true at the latest a turn of the core
     /// after it has.
     pub fn is_free(&mut self) -> bool {
-        while let Some(send) = &mut self.send {
-            if send.try_next().is_none() {
-                return false;
-            }
-            if send.is_over() {
-                self.send = None;
-            }
-        }
-        true
+        self.sends.retain_mut(|send| {
+            while send.try_next().is_some() {}
+            !send.is_over()
+        });
+        self.sends.is_empty()
     }
 
     /// Waits until the kernel has let go of the buffer.
@@ -67,10 +66,10 @@ impl<B> LentBuffer<B> {
     ///
     /// Cancelled, or called on another core or in another runtime than the send.
     pub fn wait(&mut self) -> io::Result<()> {
-        while let Some(send) = &mut self.send {
+        while let Some(send) = self.sends.last_mut() {
             send.next("a lent buffer", Limit::NONE, Interrupted::Leave)?;
             if send.is_over() {
-                self.send = None;
+                self.sends.pop();
             }
         }
         Ok(())
@@ -99,7 +98,7 @@ impl<B> LentBuffer<B> {
 impl<B> fmt::Debug for LentBuffer<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LentBuffer")
-            .field("lent", &self.send.is_some())
+            .field("lent", &!self.sends.is_empty())
             .finish_non_exhaustive()
     }
 }
@@ -110,41 +109,65 @@ pub(crate) fn send_zero_copy<B: AsRef<[u8]> + 'static>(
     buffer: B,
     limit: Limit<'_>,
 ) -> (io::Result<usize>, LentBuffer<B>) {
-    let fd = socket.as_fd();
     let mut lent = LentBuffer {
         buffer: Rc::new(buffer),
-        send: None,
+        sends: Vec::new(),
     };
-    let sent = loop {
-        let refused = match lend(fd, &mut lent, limit) {
-            Err(error) => error,
-            sent => break sent,
-        };
-        match refused.raw_os_error() {
-            Some(libc::EINTR) => {}
-            Some(libc::EAGAIN) if !limit.passed() => {
-                // The descriptor is non-blocking: as in io/net.rs.
-                if let Err(error) = poll(fd, u32::from(libc::POLLOUT.cast_unsigned()), limit) {
-                    break Err(error);
-                }
-            }
-            Some(libc::EOPNOTSUPP | libc::ENOMEM | libc::ENOBUFS) => {
-                break socket.send_all((*lent.buffer).as_ref(), limit);
-            }
-            _ => break Err(socket.failed(refused)),
+    let mut sent = 0;
+    let outcome = send_parts(socket, &mut lent, &mut sent, limit);
+    let told = match outcome {
+        Ok(()) => Ok(sent),
+        Err(error) if sent == 0 => Err(socket.failed(error)),
+        Err(error) => {
+            socket.keep(&error);
+            Ok(sent)
         }
     };
-    (sent, lent)
+    (told, lent)
 }
 
-/// One attempt, up to the result. `EOPNOTSUPP` where there is no such operation.
-fn lend<B: AsRef<[u8]> + 'static>(
+/// Counts in `sent` what is sent, up to the end, the limit or an error.
+fn send_parts<B: AsRef<[u8]> + 'static>(
+    socket: &Socket,
+    lent: &mut LentBuffer<B>,
+    sent: &mut usize,
+    limit: Limit<'_>,
+) -> io::Result<()> {
+    let fd = socket.as_fd();
+    // Asked once: it might say something else the next time.
+    let buffer = Rc::clone(&lent.buffer);
+    let bytes = (*buffer).as_ref();
+    loop {
+        match lend(fd, lent, &bytes[*sent..], limit) {
+            Ok(more) => {
+                *sent += more;
+                if *sent == bytes.len() || limit.passed() {
+                    return Ok(());
+                }
+            }
+            Err(refused) => match refused.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::EAGAIN) if !limit.passed() => {
+                    // The descriptor is non-blocking: as in io/net.rs.
+                    poll(fd, u32::from(libc::POLLOUT.cast_unsigned()), limit)?;
+                }
+                Some(libc::EOPNOTSUPP | libc::ENOMEM | libc::ENOBUFS) => {
+                    *sent += socket.send_all(&bytes[*sent..], limit)?;
+                    return Ok(());
+                }
+                _ => return Err(refused),
+            },
+        }
+    }
+}
+
+/// One attempt with bytes of the lent buffer, up to the result. `EOPNOTSUPP` where there is no such operation.
+fn lend<B: 'static>(
     fd: BorrowedFd<'_>,
     lent: &mut LentBuffer<B>,
+    bytes: &[u8],
     limit: Limit<'_>,
 ) -> io::Result<usize> {
-    // An attempt that failed has sent nothing, but holds the buffer until its notification, which is not far.
-    lent.wait()?;
     let offered = per_core::current().is_some_and(|engine| {
         let ring = engine.ring().borrow();
         ring.capabilities().has(Feature::SendZc)
@@ -152,21 +175,15 @@ fn lend<B: AsRef<[u8]> + 'static>(
     if !offered {
         return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
     }
-    let bytes = (*lent.buffer).as_ref();
-    let sqe = op::net::send_zc(
-        fd.as_raw_fd(),
-        bytes.as_ptr(),
-        bytes.len(),
-        libc::MSG_WAITALL,
-    );
+    let sqe = op::net::send_zc(fd.as_raw_fd(), bytes.as_ptr(), bytes.len(), 0);
     let keep = Carries::Lent(lent.buffer.clone());
-    // SAFETY: the bytes are borrowed from the buffer, which the operation keeps to its last completion. As long as
+    // SAFETY: the bytes are borrowed from that buffer, which the operation keeps to its last completion. As long as
     // it does nobody has it to itself, so nobody can change it in place. The descriptor is open until the result is
     // there; the notification does not need it.
     let mut send = unsafe { Multishot::submit(sqe, keep) }?;
     let (event, ending) = send.next("send", limit, Interrupted::End)?;
     if !send.is_over() {
-        lent.send = Some(send);
+        lent.sends.push(send);
     }
     match usize::try_from(event.completion.result) {
         Ok(sent) => Ok(sent),

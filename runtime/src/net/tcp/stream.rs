@@ -112,7 +112,7 @@ impl TcpStream {
     /// last segment's acknowledgement may be delayed, so that who waits for each buffer sends one of 16 KiB in
     /// 2 ms, where a write takes 4 us.
     ///
-    /// Bounds: the socket's send buffer, as for a write; one operation (`Builder::max_operations`) for each lent buffer; and
+    /// Bounds: the socket's send buffer, as for a write; one operation (`Builder::max_operations`) for each part that it takes at once, until it is free again; and
     /// without `CAP_IPC_LOCK` the pages count against `RLIMIT_MEMLOCK`. Beyond that limit, on a kernel
     /// without the operation and with the feature `send-zc` off the bytes are copied, and the buffer is free at once.
     ///
