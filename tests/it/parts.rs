@@ -78,9 +78,10 @@ fn a_file_that_is_late() {
 
             let (ours, theirs) = pair_of_ours();
             ours.set_write_timeout(Some(LIMIT)).unwrap();
-            let told = send(&ours).unwrap();
+            let mut told = 0;
+            // On a busy machine the time is over before the socket is full.
             until_fails(ErrorKind::WouldBlock, || {
-                send(&ours).map(|more| assert_eq!(more, 0))
+                send(&ours).map(|more| told += more)
             });
             drop(ours);
             assert_eq!(arrives(theirs), told);

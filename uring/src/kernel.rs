@@ -214,6 +214,10 @@ impl KernelRing {
     /// Submits, and sleeps as `wait` says. The raw result of the one system call.
     #[inline]
     fn enter_once(&mut self, wait: Wait) -> io::Result<u32> {
+        debug_assert!(
+            self.polled || self.ring.submission().len() == self.pending as usize,
+            "what a portion took is not pending"
+        );
         let mut flags = self.enter_flags;
         if self.polled {
             match self.poller_flags(wait) {
