@@ -42,7 +42,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// **What it guarantees.** Each connection that the kernel has accepted is delivered by [`accept`](Self::accept), or
 /// closed when this is dropped; none is leaked. Connections that it has not accepted stay in the listener's queue, for
-/// whoever accepts next. Out of descriptors or memory it pauses and goes on by itself; [`pauses`](Self::pauses) counts
+/// whoever accepts next. (The kernel wakes one of those who wait: where this is dropped at that very moment, others who wait at the
+/// listener already find that connection with the next one.) Out of descriptors or memory it pauses and goes on by itself; [`pauses`](Self::pauses) counts
 /// that.
 pub struct AcceptStream<'a, S> {
     listener: &'a Socket,
