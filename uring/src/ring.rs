@@ -49,7 +49,7 @@ use self::delay::{CROWD, Delay};
 use self::own::Own;
 use self::receives::Receives;
 use crate::error::SubmitError;
-use crate::op::raw::{is_multishot, is_receive};
+use crate::op::raw::{in_words, is_multishot, is_receive};
 use crate::slot::Completed;
 use crate::user_data::{self, DETACHED, WAKE};
 use crate::{
@@ -161,8 +161,9 @@ impl<B: Backend> Ring<B> {
     /// # Ok::<(), io::Error>(())
     /// ```
     #[inline(always)]
-    pub unsafe fn submit(&mut self, mut sqe: Sqe, token: Token) -> Result<OpId, SubmitError> {
+    pub unsafe fn submit(&mut self, sqe: Sqe, token: Token) -> Result<OpId, SubmitError> {
         debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
+        let mut sqe = in_words(&sqe);
         self.ensure_room()?;
         let op = self.slots.insert(token).map_err(too_many)?;
         sqe.set_user_data(op.user_data());

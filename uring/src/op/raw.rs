@@ -1,7 +1,8 @@
 //! The SQE as the kernel reads it: the 64 bytes behind the builders.
 //!
 //! The io-uring crate builds entries and does not let them be read. Two need to: a simulated kernel, and the check
-//! that an operation with many completions is not handed to a path that expects one. And receives are told from others.
+//! that an operation with many completions is not handed to a path that expects one. And receives are told from others, and
+//! entries made such that they go from registers into the queue.
 
 #![expect(unsafe_code, reason = "looks at the bytes of an entry")]
 
@@ -49,6 +50,20 @@ const TIMEOUT_MULTISHOT: u32 = 1 << 6;
 pub(crate) fn decode(sqe: &Sqe) -> RawSqe {
     // SAFETY: both types are 64 bytes of plain integers with the kernel's layout.
     unsafe { std::mem::transmute_copy(sqe) }
+}
+
+/// The same entry, in words.
+///
+/// The builders zero an entry and then write its fields. What lies behind the last field is one piece for the compiler, 22 bytes for a
+/// read: it zeroes them in memory and copies them from there, in other parts than they were written in, for which the processor waits.
+/// Of a word it sees that it is zero.
+#[inline(always)]
+pub(crate) fn in_words(sqe: &Sqe) -> Sqe {
+    // SAFETY: an entry is eight words of plain integers.
+    let words: [u64; 8] = unsafe { std::mem::transmute_copy(sqe) };
+    let [a, b, c, d, e, f, g, h] = words;
+    // SAFETY: as above.
+    unsafe { std::mem::transmute([a, b, c, d, e, f, g, h]) }
 }
 
 /// Whether the operation may complete more than once with a result each time. A zero-copy send does not count: its
