@@ -17,7 +17,7 @@
 //! calls and 0.95 through the ring; on a newer processor plain calls were at 1.10.
 #![expect(unsafe_code, reason = "lends a buffer to a system call")]
 
-use crate::per_core::{self, Engine};
+use crate::per_core::Engine;
 use coring_coro::wait;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -89,9 +89,9 @@ const SERIES: u32 = 4;
 
 /// Whether a read should go to the ring because a batch is being made there, and a call of its own costs more.
 #[inline]
-pub(super) fn in_a_batch() -> bool {
+pub(super) fn is_in_a_batch(engine: &Engine) -> bool {
     static DEAR: OnceLock<bool> = OnceLock::new();
-    per_core::current().is_some_and(Engine::has_other_work) && *DEAR.get_or_init(calls_are_dear)
+    engine.has_other_work() && *DEAR.get_or_init(calls_are_dear)
 }
 
 #[cold]
