@@ -91,11 +91,11 @@ pub(crate) fn first_depth(bytes: usize) -> u16 {
 #[inline(always)]
 pub(crate) fn note_depth(block: &ControlBlock) {
     let here = 0_u8;
-    let depth = ptr::from_ref(block)
+    let bytes = ptr::from_ref(block)
         .addr()
-        .wrapping_sub(ptr::from_ref(&here).addr())
-        .wrapping_add(BELOW);
-    let depth = depth.div_ceil(LINE_BYTES) as u16;
-    let deepest = block.depth.get().min(depth.saturating_add(DEEPER_LINES));
+        .wrapping_sub(ptr::from_ref(&here).addr());
+    // Rounded up.
+    let depth = (bytes.wrapping_add(BELOW + LINE_BYTES - 1) / LINE_BYTES) as u16;
+    let deepest = block.depth.get().min(depth.wrapping_add(DEEPER_LINES));
     block.depth.set(depth.max(deepest));
 }

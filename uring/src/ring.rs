@@ -535,7 +535,7 @@ fn too_many(full: SlotsFull) -> SubmitError {
 }
 
 /// Files one completion in its slot and hands its token out: how many that were, 0 or 1.
-#[inline]
+#[inline(always)]
 fn file(slots: &mut Slots, own: &mut Own, cqe: Cqe, wake: &mut impl FnMut(Token)) -> usize {
     match slots.complete(cqe) {
         Completed::Wake(token) => {
