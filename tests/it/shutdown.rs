@@ -1,5 +1,6 @@
 //! Stopping with work under way: everything is cancelled, reaped, unwound and closed.
 
+use crate::overlay::Overlay;
 use coring::coro;
 use coring::fs::File;
 use coring::net::TcpStream;
@@ -272,46 +273,4 @@ fn files_dropped_before_the_end_are_closed() {
         }
         assert_eq!(proc::fds(), before, "descriptors");
     });
-}
-
-/// An overlay file system, unmounted when dropped.
-struct Overlay(std::path::PathBuf);
-
-impl Overlay {
-    fn mount(scratch: &std::path::Path) -> Option<Self> {
-        let base = scratch.join("base");
-        std::fs::create_dir(&base).ok()?;
-        let sh = |script: String| {
-            let status = std::process::Command::new("sh")
-                .args(["-c", &script])
-                .status();
-            status.is_ok_and(|status| status.success())
-        };
-        let base = base.display();
-        if !sh(format!("mount -t tmpfs none {base} 2>/dev/null")) {
-            return None;
-        }
-        let overlay = Self(scratch.join("base"));
-        let dirs = format!("cd {base} && mkdir lower upper work merged");
-        let options = "lowerdir=lower,upperdir=upper,workdir=work";
-        sh(format!(
-            "{dirs} && mount -t overlay none -o {options} merged 2>/dev/null"
-        ))
-        .then_some(overlay)
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        self.0.join("merged")
-    }
-}
-
-impl Drop for Overlay {
-    fn drop(&mut self) {
-        for mount in [self.path(), self.0.clone()] {
-            let _ = std::process::Command::new("umount")
-                .arg(mount)
-                .stderr(std::process::Stdio::null())
-                .status();
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Whether the close of a file waits for a server.
+//! How a file is closed: whether that waits for a server, and in whose company.
 //!
 //! A file system may have something to do at each close (its `flush`): one whose files are elsewhere sends what was written, and
 //! waits for the answer. The others are done at once, in the ring as well, which closes their files on the core's own thread.
@@ -10,11 +10,19 @@
 //!
 //! fstatfs(2) would say the type, too, but asks the server for it. A device that is not listed - an overlay may have some - is taken
 //! for one of ours.
-#![expect(unsafe_code, reason = "statx fills a structure in this frame")]
+//!
+//! Who waits for its close ([`File::close`](super::File::close)) has it done with the core's next batch, in one call with those of others;
+//! who is alone on its core would make a call for it in any case, and the plain one costs less.
+#![expect(
+    unsafe_code,
+    reason = "statx fills a structure in this frame; a descriptor is closed"
+)]
 
+use crate::io::{self as ops, may_wait};
+use crate::per_core::{self, Engine};
 use std::cell::RefCell;
-use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::{fs, io};
 
 /// Types of file systems whose files are elsewhere. Those in user space (fuse) are known by how they begin.
 const ELSEWHERE: [&str; 12] = [
@@ -29,6 +37,26 @@ type Device = (u32, u32);
 
 thread_local! {
     static KNOWN: RefCell<Vec<(Device, bool)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Closes a file and waits for that. With an error comes the descriptor where nothing was begun.
+pub(super) fn close(fd: OwnedFd) -> Result<(), (io::Error, Option<OwnedFd>)> {
+    let in_company = per_core::current().is_none_or(Engine::has_other_work);
+    if in_company || waits_for_a_server(fd.as_fd()) {
+        return ops::close(fd);
+    }
+    match may_wait() {
+        Err(error) => Err((error, Some(fd))),
+        Ok(()) => close_now(fd).map_err(|error| (error, None)),
+    }
+}
+
+fn close_now(fd: OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor was ours alone; it is closed whatever this returns, close(2).
+    match unsafe { libc::close(fd.into_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Whether the close of this file may wait for a server.

@@ -45,10 +45,10 @@ pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 use crate::blocking::blocking_to_the_end;
 use crate::per_core::{self, Engine};
 use coring_coro::wait::{self, Alarm, Interrupt, Refusal};
-use coring_uring::{Completion, OpId, Sqe, Token};
+use coring_uring::{Completion, OpId, Sqe, Token, op};
 use std::fmt;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// The error inside an [`io::Error`] that a cancelled coroutine gets. See [`is_cancelled`].
@@ -263,6 +263,28 @@ pub(crate) unsafe fn perform_open_noted<T>(
             outcome => return outcome.map(|fd| (unsafe { owned(fd) }, note)),
         }
     }
+}
+
+/// Closes a descriptor, and waits for that, also when the coroutine is cancelled meanwhile: nobody could tell a close that was ended before
+/// it began, and left the descriptor open, from one whose file system has an `ECANCELED` to tell. So who is told has closed, whatever it is,
+/// and need not do it again, not even for `EINTR`, close(2). With an error comes the descriptor where nothing was begun.
+pub(crate) fn close(fd: OwnedFd) -> Result<(), (io::Error, Option<OwnedFd>)> {
+    let sqe = op::fs::close(fd.as_raw_fd());
+    // SAFETY: a close points at nothing, and its end is waited for below.
+    let (engine, op) = match unsafe { submit_once(sqe) } {
+        Ok(begun) => begun,
+        Err(error) => return Err((error, Some(fd))),
+    };
+    // It is the kernel's now.
+    let _ = fd.into_raw_fd();
+    let completion = loop {
+        wait::park("file close");
+        if let Some(completion) = engine.ring().borrow_mut().take(op) {
+            break completion;
+        }
+    };
+    let closed = result_of(completion, false);
+    closed.map(drop).map_err(|error| (error, None))
 }
 
 /// # Safety

@@ -47,8 +47,10 @@ pub(super) fn opens(job: &Job, depth: usize) -> Result<(), Skip> {
 fn open_read(opens: &Opens, files: SmallFiles) -> io::Result<()> {
     let mut buffer = [0; BLOCK_BYTES];
     for file in files {
-        let count = File::open(opens.path(file))?.read_at(&mut buffer, 0)?;
+        let opened = File::open(opens.path(file))?;
+        let count = opened.read_at(&mut buffer, 0)?;
         file.check(&buffer[..count]);
+        opened.close()?;
     }
     Ok(())
 }
