@@ -20,6 +20,7 @@
 
 use crate::io::{self as ops, may_wait};
 use crate::per_core::{self, Engine};
+use coring_uring::Feature;
 use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::{fs, io};
@@ -41,7 +42,7 @@ thread_local! {
 
 /// Closes a file and waits for that. With an error comes the descriptor where nothing was begun.
 pub(super) fn close(fd: OwnedFd) -> Result<(), (io::Error, Option<OwnedFd>)> {
-    let in_company = per_core::current().is_none_or(Engine::has_other_work);
+    let in_company = per_core::current().is_none_or(is_in_company);
     if in_company || waits_for_a_server(fd.as_fd()) {
         return ops::close(fd);
     }
@@ -49,6 +50,13 @@ pub(super) fn close(fd: OwnedFd) -> Result<(), (io::Error, Option<OwnedFd>)> {
         Err(error) => Err((error, Some(fd))),
         Ok(()) => close_now(fd).map_err(|error| (error, None)),
     }
+}
+
+/// Whether a close goes with others. Not where a thread of the kernel takes submissions: it lets go of the file, and of its lock, a little
+/// after it has said so.
+fn is_in_company(engine: &Engine) -> bool {
+    let polled = || engine.ring().borrow().capabilities().has(Feature::SqPoll);
+    engine.has_other_work() && !polled()
 }
 
 fn close_now(fd: OwnedFd) -> io::Result<()> {

@@ -391,7 +391,8 @@ impl File {
     ///
     /// # Parks
     ///
-    /// Until the file is closed: one of a server until that has answered, which holds up nobody else.
+    /// Until the file is closed: one of a server until that has answered, which holds up nobody else. Its lock is free then, of a server's
+    /// file a moment later.
     ///
     /// # Cancellation
     ///
