@@ -15,12 +15,12 @@
 //! who is alone on its core would make a call for it in any case, and the plain one costs less.
 #![expect(
     unsafe_code,
-    reason = "statx fills a structure in this frame; a descriptor is closed"
+    reason = "statx fills a structure in this frame; closes descriptors, by calls and by the ring"
 )]
 
 use crate::io::{self as ops, may_wait};
 use crate::per_core::{self, Engine};
-use coring_uring::Feature;
+use coring_uring::{Feature, op};
 use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::{fs, io};
@@ -40,15 +40,31 @@ thread_local! {
     static KNOWN: RefCell<Vec<(Device, bool)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Closes a file and waits for that. With an error comes the descriptor where nothing was begun.
-pub(super) fn close(fd: OwnedFd) -> Result<(), (io::Error, Option<OwnedFd>)> {
+/// Closes a file and waits for that. Who is refused has it closed as by a drop.
+pub(super) fn close(fd: OwnedFd) -> io::Result<()> {
     let in_company = per_core::current().is_none_or(is_in_company);
     if in_company || waits_for_a_server(fd.as_fd()) {
-        return ops::close(fd);
+        return ops::close(fd).map_err(|(error, open)| {
+            open.into_iter().for_each(close_silently);
+            error
+        });
     }
-    match may_wait() {
-        Err(error) => Err((error, Some(fd))),
-        Ok(()) => close_now(fd).map_err(|error| (error, None)),
+    may_wait()?;
+    close_now(fd)
+}
+
+/// Closes a file that was dropped: here, or by the ring if it waits for a server.
+pub(super) fn close_silently(fd: OwnedFd) {
+    let Some(engine) = per_core::current().filter(|_| waits_for_a_server(fd.as_fd())) else {
+        return drop(fd);
+    };
+    let sqe = op::fs::close(fd.as_raw_fd());
+    // SAFETY: a close points at nothing.
+    let submitted = unsafe { engine.ring().borrow_mut().submit_detached(sqe) };
+    if submitted.is_ok() {
+        // The ring owns the descriptor now.
+        let _ = fd.into_raw_fd();
+        engine.hand_over();
     }
 }
 
@@ -68,7 +84,7 @@ fn close_now(fd: OwnedFd) -> io::Result<()> {
 }
 
 /// Whether the close of this file may wait for a server.
-pub(super) fn waits_for_a_server(fd: BorrowedFd<'_>) -> bool {
+fn waits_for_a_server(fd: BorrowedFd<'_>) -> bool {
     let Some(device) = device_of(fd).filter(|(major, _)| *major == 0) else {
         return false;
     };

@@ -11,7 +11,7 @@
 
 use super::OpenOptions;
 use super::cached::{Cached, is_in_a_batch};
-use super::closing::{close, waits_for_a_server};
+use super::closing::{close, close_silently};
 use super::position::Position;
 use crate::io::{Limit, may_wait, perform, perform_here, told_in_part};
 use crate::per_core;
@@ -386,8 +386,8 @@ impl File {
     /// Closes the file, and says what the close has found: a file system whose files are elsewhere may tell only now that it could not keep
     /// what was written. A drop closes as well, and is silent.
     ///
-    /// It takes part in the core's next batch, with what others want, where a drop takes two system calls of its own: much the cheaper way
-    /// where many files are opened and closed.
+    /// While others of the core have something to do it goes with its next batch, where a drop takes two system calls of its own: much the
+    /// cheaper way where many files are opened and closed. Alone, and with a poller ([`SqPoll`](coring_uring::SqPoll)), it makes the two.
     ///
     /// # Parks
     ///
@@ -422,11 +422,7 @@ impl File {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close(self) -> io::Result<()> {
-        close(self.into_fd()).map_err(|(error, open)| {
-            // As a drop does.
-            drop(open.map(Self::from));
-            error
-        })
+        close(self.into_fd())
     }
 
     fn into_fd(self) -> OwnedFd {
@@ -459,17 +455,7 @@ impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: this is the drop: the descriptor is taken once.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-        let Some(engine) = per_core::current().filter(|_| waits_for_a_server(fd.as_fd())) else {
-            return drop(fd);
-        };
-        let sqe = op::fs::close(fd.as_raw_fd());
-        // SAFETY: a close points at nothing.
-        let submitted = unsafe { engine.ring().borrow_mut().submit_detached(sqe) };
-        if submitted.is_ok() {
-            // The ring owns the descriptor now.
-            let _ = fd.into_raw_fd();
-            engine.hand_over();
-        }
+        close_silently(fd);
     }
 }
 
