@@ -13,8 +13,7 @@
 //!
 //! A turn, step by step:
 //! 1. Hand out tokens that were reaped earlier to make room. If there were any, or a doorbell rang, do not sleep.
-//! 2. Queue the receives, which come last (ring/receives.rs), and what the ring wants for itself: the doorbell's poll, cancels
-//!    and messages that found no room before.
+//! 2. Queue what the ring wants for itself: the doorbell's poll, cancels and messages that found no room before.
 //! 3. Enter: submit everything, run deferred completions, sleep if allowed.
 //! 4. Reap: file every completion, hand out tokens.
 //! 5. While the kernel has more (it runs about 20 deferred completions at a time, and keeps what did not fit in the
@@ -37,7 +36,6 @@ mod delay;
 mod drain;
 mod multishot;
 mod own;
-mod receives;
 mod stats;
 
 use std::io;
@@ -47,9 +45,8 @@ pub use self::stats::RingStats;
 
 use self::delay::{CROWD, Delay};
 use self::own::Own;
-use self::receives::Receives;
 use crate::error::SubmitError;
-use crate::op::raw::{in_words, is_multishot, is_receive};
+use crate::op::raw::{in_words, is_multishot};
 use crate::slot::Completed;
 use crate::user_data::{self, DETACHED, WAKE};
 use crate::{
@@ -72,8 +69,6 @@ pub struct Ring<B: Backend = KernelRing> {
     own: Own,
     /// Completions reaped while making room, to be filed by the next turn.
     kept: Vec<Cqe>,
-    /// Receives that are queued by the next turn.
-    receives: Receives,
     stats: RingStats,
     /// Memory that the kernel knows. After the backend: dropped when the kernel is gone.
     buffers: Vec<BufferRing>,
@@ -104,7 +99,6 @@ impl<B: Backend> Ring<B> {
     /// A ring over any backend. Of the options the bounds on operations count.
     pub fn with_backend(backend: B, options: &SetupOptions) -> Ring<B> {
         let watch = backend.doorbell().watch().is_some();
-        let receives = Receives::new(backend.capabilities());
         Ring {
             backend,
             slots: Slots::with_limits(options.max_operations, options.multishot_window),
@@ -113,15 +107,14 @@ impl<B: Backend> Ring<B> {
                 ..Own::default()
             },
             kept: Vec::new(),
-            receives,
             stats: RingStats::default(),
             buffers: Vec::new(),
             registered: None,
         }
     }
 
-    /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here. Of a large batch the receives
-    /// go behind the others; else the kernel begins operations in the order of these calls.
+    /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here. The kernel begins
+    /// operations in the order of these calls.
     ///
     /// If the submission queue is full it is flushed first; no operation is lost or half submitted. An operation with
     /// many results would lose all but one here (debug builds refuse it):
@@ -167,10 +160,6 @@ impl<B: Backend> Ring<B> {
         self.ensure_room()?;
         let op = self.slots.insert(token).map_err(too_many)?;
         sqe.set_user_data(op.user_data());
-        if is_receive(&sqe) && self.receives.goes_last(self.backend.pending()) {
-            self.receives.keep(sqe);
-            return Ok(op);
-        }
         // SAFETY: the caller's promise.
         unsafe { self.push(&sqe) };
         Ok(op)
@@ -187,8 +176,6 @@ impl<B: Backend> Ring<B> {
     /// What `sqe` points at, if anything, stays valid for as long as the ring lives.
     pub unsafe fn submit_detached(&mut self, mut sqe: Sqe) -> Result<(), SubmitError> {
         debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
-        // It may close what a receive names.
-        self.queue_receives()?;
         self.ensure_room()?;
         let limit = self.slots.limit();
         if self.own.detached >= limit as usize {
@@ -391,7 +378,7 @@ impl<B: Backend> Ring<B> {
     /// Step 2 of a turn. What the kernel has no room for now is kept; whether nothing was.
     #[inline]
     fn queue_own(&mut self) -> bool {
-        self.queue_receives().is_ok() && (self.own.is_idle() || self.queue_own_now().is_ok())
+        self.own.is_idle() || self.queue_own_now().is_ok()
     }
 
     #[cold]
@@ -480,7 +467,7 @@ impl<B: Backend> Ring<B> {
     #[inline]
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.backend.pending() as usize + self.receives.len()
+        self.backend.pending() as usize
     }
 
     /// Operations whose memory the kernel may still use.

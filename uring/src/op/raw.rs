@@ -1,8 +1,8 @@
 //! The SQE as the kernel reads it: the 64 bytes behind the builders.
 //!
 //! The io-uring crate builds entries and does not let them be read. Two need to: a simulated kernel, and the check
-//! that an operation with many completions is not handed to a path that expects one. And receives are told from others, and
-//! entries made such that they go from registers into the queue.
+//! that an operation with many completions is not handed to a path that expects one. And entries are
+//! made such that they go from registers into the queue.
 
 #![expect(unsafe_code, reason = "looks at the bytes of an entry")]
 
@@ -78,15 +78,6 @@ pub(crate) fn is_multishot(sqe: &Sqe) -> bool {
         opcode::ReadMulti::CODE => true,
         _ => false,
     }
-}
-
-/// Whether the operation waits for a message.
-#[inline(always)]
-pub(crate) fn is_receive(sqe: &Sqe) -> bool {
-    matches!(
-        decode(sqe).opcode,
-        opcode::Recv::CODE | opcode::RecvMsg::CODE
-    )
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ mod multishot;
 mod parts;
 mod polled;
 mod portions;
-mod receives;
 mod restricted;
 mod wakes;
 
