@@ -4,7 +4,7 @@ use coring::coro;
 use coring::io::{Interest, RecvBuffer, is_cancelled, poll_fd};
 use coring::net::{Filling, RecvStream, TcpStream, UnixStream};
 use coring::uring::Feature;
-use coring_tests::conserve::stagger;
+use coring_tests::conserve::{pools_are_whole, stagger};
 use coring_tests::lane::{Lane, in_every_lane, is_allowed};
 use coring_tests::tcp::listen;
 use coring_tests::{alone, builder, check, in_flight, proc, rounds, runtime, until};
@@ -33,17 +33,6 @@ fn all(stream: &mut RecvStream<'_>, hold: usize) -> Vec<u8> {
         if held.len() > hold {
             held.remove(hold / 2);
         }
-    }
-}
-
-/// The core's pools are whole: every buffer is there.
-fn pools_are_whole() {
-    let stats = coring::stats().unwrap();
-    for pool in [stats.receive_buffers, stats.stream_buffers]
-        .into_iter()
-        .flatten()
-    {
-        assert_eq!(pool.available, pool.count, "{pool:?}");
     }
 }
 
@@ -386,6 +375,39 @@ fn a_window_bounds_what_waits() {
             if is_allowed(Feature::MultishotRecv) && is_allowed(Feature::BufferRing) {
                 assert!(coring::stats().unwrap().ring.crowded > 0, "it was stopped");
             }
+        });
+    });
+}
+
+#[test]
+fn who_insists_after_the_deadline_loses_nothing() {
+    // Goal: a call that unwinds, as one does after many that were refused, leaves what has arrived to the next one.
+    // Method: several buffers have come when the time is over in which errors are not looked at.
+    check(|| {
+        in_every_lane(|lane: &Lane| {
+            lane.runtime().run(|| {
+                let (idle, _silent) = UnixStream::pair().unwrap();
+                let (one, mut other) = UnixStream::pair().unwrap();
+                let sent = pattern(0, 20_000);
+                other.write_all(&sent).unwrap();
+                drop(other);
+                let mut stream = one.recv_stream();
+                let mut bytes = stream.recv().unwrap().to_vec();
+                let ended = coro::timeout(Duration::from_millis(1), || {
+                    (&idle).read(&mut [0]).unwrap_err();
+                    loop {
+                        if let Ok(buffer) = stream.recv() {
+                            bytes.extend_from_slice(&buffer);
+                        }
+                    }
+                });
+                let ended: Result<(), _> = ended;
+                assert!(ended.is_err());
+                bytes.extend(all(&mut stream, 0));
+                assert!(bytes == sent, "{}: {}", lane.name(), bytes.len());
+                drop(stream);
+                pools_are_whole();
+            });
         });
     });
 }

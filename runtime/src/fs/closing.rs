@@ -4,8 +4,7 @@
 //! waits for the answer. The others are done at once, in the ring as well, which closes their files on the core's own thread.
 //!
 //! ```text
-//!   statx, from memory --> number of the device --> a disk of this machine: no
-//!                                                   else: its type in /proc/self/mountinfo, looked up once
+//!   statx, from memory --> number of the device --> its type in /proc/self/mountinfo, looked up once
 //! ```
 //!
 //! fstatfs(2) would say the type, too, but asks the server for it. A device that is not listed - an overlay may have some - is taken
@@ -27,7 +26,7 @@ use std::{fs, io};
 
 /// Types of file systems whose files are elsewhere. Those in user space (fuse) are known by how they begin.
 const ELSEWHERE: [&str; 12] = [
-    "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "afs", "coda", "orangefs", "lustre",
+    "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "afs", "coda", "pvfs2", "lustre",
     "gpfs",
 ];
 /// Devices whose type is remembered. There are about as many as mounts in use.
@@ -85,7 +84,7 @@ fn close_now(fd: OwnedFd) -> io::Result<()> {
 
 /// Whether the close of this file may wait for a server.
 fn waits_for_a_server(fd: BorrowedFd<'_>) -> bool {
-    let Some(device) = device_of(fd).filter(|(major, _)| *major == 0) else {
+    let Some(device) = device_of(fd) else {
         return false;
     };
     let known = KNOWN.try_with(|known| {
@@ -135,9 +134,21 @@ mod tests {
             31 27 0:41 / /home rw shared:1 master:2 - nfs4 server:/home rw\n\
             32 27 0:42 / /nfs rw - tmpfs nfs rw\n\
             33 27 0:43 / /mnt/ssh rw - fuse.sshfs me@there: rw\n\
-            34 27 0:4 / /mnt/share rw - cifs //there/share rw\n";
-        let elsewhere = [(0, 41), (0, 43), (0, 4)];
-        for device in [(0, 21), (0, 41), (0, 42), (0, 43), (0, 4), (0, 44), (4, 1)] {
+            34 27 0:4 / /mnt/share rw - cifs //there/share rw\n\
+            35 27 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            36 27 8:2 / /mnt/other rw - fuseblk /dev/sda2 rw\n";
+        let elsewhere = [(0, 41), (0, 43), (0, 4), (8, 2)];
+        for device in [
+            (0, 21),
+            (0, 41),
+            (0, 42),
+            (0, 43),
+            (0, 4),
+            (0, 44),
+            (4, 1),
+            (8, 1),
+            (8, 2),
+        ] {
             let expected = elsewhere.contains(&device);
             assert_eq!(is_elsewhere(mounts, device), expected, "{device:?}");
         }

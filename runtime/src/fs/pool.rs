@@ -147,11 +147,13 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
             let mut part = (&files.0).take(COPY_BYTES);
             io::copy(&mut part, &mut &files.1).map(|bytes| (bytes, files))
         })??;
+        files = back;
         if bytes == 0 {
+            // Closed as files of ours are: a server may take its time with that.
+            drop((File::from(files.0), File::from(files.1)));
             return Ok(copied);
         }
         copied += bytes;
-        files = back;
     }
 }
 

@@ -108,14 +108,15 @@ impl<'a> RecvStream<'a> {
 
     fn recv_within(&mut self, limit: Limit<'_>) -> io::Result<RecvBuffer> {
         loop {
-            let receive = match self.receive.take() {
-                Some(receive) => receive,
-                None => match self.submit()? {
-                    Some(receive) => receive,
-                    None => return recv_pooled(self.socket.as_fd(), limit),
-                },
+            if self.receive.is_none() {
+                self.receive = self.submit()?;
+            }
+            let Some(receive) = &mut self.receive else {
+                return recv_pooled(self.socket.as_fd(), limit);
             };
-            let event = self.next_of(receive, limit, Interrupted::Leave)?;
+            let event = next_of(receive, limit, Interrupted::Leave);
+            self.forget_the_ended();
+            let event = event?;
             match -event.completion.result {
                 ..=0 => return Ok(RecvBuffer::picked(event.buffer)),
                 // No buffer, or too much that waits: seen by the next look at the pool.
@@ -145,9 +146,11 @@ impl<'a> RecvStream<'a> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_rest(&mut self) -> io::Result<Option<RecvBuffer>> {
-        while let Some(receive) = self.receive.take() {
+        while let Some(receive) = &mut self.receive {
             receive.end();
-            let event = self.next_of(receive, Limit::NONE, Interrupted::End)?;
+            let event = next_of(receive, Limit::NONE, Interrupted::End);
+            self.forget_the_ended();
+            let event = event?;
             match -event.completion.result {
                 ..0 => return Ok(Some(RecvBuffer::picked(event.buffer))),
                 // The end of the stream is there for who reads next, too.
@@ -158,18 +161,9 @@ impl<'a> RecvStream<'a> {
         Ok(None)
     }
 
-    /// The next completion of the receive, which is kept while it goes on.
-    fn next_of(
-        &mut self,
-        mut receive: Multishot,
-        limit: Limit<'_>,
-        when: Interrupted,
-    ) -> io::Result<Event> {
-        let next = receive.next("recv", limit, when);
-        if !receive.is_over() {
-            self.receive = Some(receive);
-        }
-        next.map(|(event, _)| event)
+    /// Its last completion was taken.
+    fn forget_the_ended(&mut self) {
+        self.receive.take_if(|receive| receive.is_over());
     }
 
     /// Begins to receive. `None` when there is no buffer to receive into.
@@ -198,6 +192,11 @@ impl<'a> RecvStream<'a> {
         // socket, which is borrowed for longer than this value lives, is open until `drop` has ended the operation.
         unsafe { Multishot::submit(sqe, Carries::Buffers(pool.clone())) }.map(Some)
     }
+}
+
+/// The next completion. The receive stays with the stream meanwhile: who is refused too often unwinds from here, and may go on later.
+fn next_of(receive: &mut Multishot, limit: Limit<'_>, when: Interrupted) -> io::Result<Event> {
+    receive.next("recv", limit, when).map(|(event, _)| event)
 }
 
 /// Stops receiving. The kernel is told at once and not with the next turn: the socket may be closed after this.
