@@ -1,7 +1,7 @@
 //! A file server: GET and HEAD with ranges, on every core.
 //!
 //! ```text
-//!   request --> target.rs: a path below the root, or 400 --> open, through the ring --> 404, or
+//!   request --> target.rs: a path below the root, or 400 --> open, through the ring --> 404 or 503, or
 //!   range.rs: the part that is wanted, or 416 --> head, then the bytes: small ones with the head, others by sendfile
 //! ```
 //!
@@ -10,12 +10,13 @@
 mod range;
 mod target;
 
+use coring::coro;
 use coring::fs::File;
 use coring::net::TcpStream;
 use coring_examples::http::{Head, Method, Requests, take_leave};
 use coring_examples::{Arguments, exit, serve};
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -88,8 +89,9 @@ fn answer(mut stream: &TcpStream, root: &Path, requests: &Requests, head: &Head)
     let Some(path) = target::below(root, requests.text(head.target.clone())) else {
         return refuse(stream, "400 Bad Request", "");
     };
-    let Some((file, bytes)) = open(&path) else {
-        return refuse(stream, "404 Not Found", "");
+    let (file, bytes) = match open(&path) {
+        Ok(opened) => opened,
+        Err(error) => return refuse(stream, status_of(&error), ""),
     };
     let asked = head.range.clone().map(|range| requests.text(range));
     let (status, part, which) = match range::part(asked, bytes) {
@@ -130,11 +132,34 @@ fn answer(mut stream: &TcpStream, root: &Path, requests: &Requests, head: &Head)
     }
 }
 
-/// A regular file and its length.
-fn open(path: &Path) -> Option<(File, u64)> {
-    let file = File::open(path).ok()?;
-    let metadata = file.metadata().ok()?;
-    metadata.is_file().then_some((file, metadata.len()))
+/// A regular file and its length. Not for ever: a FIFO opens when it has a writer.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let file = coro::timeout(PATIENCE, || File::open(path)).map_err(io::Error::other)??;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(ErrorKind::NotFound.into());
+    }
+    Ok((file, metadata.len()))
+}
+
+/// A file that cannot be had now, for want of descriptors or memory, is not one that does not exist: caches remember that.
+fn status_of(error: &io::Error) -> &'static str {
+    let is_missing = match error.raw_os_error() {
+        Some(errno) => [
+            libc::ENOENT,
+            libc::ENOTDIR,
+            libc::ELOOP,
+            libc::ENAMETOOLONG,
+            libc::EACCES,
+        ]
+        .contains(&errno),
+        None => error.kind() == ErrorKind::NotFound,
+    };
+    if is_missing {
+        "404 Not Found"
+    } else {
+        "503 Service Unavailable"
+    }
 }
 
 /// An answer without a body.

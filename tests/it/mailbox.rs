@@ -6,9 +6,9 @@ use coring::mailbox::{
 use coring::{coro, mailbox, spawn_on};
 use coring_tests::conserve::Token;
 use coring_tests::random::Random;
-use coring_tests::{alone, builder, check, rounds, runtime};
+use coring_tests::{alone, builder, check, rounds, runtime, until};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -439,13 +439,17 @@ fn a_runtime_that_ends_disconnects_and_outlives_nothing() {
             let (to_thread, mut from_core) = mailbox(4);
             let (to_core, mut from_thread) = mailbox(4);
             let receiving = thread::spawn(move || from_core.iter().count());
+            let received = Arc::new(AtomicBool::new(false));
+            let has_received = Arc::clone(&received);
             spawn_on(1, move || {
                 to_thread.send(1).unwrap();
-                while from_thread.recv().is_ok() {}
+                while from_thread.recv().is_ok() {
+                    received.store(true, Ordering::Release);
+                }
                 drop(to_thread);
             });
             let sending = thread::spawn(move || while to_core.send(7).is_ok() {});
-            coro::sleep(Duration::from_millis(20));
+            until("it receives", || has_received.load(Ordering::Acquire));
             (receiving, sending)
         });
         assert_eq!(receiving.join().unwrap(), 1);

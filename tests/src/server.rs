@@ -41,6 +41,24 @@ impl Server {
         Some(Self { child, port })
     }
 
+    /// Lets it have no new descriptor, or as many as it had before.
+    ///
+    /// # Panics
+    ///
+    /// When prlimit(1) fails.
+    pub fn starve(&self, does: bool) {
+        let limit = if does {
+            "--nofile=3:"
+        } else {
+            "--nofile=1024:"
+        };
+        let pid = self.child.id().to_string();
+        let ended = Command::new("prlimit")
+            .args(["--pid", &pid, limit])
+            .status();
+        assert!(ended.expect("prlimit starts").success(), "{limit}");
+    }
+
     /// Its descriptors, and its memory in KiB.
     #[must_use]
     pub fn usage(&self) -> (usize, u64) {

@@ -166,6 +166,38 @@ fn static_files_under_raw_requests() {
 }
 
 #[test]
+fn static_files_without_descriptors() {
+    // Goal: a file that cannot be opened just now is not said to be missing, and is there again afterwards.
+    // Method: a connection that is open already; meanwhile the server may have no new descriptor.
+    check(|| {
+        need!("prlimit");
+        let (_folder, root) = site();
+        let server = server!(
+            "static_files",
+            "--port",
+            "0",
+            "--root",
+            root.to_str().unwrap()
+        );
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let mut status = || {
+            stream.write_all(b"HEAD /small HTTP/1.1\r\n\r\n").unwrap();
+            let (mut answer, mut byte) = (Vec::new(), [0]);
+            while !answer.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                answer.push(byte[0]);
+            }
+            String::from_utf8(answer[9..12].to_vec()).unwrap()
+        };
+        assert_eq!(status(), "200");
+        server.starve(true);
+        assert_eq!(status(), "503");
+        server.starve(false);
+        assert_eq!(status(), "200");
+    });
+}
+
+#[test]
 fn http_under_wrk() {
     // Goal: thousands of requests over kept connections, hello and files, small and by sendfile: every one is answered
     // with 200, and nothing stays open.

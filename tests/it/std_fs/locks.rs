@@ -4,7 +4,7 @@
 use super::with_scratch;
 use coring::coro;
 use coring::fs::{self, File, TryLockError};
-use coring_tests::{check, until_in_flight};
+use coring_tests::{alone, check, until_in_flight};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
@@ -96,8 +96,9 @@ fn shared_and_exclusive_exclude_each_other() {
 #[test]
 fn a_lock_ends_with_its_file() {
     // Goal: a lock goes with the last handle to its open file, and not with a clone before that.
-    // Method: drop the original, then the clone, and try at once; the same for files that were opened for reading.
-    check(|| {
+    // Method: drop the original, then the clone, and try at once; the same for files that were opened for reading. Alone: a
+    // process that another test starts has all files of this one until it runs its own program.
+    alone(|| {
         with_scratch(|scratch| {
             let (one, other) = twice(scratch);
             one.lock_shared().unwrap();
