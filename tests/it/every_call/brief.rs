@@ -1,4 +1,4 @@
-//! Calls that end by themselves. `File::metadata` is not among them: it asks memory of the kernel and never waits.
+//! Calls that end by themselves. `File::metadata` is not among them: it asks memory of the kernel, or a server, and cannot be interrupted.
 
 use super::{Call, Row, boxed, called_after_the_deadline, called_too_late};
 use coring::fs::{self, Advice, AlignedBuf, DirBuilder, File, OpenOptions};
