@@ -14,6 +14,7 @@ use super::*;
 use crate::sim::{Faults, SimKernel};
 use crate::{Features, TABLE, monotonic_ns, op};
 
+mod batch;
 mod multishot;
 mod parts;
 mod polled;
