@@ -16,7 +16,7 @@ use coring::net::TcpStream;
 use coring_examples::http::{Head, Method, Requests, take_leave};
 use coring_examples::{Arguments, exit, serve};
 use std::error::Error;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -137,28 +137,18 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     let file = coro::timeout(PATIENCE, || File::open(path)).map_err(io::Error::other)??;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(ErrorKind::NotFound.into());
+        return Err(io::Error::from_raw_os_error(libc::ENOENT));
     }
     Ok((file, metadata.len()))
 }
 
 /// A file that cannot be had now, for want of descriptors or memory, is not one that does not exist: caches remember that.
 fn status_of(error: &io::Error) -> &'static str {
-    let is_missing = match error.raw_os_error() {
-        Some(errno) => [
-            libc::ENOENT,
-            libc::ENOTDIR,
-            libc::ELOOP,
-            libc::ENAMETOOLONG,
-            libc::EACCES,
-        ]
-        .contains(&errno),
-        None => error.kind() == ErrorKind::NotFound,
-    };
-    if is_missing {
-        "404 Not Found"
-    } else {
-        "503 Service Unavailable"
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG | libc::EACCES) => {
+            "404 Not Found"
+        }
+        _ => "503 Service Unavailable",
     }
 }
 

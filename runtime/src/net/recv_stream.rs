@@ -111,12 +111,10 @@ impl<'a> RecvStream<'a> {
             if self.receive.is_none() {
                 self.receive = self.submit()?;
             }
-            let Some(receive) = &mut self.receive else {
+            if self.receive.is_none() {
                 return recv_pooled(self.socket.as_fd(), limit);
-            };
-            let event = next_of(receive, limit, Interrupted::Leave);
-            self.forget_the_ended();
-            let event = event?;
+            }
+            let event = self.next(limit, Interrupted::Leave)?;
             match -event.completion.result {
                 ..=0 => return Ok(RecvBuffer::picked(event.buffer)),
                 // No buffer, or too much that waits: seen by the next look at the pool.
@@ -146,11 +144,9 @@ impl<'a> RecvStream<'a> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_rest(&mut self) -> io::Result<Option<RecvBuffer>> {
-        while let Some(receive) = &mut self.receive {
+        while let Some(receive) = &self.receive {
             receive.end();
-            let event = next_of(receive, Limit::NONE, Interrupted::End);
-            self.forget_the_ended();
-            let event = event?;
+            let event = self.next(Limit::NONE, Interrupted::End)?;
             match -event.completion.result {
                 ..0 => return Ok(Some(RecvBuffer::picked(event.buffer))),
                 // The end of the stream is there for who reads next, too.
@@ -161,9 +157,12 @@ impl<'a> RecvStream<'a> {
         Ok(None)
     }
 
-    /// Its last completion was taken.
-    fn forget_the_ended(&mut self) {
+    /// The next completion of the receive, which stays here meanwhile: who is refused too often unwinds from this, and may go on later.
+    fn next(&mut self, limit: Limit<'_>, when: Interrupted) -> io::Result<Event> {
+        let receive = self.receive.as_mut().expect("the caller has looked");
+        let next = receive.next("recv", limit, when);
         self.receive.take_if(|receive| receive.is_over());
+        next.map(|(event, _)| event)
     }
 
     /// Begins to receive. `None` when there is no buffer to receive into.
@@ -192,11 +191,6 @@ impl<'a> RecvStream<'a> {
         // socket, which is borrowed for longer than this value lives, is open until `drop` has ended the operation.
         unsafe { Multishot::submit(sqe, Carries::Buffers(pool.clone())) }.map(Some)
     }
-}
-
-/// The next completion. The receive stays with the stream meanwhile: who is refused too often unwinds from here, and may go on later.
-fn next_of(receive: &mut Multishot, limit: Limit<'_>, when: Interrupted) -> io::Result<Event> {
-    receive.next("recv", limit, when).map(|(event, _)| event)
 }
 
 /// Stops receiving. The kernel is told at once and not with the next turn: the socket may be closed after this.

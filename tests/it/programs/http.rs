@@ -111,13 +111,7 @@ fn static_files_under_raw_requests() {
     // Method: a plain socket that sends all it has and reads to the end.
     check(|| {
         let (_folder, root) = site();
-        let server = server!(
-            "static_files",
-            "--port",
-            "0",
-            "--root",
-            root.to_str().unwrap()
-        );
+        let server = file_server!(root);
         let ask = |request: &[u8]| {
             let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
             // A server that resets the connection in the middle is seen by the read.
@@ -172,13 +166,7 @@ fn static_files_without_descriptors() {
     check(|| {
         need!("prlimit");
         let (_folder, root) = site();
-        let server = server!(
-            "static_files",
-            "--port",
-            "0",
-            "--root",
-            root.to_str().unwrap()
-        );
+        let server = file_server!(root);
         let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
         let mut status = || {
             stream.write_all(b"HEAD /small HTTP/1.1\r\n\r\n").unwrap();
@@ -207,13 +195,7 @@ fn http_under_wrk() {
         need!("wrk");
         let (_folder, root) = site();
         let hello = server!("http_hello", "--port", "0", "--cores", "2");
-        let files = server!(
-            "static_files",
-            "--port",
-            "0",
-            "--root",
-            root.to_str().unwrap()
-        );
+        let files = file_server!(root);
         for (server, path) in [
             (&hello, "/"),
             (&files, "/index.html"),

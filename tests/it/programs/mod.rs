@@ -14,6 +14,19 @@ macro_rules! server {
     };
 }
 
+/// The file server over a folder.
+macro_rules! file_server {
+    ($root:expr) => {
+        server!(
+            "static_files",
+            "--port",
+            "0",
+            "--root",
+            $root.to_str().unwrap()
+        )
+    };
+}
+
 /// Leaves the test when a program is missing.
 macro_rules! need {
     ($($program:expr),*) => {

@@ -85,13 +85,7 @@ fn proxy_under_curl() {
     check(|| {
         need!("curl");
         let (_folder, root) = site();
-        let files = server!(
-            "static_files",
-            "--port",
-            "0",
-            "--root",
-            root.to_str().unwrap()
-        );
+        let files = file_server!(root);
         let to = format!("127.0.0.1:{}", files.port);
         let proxy = server!(
             "proxy",
