@@ -19,6 +19,7 @@ mod clients;
 mod closes;
 mod cold;
 mod connect;
+mod crowd;
 mod datagrams;
 mod destructors;
 mod doorbell;

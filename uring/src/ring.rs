@@ -13,7 +13,8 @@
 //!
 //! A turn, step by step:
 //! 1. Hand out tokens that were reaped earlier to make room. If there were any, or a doorbell rang, do not sleep.
-//! 2. Queue what the ring wants for itself: the doorbell's poll, cancels and messages that found no room before.
+//! 2. Queue the receives of this turn (ring/receives.rs; if some have to wait for the next one, do not sleep), and what the ring wants
+//!    for itself: the doorbell's poll, cancels and messages that found no room before.
 //! 3. Enter: submit everything, run deferred completions, sleep if allowed.
 //! 4. Reap: file every completion, hand out tokens.
 //! 5. While the kernel has more (it runs about 20 deferred completions at a time, and keeps what did not fit in the
@@ -32,10 +33,10 @@
 )]
 
 mod cancel;
-mod delay;
 mod drain;
 mod multishot;
 mod own;
+mod receives;
 mod stats;
 
 use std::io;
@@ -43,10 +44,10 @@ use std::os::fd::RawFd;
 
 pub use self::stats::RingStats;
 
-use self::delay::{CROWD, Delay};
 use self::own::Own;
+use self::receives::Receives;
 use crate::error::SubmitError;
-use crate::op::raw::{in_words, is_multishot};
+use crate::op::raw::{in_words, is_close, is_multishot, is_receive};
 use crate::slot::Completed;
 use crate::user_data::{self, DETACHED, WAKE};
 use crate::{
@@ -69,6 +70,8 @@ pub struct Ring<B: Backend = KernelRing> {
     own: Own,
     /// Completions reaped while making room, to be filed by the next turn.
     kept: Vec<Cqe>,
+    /// Receives that wait for a turn.
+    receives: Receives,
     stats: RingStats,
     /// Memory that the kernel knows. After the backend: dropped when the kernel is gone.
     buffers: Vec<BufferRing>,
@@ -99,6 +102,7 @@ impl<B: Backend> Ring<B> {
     /// A ring over any backend. Of the options the bounds on operations count.
     pub fn with_backend(backend: B, options: &SetupOptions) -> Ring<B> {
         let watch = backend.doorbell().watch().is_some();
+        let receives = Receives::new(backend.capabilities());
         Ring {
             backend,
             slots: Slots::with_limits(options.max_operations, options.multishot_window),
@@ -107,6 +111,7 @@ impl<B: Backend> Ring<B> {
                 ..Own::default()
             },
             kept: Vec::new(),
+            receives,
             stats: RingStats::default(),
             buffers: Vec::new(),
             registered: None,
@@ -114,7 +119,8 @@ impl<B: Backend> Ring<B> {
     }
 
     /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here. The kernel begins
-    /// operations in the order of these calls.
+    /// operations in the order of these calls, but of many receives a part by each turn (ring/receives.rs), so that others overtake
+    /// them: none overtakes another receive, and a cancel or a close overtakes none.
     ///
     /// If the submission queue is full it is flushed first; no operation is lost or half submitted. An operation with
     /// many results would lose all but one here (debug builds refuse it):
@@ -157,9 +163,16 @@ impl<B: Backend> Ring<B> {
     pub unsafe fn submit(&mut self, sqe: Sqe, token: Token) -> Result<OpId, SubmitError> {
         debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
         let mut sqe = in_words(&sqe);
+        if is_close(&sqe) {
+            self.queue_all_receives()?;
+        }
         self.ensure_room()?;
         let op = self.slots.insert(token).map_err(too_many)?;
         sqe.set_user_data(op.user_data());
+        if is_receive(&sqe) && !self.receives.has_room() {
+            self.receives.keep(sqe);
+            return Ok(op);
+        }
         // SAFETY: the caller's promise.
         unsafe { self.push(&sqe) };
         Ok(op)
@@ -176,6 +189,8 @@ impl<B: Backend> Ring<B> {
     /// What `sqe` points at, if anything, stays valid for as long as the ring lives.
     pub unsafe fn submit_detached(&mut self, mut sqe: Sqe) -> Result<(), SubmitError> {
         debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
+        // It may close what a receive names.
+        self.queue_all_receives()?;
         self.ensure_room()?;
         let limit = self.slots.limit();
         if self.own.detached >= limit as usize {
@@ -272,7 +287,7 @@ impl<B: Backend> Ring<B> {
     #[inline]
     pub fn turn(&mut self, wait: Wait, wake: &mut impl FnMut(Token)) -> io::Result<usize> {
         let mut woken = self.file_kept(wake);
-        let all_queued = self.queue_own();
+        let all_queued = self.queue_receives() & self.queue_own();
         let may_sleep = wait != Wait::Submit && woken == 0 && all_queued && !self.own.rung;
         if may_sleep {
             self.enter(wait)?;
@@ -301,6 +316,8 @@ impl<B: Backend> Ring<B> {
     /// # Errors
     /// As [`turn`](Ring::turn).
     pub fn hand_over(&mut self, wake: &mut impl FnMut(Token)) -> io::Result<usize> {
+        // What finds no room now is queued by the turns below.
+        let _ = self.queue_all_receives();
         let mut woken = self.turn(Wait::Submit, wake)?;
         // A poller looks up the descriptors of what it takes, and nothing but the queue says when it has. It may need this CPU: a
         // sleep gives it. sched_yield(2) gives away the caller's turns as well (Linux 6.18), a slice a call: a thousand of
@@ -342,21 +359,7 @@ impl<B: Backend> Ring<B> {
             ..
         } = self;
         let mut woken = 0;
-        let reaped = if slots.in_flight() < CROWD {
-            backend.reap(&mut |cqe| woken += file(slots, own, cqe, wake))
-        } else {
-            let mut delay = Delay::new();
-            let reaped = backend.reap(&mut |cqe| {
-                slots.fetch_owner(cqe);
-                if let Some(cqe) = delay.exchange(cqe) {
-                    woken += file(slots, own, cqe, wake);
-                }
-            });
-            for cqe in delay.rest() {
-                woken += file(slots, own, cqe, wake);
-            }
-            reaped
-        };
+        let reaped = backend.reap(&mut |cqe| woken += file(slots, own, cqe, wake));
         self.stats.reaped += reaped as u64;
         if !self.own.closes.is_empty() {
             self.close_leftovers();
@@ -388,6 +391,9 @@ impl<B: Backend> Ring<B> {
                 self.push_own(watch)?;
             }
             self.own.watch = false;
+        }
+        if !self.own.cancels.is_empty() {
+            self.queue_all_receives()?;
         }
         while let Some(op) = self.own.cancels.last() {
             self.push_own(op::cancel::operation(op.user_data()))?;
@@ -456,18 +462,18 @@ impl<B: Backend> Ring<B> {
         self.backend.set_worker_affinity(cpus)
     }
 
-    /// Whether a turn would bring something at once. Reads plain memory, so it may be polled.
+    /// Whether a turn has something to do at once: completions to hand out, or receives that waited for it. Reads plain memory, so it may be polled.
     #[inline]
     #[must_use]
     pub fn has_events(&self) -> bool {
-        !self.kept.is_empty() || self.backend.has_events()
+        !self.kept.is_empty() || self.receives.len() != 0 || self.backend.has_events()
     }
 
     /// Operations queued and not yet submitted.
     #[inline]
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.backend.pending() as usize
+        self.backend.pending() as usize + self.receives.len()
     }
 
     /// Operations whose memory the kernel may still use.

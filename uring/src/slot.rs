@@ -35,7 +35,6 @@ use std::rc::Rc;
 
 use crate::completion::{CQE_F_MORE, CQE_F_NOTIF};
 use crate::multishot::{Carries, Event, Filed, Multishots};
-use crate::prefetch;
 use crate::user_data::{MAX_SLOTS, OpId, is_own};
 use crate::{Completion, Cqe, Token};
 
@@ -187,15 +186,6 @@ impl Slots {
         });
         self.inserted += 1;
         Ok(OpId::new(index, self.first_generation))
-    }
-
-    /// Begins to load what the token of the operation points at, which its waking is about to touch.
-    #[inline]
-    pub(crate) fn fetch_owner(&self, cqe: Cqe) {
-        let op = OpId::from_user_data(cqe.user_data);
-        if let Some(slot) = self.slots.get(op.index()) {
-            prefetch::line(slot.token.pointer().as_ptr());
-        }
     }
 
     /// Files a CQE. The slot decides by state and generation what it means.

@@ -372,13 +372,14 @@ impl Engine {
         let mut ring = self.ring.borrow_mut();
         let pending = ring.pending();
         let outcome = ring.turn(wait, &mut wake);
+        let submitted = pending.saturating_sub(ring.pending());
         let unlent = ring.take_unlent();
         drop(ring);
         if !unlent.is_empty() {
             let_go(unlent);
         }
         let woken = self.check(outcome);
-        self.counters.entered(pending, woken);
+        self.counters.entered(submitted, woken);
         let pool = self.receive_buffers.get().and_then(Option::as_ref);
         if pool.is_some_and(BufferRing::has_grown) && !self.giving_back.get() {
             self.give_back_buffers();

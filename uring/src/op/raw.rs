@@ -1,8 +1,8 @@
 //! The SQE as the kernel reads it: the 64 bytes behind the builders.
 //!
-//! The io-uring crate builds entries and does not let them be read. Two need to: a simulated kernel, and the check
-//! that an operation with many completions is not handed to a path that expects one. And entries are
-//! made such that they go from registers into the queue.
+//! The io-uring crate builds entries and does not let them be read. Three need to: a simulated kernel, the check
+//! that an operation with many completions is not handed to a path that expects one, and the ring, for whom receives are not like
+//! others. And entries are made such that they go from registers into the queue.
 
 #![expect(unsafe_code, reason = "looks at the bytes of an entry")]
 
@@ -78,6 +78,21 @@ pub(crate) fn is_multishot(sqe: &Sqe) -> bool {
         opcode::ReadMulti::CODE => true,
         _ => false,
     }
+}
+
+/// Whether the operation waits for a message.
+#[inline(always)]
+pub(crate) fn is_receive(sqe: &Sqe) -> bool {
+    matches!(
+        decode(sqe).opcode,
+        opcode::Recv::CODE | opcode::RecvMsg::CODE
+    )
+}
+
+/// Whether the operation gives back a descriptor, whose number may be another's afterwards.
+#[inline(always)]
+pub(crate) fn is_close(sqe: &Sqe) -> bool {
+    decode(sqe).opcode == opcode::Close::CODE
 }
 
 #[cfg(test)]

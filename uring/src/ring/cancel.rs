@@ -1,12 +1,12 @@
 //! Asking the kernel to end operations.
 //!
-//! A cancel is an operation that looks for others. It is queued behind all that it may be meant for,
+//! A cancel is an operation that looks for others. It is queued behind all that it may be meant for, the receives that wait included,
 //! and its own answer is not needed: the end of what it was meant for says all.
 
 use std::os::fd::RawFd;
 
 use super::Ring;
-use crate::{Backend, OpId, SubmitError, op};
+use crate::{Backend, OpId, Sqe, SubmitError, op};
 
 impl<B: Backend> Ring<B> {
     /// Asks the kernel to end `op`. Its completion still comes: `ECANCELED`, `EINTR`, or its real result if that was
@@ -23,7 +23,7 @@ impl<B: Backend> Ring<B> {
         }
         self.stats.cancels += 1;
         if self
-            .push_own(op::cancel::operation(op.user_data()))
+            .push_cancel(op::cancel::operation(op.user_data()))
             .is_err()
             && !self.own.cancels.contains(&op)
         {
@@ -43,7 +43,7 @@ impl<B: Backend> Ring<B> {
     /// `IORING_OP_ASYNC_CANCEL` with `FD|ALL`, 5.19.
     pub fn cancel_fd(&mut self, fd: RawFd) -> Result<(), SubmitError> {
         self.stats.cancels += 1;
-        self.push_own(op::cancel::descriptor(fd))
+        self.push_cancel(op::cancel::descriptor(fd))
     }
 
     /// Asks the kernel to end every operation of this ring. Each one's completion still comes.
@@ -55,6 +55,12 @@ impl<B: Backend> Ring<B> {
     /// `IORING_OP_ASYNC_CANCEL` with `ANY|ALL`, 5.19.
     pub fn cancel_all(&mut self) -> Result<(), SubmitError> {
         self.stats.cancels += 1;
-        self.push_own(op::cancel::everything())
+        self.push_cancel(op::cancel::everything())
+    }
+
+    /// Queues a cancel behind what it is to find.
+    fn push_cancel(&mut self, cancel: Sqe) -> Result<(), SubmitError> {
+        self.queue_all_receives()?;
+        self.push_own(cancel)
     }
 }

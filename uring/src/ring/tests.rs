@@ -19,6 +19,7 @@ mod multishot;
 mod parts;
 mod polled;
 mod portions;
+mod receives;
 mod restricted;
 mod wakes;
 
