@@ -275,8 +275,8 @@ impl Builder {
         self
     }
 
-    /// Entries of a core's submission queue, 64 bytes each. Default 1,024: where thousands of connections are busy, a core that
-    /// enters the kernel for fewer at a time spends 5 % more on each.
+    /// Entries of a core's submission queue, 64 bytes each. Default 1,024. What one turn asks for beyond them takes more system calls;
+    /// an echo over thousands of connections is as fast with 256.
     pub fn sq_entries(mut self, entries: u32) -> Self {
         self.ring.sq_entries = entries;
         self

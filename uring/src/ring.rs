@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!    submit(sqe, token) -> OpId      slot taken, user_data set, SQE queued; no system call unless the queue is full
-//!    turn(wait)                      one enter for everything queued; each completion files its result in its slot
+//!    turn(wait)                      one enter for what is queued; each completion files its result in its slot
 //!        wake(token)                 ... and hands the token back
 //!    take(op) -> Completion          the result; the slot is free again
 //! ```
@@ -47,7 +47,7 @@ pub use self::stats::RingStats;
 use self::own::Own;
 use self::receives::Receives;
 use crate::error::SubmitError;
-use crate::op::raw::{in_words, is_close, is_multishot, is_receive};
+use crate::op::raw::{in_words, is_multishot, is_receive, may_end_others};
 use crate::slot::Completed;
 use crate::user_data::{self, DETACHED, WAKE};
 use crate::{
@@ -119,8 +119,8 @@ impl<B: Backend> Ring<B> {
     }
 
     /// Queues a one-shot operation whose owner waits for `token`. Its `user_data` is set here. The kernel begins
-    /// operations in the order of these calls, but of many receives a part by each turn (ring/receives.rs), so that others overtake
-    /// them: none overtakes another receive, and a cancel or a close overtakes none.
+    /// operations in the order of these calls, but of many receives only some by each turn (ring/receives.rs), so that other operations
+    /// overtake the rest: no receive, cancel or close does. Before a descriptor is closed without the ring: [`hand_over`](Ring::hand_over).
     ///
     /// If the submission queue is full it is flushed first; no operation is lost or half submitted. An operation with
     /// many results would lose all but one here (debug builds refuse it):
@@ -163,7 +163,7 @@ impl<B: Backend> Ring<B> {
     pub unsafe fn submit(&mut self, sqe: Sqe, token: Token) -> Result<OpId, SubmitError> {
         debug_assert!(!is_multishot(&sqe), "submit_multishot is for this");
         let mut sqe = in_words(&sqe);
-        if is_close(&sqe) {
+        if may_end_others(&sqe) {
             self.queue_all_receives()?;
         }
         self.ensure_room()?;
@@ -276,10 +276,10 @@ impl<B: Backend> Ring<B> {
         self.slots.is_in_flight(op)
     }
 
-    /// Submits what is queued, waits as `wait` says, and calls `wake` for each operation that is done. Returns how
-    /// many that were.
+    /// Submits what is queued, of many receives the next ones, waits as `wait` says, and calls `wake` for each operation that is done.
+    /// Returns how many that were.
     ///
-    /// May return with none, for a signal, a doorbell or a passed deadline. Never sleeps while there are completions
+    /// May return with none, for a signal, a doorbell, a passed deadline, or because more receives wait to be begun. Never sleeps while there are completions
     /// to hand out. With [`Wait::Submit`] and nothing to do it makes no system call.
     ///
     /// # Errors
@@ -288,7 +288,11 @@ impl<B: Backend> Ring<B> {
     pub fn turn(&mut self, wait: Wait, wake: &mut impl FnMut(Token)) -> io::Result<usize> {
         let mut woken = self.file_kept(wake);
         let all_queued = self.queue_receives() & self.queue_own();
-        let may_sleep = wait != Wait::Submit && woken == 0 && all_queued && !self.own.rung;
+        // What was reaped to make room for that is older than all that the enter brings.
+        let made_room = !self.kept.is_empty();
+        woken += self.file_kept(wake);
+        let has_news = woken != 0 || made_room || self.own.rung;
+        let may_sleep = wait != Wait::Submit && all_queued && !has_news;
         if may_sleep {
             self.enter(wait)?;
         } else if self.backend.pending() != 0 || self.backend.has_events() {
@@ -462,11 +466,19 @@ impl<B: Backend> Ring<B> {
         self.backend.set_worker_affinity(cpus)
     }
 
-    /// Whether a turn has something to do at once: completions to hand out, or receives that waited for it. Reads plain memory, so it may be polled.
+    /// Whether a turn has something to do at once: completions to hand out, or receives to begin. Reads plain memory, so it may be
+    /// polled.
     #[inline]
     #[must_use]
     pub fn has_events(&self) -> bool {
-        !self.kept.is_empty() || self.receives.len() != 0 || self.backend.has_events()
+        !self.kept.is_empty() || self.has_receives_waiting() || self.backend.has_events()
+    }
+
+    /// Whether receives wait to be begun by the next turns, so that the ring will not sleep.
+    #[inline]
+    #[must_use]
+    pub fn has_receives_waiting(&self) -> bool {
+        self.receives.len() != 0
     }
 
     /// Operations queued and not yet submitted.

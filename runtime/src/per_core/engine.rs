@@ -4,7 +4,7 @@
 //! submit and reap with one enter. If nothing is ready the enter is left to [`park`](Driver::park), which comes
 //! next and submits and sleeps in the same call.
 //!
-//! `park`, when nothing is ready:
+//! `park`, when nothing is ready and no receive waits to be begun (then it only submits and reaps):
 //! 1. While the window is open (idle.rs): submit, then look at plain memory - completion queue, task-work flag,
 //!    inbox - without a system call.
 //! 2. Publish "sleeping". From here on, who sends us a message also rings.
@@ -539,6 +539,11 @@ impl Driver for Engine {
     }
 
     fn park(&self, scheduler: &Scheduler, deadline_ns: Option<u64>) {
+        if self.ring.borrow().has_receives_waiting() {
+            self.turn_ring(Wait::Submit);
+            self.drain_inbox(scheduler);
+            return;
+        }
         let appointment_ns = self.wake_at_ns.get();
         let deadline_ns = match deadline_ns {
             None if appointment_ns == u64::MAX => None,

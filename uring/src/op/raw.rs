@@ -89,10 +89,13 @@ pub(crate) fn is_receive(sqe: &Sqe) -> bool {
     )
 }
 
-/// Whether the operation gives back a descriptor, whose number may be another's afterwards.
+/// Whether the operation ends others, or gives back the descriptor that they name.
 #[inline(always)]
-pub(crate) fn is_close(sqe: &Sqe) -> bool {
-    decode(sqe).opcode == opcode::Close::CODE
+pub(crate) fn may_end_others(sqe: &Sqe) -> bool {
+    matches!(
+        decode(sqe).opcode,
+        opcode::Close::CODE | opcode::AsyncCancel::CODE
+    )
 }
 
 #[cfg(test)]

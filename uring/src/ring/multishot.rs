@@ -73,6 +73,7 @@ impl<B: Backend> Ring<B> {
         mut sqe: Sqe,
         carries: Carries,
     ) -> Result<OpId, SubmitError> {
+        self.queue_all_receives()?;
         self.ensure_room()?;
         let op = self.slots.insert_multishot(carries).map_err(too_many)?;
         sqe.set_user_data(op.user_data());

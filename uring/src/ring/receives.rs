@@ -9,8 +9,8 @@
 //! coroutine's frames. Where thousands receive before the first of them answers, all of that comes from memory once more. So
 //! whatever else is asked for goes at once, and receives take turns.
 //!
-//! They are begun in the order of their calls, and the ring does not sleep while any wait. What may be about one of them, a cancel or a
-//! close, comes behind all of them.
+//! They are begun in the order of their calls, and the ring does not sleep while any wait. What may be about one of them, a cancel, a
+//! close or a receive with many results, comes behind all of them.
 
 use std::collections::VecDeque;
 
@@ -20,12 +20,14 @@ use crate::{Backend, Capabilities, Sqe, SubmitError};
 
 /// Receives of a turn.
 const AT_ONCE: u32 = 128;
+/// Place for so many is kept when none wait any more.
+const KEPT: usize = 1024;
 
 /// The receives that wait for a turn.
 #[derive(Debug)]
 pub(super) struct Receives {
     waiting: VecDeque<Sqe>,
-    /// So many may be queued before the next turn; 0 while any wait.
+    /// So many may be queued before the next turn; 0 from when one had to wait until a turn leaves none over.
     room: u32,
     /// Some have waited since before the last turn.
     left_over: bool,
@@ -75,7 +77,11 @@ impl<B: Backend> Ring<B> {
     #[inline]
     pub(super) fn queue_receives(&mut self) -> bool {
         self.receives.room = self.receives.at_once;
-        self.receives.waiting.is_empty() || self.queue_some_that_wait()
+        if self.receives.waiting.is_empty() {
+            self.receives.left_over = false;
+            return true;
+        }
+        self.queue_some_that_wait()
     }
 
     #[inline(never)]
@@ -106,6 +112,10 @@ impl<B: Backend> Ring<B> {
             let receive = self.receives.waiting.pop_front();
             // SAFETY: promised by who submitted it, until its token has come back.
             unsafe { self.push(&receive.expect("no more than there are")) };
+        }
+        let waiting = &mut self.receives.waiting;
+        if waiting.is_empty() && waiting.capacity() > KEPT {
+            waiting.shrink_to(KEPT);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::os::fd::IntoRawFd;
 use proptest::prelude::*;
 
 use super::*;
+use crate::{Carries, opcode};
 
 /// Receives of a turn.
 const PART: usize = 4;
@@ -49,7 +50,7 @@ fn receives_take_turns() {
             (2 * PART..last).collect::<Vec<_>>(),
         ];
         for part in parts {
-            assert!(ring.pending() > 0);
+            assert!(ring.pending() > 0 && ring.has_events());
             assert_eq!(turn(&mut ring, Wait::Submit), part, "{features:?}");
         }
         assert_eq!((ring.pending(), ring.has_events()), (0, false));
@@ -73,12 +74,60 @@ fn receives_that_wait_are_not_slept_over() {
     drain(&mut ring);
 }
 
+/// Goal: a turn begins no more than its part after all that waited were begun early, either. Method: some are left over when a cancel
+/// has them begun.
+#[test]
+fn receives_take_turns_after_they_were_begun_early() {
+    let mut ring = ring_in_parts(64, Features::ALL);
+    let (here, mut there) = UnixStream::pair().unwrap();
+    there.write_all(&[7; 9 * PART]).unwrap();
+    let mut buffers = [[0]; 6 * PART];
+    let (early, late) = buffers.split_at_mut(3 * PART);
+    let mut ops = Vec::new();
+    for (n, buffer) in early.iter_mut().enumerate() {
+        ops.push(submit(&mut ring, recv(&here, buffer, 0), n));
+    }
+    assert_eq!(turn(&mut ring, Wait::Submit).len(), PART);
+    ring.cancel(ops[PART]);
+    assert!(!ring.has_receives_waiting());
+    assert_eq!(turn(&mut ring, Wait::Submit).len(), 2 * PART);
+    for (n, buffer) in late.iter_mut().enumerate() {
+        submit(&mut ring, recv(&here, buffer, 0), n);
+    }
+    for _ in 0..3 {
+        assert_eq!(turn(&mut ring, Wait::Submit).len(), PART);
+    }
+    assert!(!ring.has_receives_waiting());
+}
+
+/// Goal: a receive with many results comes after those that wait. Method: all are about one socket.
+#[test]
+fn a_receive_with_many_results_overtakes_none() {
+    let mut ring = ring_in_parts(64, Features::ALL);
+    let pool = ring.provide_buffers(16, 64).unwrap();
+    let (here, mut there) = UnixStream::pair().unwrap();
+    there.write_all(b"0123456789").unwrap();
+    let mut buffers = [[0]; PART + 1];
+    for (n, buffer) in buffers.iter_mut().enumerate() {
+        submit(&mut ring, recv(&here, buffer, 0), n);
+    }
+    let many = op::net::recv_multishot(here.as_raw_fd(), pool.group().unwrap(), 0);
+    // SAFETY: the pool is kept by what the completions carry.
+    let many = unsafe { ring.submit_multishot(many, Carries::Buffers(pool.clone())) }.unwrap();
+    wait(&mut ring, PART + 1);
+    assert_eq!(buffers.concat(), b"01234");
+    let event = ring.next(many).expect("the rest was there, too");
+    assert_eq!(event.buffer.as_deref(), Some(&b"56789"[..]));
+    ring.abandon(many);
+    drain(&mut ring);
+}
+
 /// Goal: what may be about a receive that waits comes after it. Method: cancels of each kind, closes of both kinds, and a descriptor
 /// that is closed by hand after it was handed over. Without an end of its own the receive would say so: nothing was sent, or is
 /// sent only when the descriptor is gone.
 #[test]
 fn a_receive_is_begun_before_what_may_end_it() {
-    for step in 0..6 {
+    for step in 0..7 {
         let mut ring = ring_in_parts(64, Features::ALL);
         let (silent, _other) = UnixStream::pair().unwrap();
         let (here, mut there) = UnixStream::pair().unwrap();
@@ -93,21 +142,25 @@ fn a_receive_is_begun_before_what_may_end_it() {
             0 => ring.cancel(received),
             1 => ring.cancel_fd(here.as_raw_fd()).unwrap(),
             2 => ring.cancel_all().unwrap(),
-            3 => drop(submit(&mut ring, close, PART + 1)),
+            3 => {
+                let cancel = opcode::AsyncCancel::new(received.user_data()).build();
+                submit(&mut ring, cancel, PART + 1);
+            }
+            4 => _ = submit(&mut ring, close, PART + 1),
             // SAFETY: a close points at nothing.
-            4 => unsafe { ring.submit_detached(close) }.unwrap(),
+            5 => unsafe { ring.submit_detached(close) }.unwrap(),
             _ => {
                 ring.hand_over(&mut |_| panic!("nothing was sent")).unwrap();
                 assert_eq!(ring.pending(), 0);
             }
         }
         match step {
-            5 => drop(here),
+            6 => drop(here),
             // The ring's.
-            3 | 4 => _ = here.into_raw_fd(),
+            4 | 5 => _ = here.into_raw_fd(),
             _ => {}
         }
-        let expected = if step < 3 {
+        let expected = if step < 4 {
             -libc::ECANCELED
         } else {
             turn(&mut ring, Wait::Submit);

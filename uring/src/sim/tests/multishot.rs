@@ -236,6 +236,56 @@ fn a_pooled_stream_is_whole_under_every_benign_fault() {
     assert!(exhausted > 100, "the pool ran out only {exhausted} times");
 }
 
+/// Goal: what comes while room is made for receives that wait for their turn keeps its place, and nobody sleeps over it.
+/// Method: a byte comes with one enter, the next with the enter that makes room, and half the enters are refused.
+#[test]
+fn room_for_receives_that_wait_is_made_in_order() {
+    let faults = Faults {
+        busy: 512,
+        ..Faults::NONE
+    };
+    for seed in 0..50 {
+        let kernel = SimKernel::new(seed, faults);
+        let mut ring = ring_of(&kernel);
+        let fill = |ring: &mut Ring<SimRing>| {
+            while !ring.backend().is_full() {
+                submit(ring, op::msg::nop());
+            }
+        };
+        let pool = ring.provide_buffers(64, 8).unwrap();
+        let (reader, writer) = kernel.connection();
+        let (silent, _) = kernel.socketpair();
+        let receiving = receive(&mut ring, reader, &pool);
+        let sent: Vec<u8> = (0..200).collect();
+        let mut unused = vec![[0]; 1000];
+        let mut receives = unused.iter_mut();
+        let mut received = Vec::new();
+        for two in sent.chunks(2) {
+            // As many as a turn begins, and one more, so that some are left over.
+            for buffer in receives.by_ref().take(4) {
+                let receive = op::net::recv(silent, buffer.as_mut_ptr(), 1, libc::MSG_DONTWAIT);
+                submit(&mut ring, receive);
+            }
+            for byte in two {
+                submit(&mut ring, send(writer, std::slice::from_ref(byte)));
+                fill(&mut ring);
+            }
+            ring.turn(Wait::Submit, &mut |_| ()).unwrap();
+            while let Some(event) = ring.next(receiving) {
+                assert!(event.more(), "seed {seed}");
+                received.extend_from_slice(event.buffer.as_deref().unwrap_or_default());
+            }
+        }
+        while received.len() < sent.len() {
+            let event = next(&mut ring, receiving);
+            received.extend_from_slice(event.buffer.as_deref().unwrap_or_default());
+        }
+        assert_eq!(received, sent, "seed {seed}");
+        ring.abandon(receiving);
+        ring.drain(u64::MAX, &mut |_| ()).unwrap();
+    }
+}
+
 fn pooled_stream(seed: u64) -> (u64, u64) {
     let kernel = SimKernel::new(seed, Faults::benign(seed));
     kernel.set_stream_capacity(100);
