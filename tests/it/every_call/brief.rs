@@ -3,9 +3,12 @@
 use super::{Call, Row, boxed, called_after_the_deadline, called_too_late};
 use coring::fs::{self, Advice, AlignedBuf, DirBuilder, File, OpenOptions};
 use coring::io::is_cancelled;
+use coring::net::UdpSocket;
+use coring::process::Command;
 use coring_tests::{alone, note, proc, runtime, until};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +27,15 @@ fn on_file<T: 'static>(here: &Path, call: fn(&File) -> io::Result<T>) -> Call {
     let file = OpenOptions::new().read(true).write(true).open(path);
     let file = file.unwrap();
     boxed(move || call(&file))
+}
+
+/// A call on a datagram socket, with the address of another.
+fn udp<T: 'static>(call: fn(&UdpSocket, SocketAddr) -> io::Result<T>) -> Call {
+    let (ours, theirs) = (
+        UdpSocket::bind("127.0.0.1:0").unwrap(),
+        UdpSocket::bind("127.0.0.1:0").unwrap(),
+    );
+    boxed(move || call(&ours, theirs.local_addr()?))
 }
 
 const ROWS: &[Row] = &[
@@ -155,6 +167,40 @@ const ROWS: &[Row] = &[
             let mut permissions = std::fs::metadata(path)?.permissions();
             permissions.set_readonly(true);
             fs::set_permissions(path, permissions)
+        })
+    }),
+    ("fs::chown", |here| {
+        on_path(here, |path, _| fs::chown(path, None, None))
+    }),
+    ("fs::lchown", |here| {
+        on_path(here, |path, _| fs::lchown(path, None, None))
+    }),
+    ("File::close", |here| {
+        let path = here.join("file");
+        std::fs::write(&path, "some bytes").unwrap();
+        let mut file = Some(File::open(&path).unwrap());
+        boxed(move || file.take().expect("closed once").close())
+    }),
+    ("UdpSocket::send", |_| {
+        udp(|ours, theirs| {
+            ours.connect(theirs)?;
+            ours.send(b"some bytes")
+        })
+    }),
+    ("UdpSocket::send_to", |_| {
+        udp(|ours, theirs| ours.send_to(b"some bytes", theirs))
+    }),
+    ("UdpSocket::send_batch", |_| {
+        udp(|ours, theirs| ours.send_batch(&[(b"some", theirs), (b"bytes", theirs)]))
+    }),
+    ("UdpSocket::send_segments", |_| {
+        udp(|ours, theirs| ours.send_segments(b"some bytes", 5, theirs))
+    }),
+    ("Command::spawn", |here| {
+        let path = here.join("made");
+        boxed(move || {
+            let mut child = Command::new("touch").arg(&path).spawn()?;
+            child.wait()
         })
     }),
     ("File::read of a direct file", |here| {

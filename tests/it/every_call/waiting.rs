@@ -4,7 +4,9 @@ use super::{Call, Row, boxed, called_after_the_deadline, called_too_late};
 use coring::coro::{self, Activity};
 use coring::fs::{self, File, OpenOptions};
 use coring::io::{Interest, is_cancelled, pipe, poll_fd};
-use coring::net::{DatagramBatch, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+use coring::net::{
+    DatagramBatch, TcpSocket, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
+};
 use coring::process::{Command, Stdio};
 use coring::signal::{Signals, ctrl_c};
 use coring_tests::tcp::{Silent, listen, pair_of_ours};
@@ -116,6 +118,14 @@ const ROWS: &[Row] = &[
         let silent = Silent::new();
         boxed(move || TcpStream::connect_timeout(&silent.address(), Duration::from_secs(600)))
     }),
+    ("TcpStream::connect to several", |_| {
+        let (one, other) = (Silent::new(), Silent::new());
+        boxed(move || TcpStream::connect([one.address(), other.address()].as_slice()))
+    }),
+    ("TcpSocket::connect", |_| {
+        let silent = Silent::new();
+        boxed(move || TcpSocket::new_v4()?.connect(silent.address()))
+    }),
     ("TcpStream::read", |_| {
         tcp(|mut ours| ours.read(&mut [0; 8]))
     }),
@@ -181,6 +191,11 @@ const ROWS: &[Row] = &[
     ("UnixListener::accept", |here| {
         unix_listener(here, UnixListener::accept)
     }),
+    ("UnixListener::incoming", |here| {
+        unix_listener(here, |listener| {
+            listener.incoming().next().expect("it never ends")
+        })
+    }),
     ("UnixListener::accept_stream", |here| {
         unix_listener(here, |listener| listener.accept_stream().accept())
     }),
@@ -192,6 +207,16 @@ const ROWS: &[Row] = &[
     }),
     ("UnixStream::read", |_| {
         unix(|mut ours| ours.read(&mut [0; 8]))
+    }),
+    ("UnixStream::read_vectored", |_| {
+        unix(|mut ours| ours.read_vectored(&mut [IoSliceMut::new(&mut [0; 8])]))
+    }),
+    ("UnixStream::write_vectored", |_| {
+        unix(|mut ours| -> io::Result<()> {
+            loop {
+                ours.write_vectored(&[IoSlice::new(&[1; 1 << 16]), IoSlice::new(&[2; 1 << 16])])?;
+            }
+        })
     }),
     ("UnixStream::peek", |_| unix(|ours| ours.peek(&mut [0; 8]))),
     ("UnixStream::write_all", |_| {
@@ -227,6 +252,16 @@ const ROWS: &[Row] = &[
         datagrams(|ours| -> io::Result<()> {
             loop {
                 ours.send(&[1; 1 << 10])?;
+            }
+        })
+    }),
+    ("UnixDatagram::send_to", |here| {
+        let path = here.join("theirs");
+        let theirs = UnixDatagram::bind(&path).unwrap();
+        let ours = UnixDatagram::unbound().unwrap();
+        with(theirs, move || -> io::Result<()> {
+            loop {
+                ours.send_to(&[1; 1 << 10], &path)?;
             }
         })
     }),
