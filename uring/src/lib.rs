@@ -15,7 +15,7 @@
 //! system call, travels with everything else that is queued at the next turn, and its result waits in a
 //! slot until its owner takes it. The crate knows nothing about who that owner is: it hands back a
 //! [`Token`] when an operation is done. There is no allocation and no look-up by hash for an operation;
-//! only the queue of receives that wait for a turn grows when more wait than ever.
+//! only the queue of receives that wait for a turn grows with a crowd of them.
 //!
 //! An operation may also go on and complete many times: [`Ring::submit_multishot`]. And memory may be known to the
 //! kernel beforehand, to be picked by it when something arrives ([`Ring::provide_buffers`]) or to be pinned only once

@@ -12,7 +12,7 @@
 //! the completion still comes and is still the only truth (it may well be a success).
 //!
 //! A turn, step by step:
-//! 1. Hand out tokens that were reaped earlier to make room. If there were any, or a doorbell rang, do not sleep.
+//! 1. File what was reaped earlier to make room. If there was any, or a doorbell rang, do not sleep.
 //! 2. Queue the receives of this turn (ring/receives.rs; if some have to wait for the next one, do not sleep), and what the ring wants
 //!    for itself: the doorbell's poll, cancels and messages that found no room before.
 //! 3. Enter: submit everything, run deferred completions, sleep if allowed.
@@ -286,12 +286,13 @@ impl<B: Backend> Ring<B> {
     /// An error of io_uring_enter(2) that has no cure: the ring cannot be used any more.
     #[inline]
     pub fn turn(&mut self, wait: Wait, wake: &mut impl FnMut(Token)) -> io::Result<usize> {
+        let mut has_news = !self.kept.is_empty();
         let mut woken = self.file_kept(wake);
         let all_queued = self.queue_receives() & self.queue_own();
         // What was reaped to make room for that is older than all that the enter brings.
-        let made_room = !self.kept.is_empty();
+        has_news |= !self.kept.is_empty();
         woken += self.file_kept(wake);
-        let has_news = woken != 0 || made_room || self.own.rung;
+        has_news |= self.own.rung;
         let may_sleep = wait != Wait::Submit && all_queued && !has_news;
         if may_sleep {
             self.enter(wait)?;
@@ -326,7 +327,7 @@ impl<B: Backend> Ring<B> {
         // A poller looks up the descriptors of what it takes, and nothing but the queue says when it has. It may need this CPU: a
         // sleep gives it. sched_yield(2) gives away the caller's turns as well (Linux 6.18), a slice a call: a thousand of
         // them were seconds in which this thread did not run.
-        while self.pending() != 0 {
+        while self.pending() != 0 || !self.own.cancels.is_empty() {
             std::thread::sleep(std::time::Duration::from_micros(20));
             woken += self.turn(Wait::Submit, wake)?;
         }

@@ -42,7 +42,8 @@ impl<B: Backend> Ring<B> {
                 };
                 return Err(io::Error::new(io::ErrorKind::TimedOut, timed_out));
             }
-            self.cancel_all()?;
+            // What found no room is asked for again below; an error that has no cure comes from the turn.
+            let _ = self.cancel_all();
             self.turn(
                 Wait::Until(Some(deadline_ns.min(now + DRAIN_STEP_NS))),
                 wake,

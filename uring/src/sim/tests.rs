@@ -231,6 +231,33 @@ fn a_kept_cancel_comes_after_the_receives_that_wait() {
     assert!(kept > 10, "only {kept} cancels found no room");
 }
 
+/// Goal: what is handed over or drained reaches a kernel without room all the same: a cancel that was kept is on its way, and refusals
+/// are no error. Method: as above; a simulated cancel ends its target at once.
+#[test]
+fn a_kernel_without_room_delays_a_hand_over_and_a_drain() {
+    for seed in 0..100 {
+        let faults = Faults {
+            busy: 1000,
+            ..Faults::NONE
+        };
+        let kernel = SimKernel::new(seed, faults);
+        let mut ring = ring_of(&kernel);
+        let (a, _b) = kernel.socketpair();
+        let mut buffers = [[0u8; 4]; 30];
+        let mut ops = Vec::new();
+        for buffer in &mut buffers {
+            // SAFETY: all are waited for below. A refused one is not in flight.
+            ops.extend(unsafe { ring.submit(recv(a, buffer), token(0)) });
+        }
+        let last = ops.pop().expect("the first found room");
+        ring.cancel(last);
+        ring.hand_over(&mut |_| ()).unwrap();
+        assert!(!ring.is_in_flight(last), "seed {seed}");
+        ring.drain(u64::MAX, &mut |_| ()).unwrap();
+        assert_eq!(ring.in_flight(), 0);
+    }
+}
+
 #[test]
 fn a_buffer_is_poisoned_while_it_is_lent() {
     let kernel = SimKernel::new(3, Faults::NONE);

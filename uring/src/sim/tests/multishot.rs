@@ -236,7 +236,7 @@ fn a_pooled_stream_is_whole_under_every_benign_fault() {
     assert!(exhausted > 100, "the pool ran out only {exhausted} times");
 }
 
-/// Goal: what comes while room is made for receives that wait for their turn keeps its place, and nobody sleeps over it.
+/// Goal: what comes while room is made for receives that wait for their turn keeps its place.
 /// Method: a byte comes with one enter, the next with the enter that makes room, and half the enters are refused.
 #[test]
 fn room_for_receives_that_wait_is_made_in_order() {
