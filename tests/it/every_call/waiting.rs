@@ -214,7 +214,8 @@ const ROWS: &[Row] = &[
     ("UnixStream::write_vectored", |_| {
         unix(|mut ours| -> io::Result<()> {
             loop {
-                ours.write_vectored(&[IoSlice::new(&[1; 1 << 16]), IoSlice::new(&[2; 1 << 16])])?;
+                let parts = [IoSlice::new(&[1; 1 << 16]), IoSlice::new(&[2; 1 << 16])];
+                let _written = ours.write_vectored(&parts)?;
             }
         })
     }),
