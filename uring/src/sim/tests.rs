@@ -161,6 +161,25 @@ fn a_cancel_has_all_its_outcomes_and_loses_nothing() {
     );
 }
 
+/// A kernel that refuses nearly every enter.
+fn without_room(seed: u64) -> SimKernel {
+    let faults = Faults {
+        busy: 1000,
+        ..Faults::NONE
+    };
+    SimKernel::new(seed, faults)
+}
+
+/// Receives that find nothing, as far as there is room for them.
+fn receive_all(kernel: &SimKernel, ring: &mut Ring<SimRing>, buffers: &mut [[u8; 4]]) -> Vec<OpId> {
+    let (silent, _) = kernel.socketpair();
+    let receive = |buffer: &mut [u8; 4]| {
+        // SAFETY: every test waits for its operations, or drains the ring, before its buffers go. A refused one is not in flight.
+        unsafe { ring.submit(recv(silent, buffer), token(0)) }.ok()
+    };
+    buffers.iter_mut().filter_map(receive).collect()
+}
+
 /// Goal: cancels and wake-ups survive a kernel that has room for nothing.
 /// Method: nearly every enter is refused, so that flushing a full queue gives up; what was asked for then has to
 /// happen all the same.
@@ -168,21 +187,10 @@ fn a_cancel_has_all_its_outcomes_and_loses_nothing() {
 fn a_kernel_without_room_loses_no_cancel_and_no_wake() {
     let mut kept = 0;
     for seed in 0..20 {
-        let kernel = SimKernel::new(
-            seed,
-            Faults {
-                busy: 1000,
-                ..Faults::NONE
-            },
-        );
+        let kernel = without_room(seed);
         let (mut ring, mut peer) = (ring_of(&kernel), ring_of(&kernel));
-        let (a, _b) = kernel.socketpair();
         let mut buffers = [[0u8; 4]; 30];
-        let mut ops = Vec::new();
-        for buffer in &mut buffers {
-            // SAFETY: all are waited for below. A refused one is not in flight.
-            ops.extend(unsafe { ring.submit(recv(a, buffer), token(0)) });
-        }
+        let ops = receive_all(&kernel, &mut ring, &mut buffers);
         for op in &ops {
             ring.cancel(*op);
         }
@@ -209,19 +217,10 @@ fn a_kernel_without_room_loses_no_cancel_and_no_wake() {
 fn a_kept_cancel_comes_after_the_receives_that_wait() {
     let mut kept = 0;
     for seed in 0..100 {
-        let faults = Faults {
-            busy: 1000,
-            ..Faults::NONE
-        };
-        let kernel = SimKernel::new(seed, faults);
+        let kernel = without_room(seed);
         let mut ring = ring_of(&kernel);
-        let (a, _b) = kernel.socketpair();
         let mut buffers = [[0u8; 4]; 30];
-        let mut ops = Vec::new();
-        for buffer in &mut buffers {
-            // SAFETY: all are waited for below. A refused one is not in flight.
-            ops.extend(unsafe { ring.submit(recv(a, buffer), token(0)) });
-        }
+        let ops = receive_all(&kernel, &mut ring, &mut buffers);
         for op in ops.into_iter().rev() {
             ring.cancel(op);
             assert_eq!(finish(&mut ring, op), -libc::ECANCELED, "seed {seed}");
@@ -236,19 +235,10 @@ fn a_kept_cancel_comes_after_the_receives_that_wait() {
 #[test]
 fn a_kernel_without_room_delays_a_hand_over_and_a_drain() {
     for seed in 0..100 {
-        let faults = Faults {
-            busy: 1000,
-            ..Faults::NONE
-        };
-        let kernel = SimKernel::new(seed, faults);
+        let kernel = without_room(seed);
         let mut ring = ring_of(&kernel);
-        let (a, _b) = kernel.socketpair();
         let mut buffers = [[0u8; 4]; 30];
-        let mut ops = Vec::new();
-        for buffer in &mut buffers {
-            // SAFETY: all are waited for below. A refused one is not in flight.
-            ops.extend(unsafe { ring.submit(recv(a, buffer), token(0)) });
-        }
+        let mut ops = receive_all(&kernel, &mut ring, &mut buffers);
         let last = ops.pop().expect("the first found room");
         ring.cancel(last);
         ring.hand_over(&mut |_| ()).unwrap();
