@@ -164,6 +164,26 @@ fn little_locked_memory() {
 }
 
 #[test]
+fn little_locked_memory_under_a_storm_of_signals() {
+    // Goal: a start that waits for the memory of rings that were closed waits no longer because of signals: it works or says what to
+    // raise, and the process ends.
+    // Method: as nobody, 200 short lives under two signals in a loop.
+    check(|| {
+        let Some(nobody) = as_nobody() else {
+            skip!("no setpriv, or not the right to become nobody");
+        };
+        let limit = ["prlimit", "--memlock=65536"];
+        let words: Vec<_> = nobody.iter().copied().chain(limit).collect();
+        let ended = under(&words, &["storm"]);
+        if ended.code == Some(0) {
+            assert_eq!(ended.stdout, "over\n");
+        } else {
+            ended.assert_refused(&["locked memory (64 KiB", "ulimit -l"]);
+        }
+    });
+}
+
+#[test]
 fn zero_copy_beyond_locked_memory() {
     // Goal: buffers that the kernel may not lock are copied: all that was sent arrives.
     // Method: 300 KB each, with `ulimit -l 64`, as nobody, since root is not bound by it.

@@ -33,7 +33,7 @@ use std::time::Duration;
 use io_uring::IoUring;
 
 use crate::error::SetupError;
-use crate::{Feature, Features};
+use crate::{Feature, Features, sys};
 
 pub(crate) const SETUP_SQPOLL: u32 = 1 << 1;
 pub(crate) const SETUP_SQ_AFF: u32 = 1 << 2;
@@ -128,7 +128,8 @@ pub(crate) fn make(options: &SetupOptions) -> Result<Made, SetupError> {
         options.sq_entries.max(SMALLEST.0),
         options.cq_entries.max(options.sq_entries).max(SMALLEST.1),
     );
-    let mut waited = Duration::ZERO;
+    let begin_ns = sys::monotonic_ns();
+    let waited = || Duration::from_nanos(sys::monotonic_ns() - begin_ns);
     loop {
         match try_ladders(sq, cq, options) {
             Ok(made) => return Ok(made),
@@ -136,9 +137,8 @@ pub(crate) fn make(options: &SetupOptions) -> Result<Made, SetupError> {
                 sq = (sq / 2).max(SMALLEST.0);
                 cq = (cq / 2).max(SMALLEST.1);
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && waited < PATIENCE => {
-                std::thread::sleep(STEP);
-                waited += STEP;
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && waited() < PATIENCE => {
+                sys::nap(STEP);
             }
             Err(error) => {
                 return Err(SetupError::classify(

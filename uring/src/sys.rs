@@ -9,6 +9,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::Duration;
 
 use crate::{Sqe, types};
 
@@ -186,6 +187,17 @@ pub fn monotonic_ns() -> u64 {
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     debug_assert_eq!(failed, 0, "every kernel has CLOCK_MONOTONIC");
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+/// Sleeps for a moment, or until a signal. std's sleep goes on after one, and under a storm of them for ever: time in handlers does not
+/// count there.
+pub(crate) fn nap(time: Duration) {
+    let time = libc::timespec {
+        tv_sec: time.as_secs().cast_signed(),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    // SAFETY: it reads `time`; the rest of an interrupted sleep is not asked for.
+    unsafe { libc::nanosleep(&raw const time, ptr::null_mut()) };
 }
 
 /// A set of CPUs as sched_setaffinity(2) has it.
