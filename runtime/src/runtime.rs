@@ -4,7 +4,8 @@
 //! 1. Check the limits (builder.rs).
 //! 2. Open core 0's ring on the calling thread, so that a refusal of io_uring is known before any thread exists.
 //! 3. Start a thread for each other core; each pins itself and opens its own ring (a ring belongs to its thread).
-//! 4. Wait until all have said that they are open. If one could not, stop the others and report.
+//! 4. Wait until all have said that they are open. If one could not, stop the others and report; if it was for the limit on
+//!    locked memory, start again with rings that leave room for each other.
 //!
 //! **Run** ([`Runtime::run`]): the main closure becomes a coroutine on core 0, which is the calling thread; the
 //! core turns until it has ended.
@@ -103,7 +104,7 @@ impl From<StartError> for io::Error {
 }
 
 /// What was settled before anything starts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) cores: usize,
     /// The CPU of each core; empty when cores are not pinned.
@@ -195,6 +196,21 @@ impl Runtime {
 
     pub(crate) fn start(plan: Plan) -> Result<Self, StartError> {
         report::install_panic_hook();
+        let mut smaller = plan.clone();
+        match Self::open(plan) {
+            // The first rings were given what was asked for, and one of the last found nothing left.
+            Err(StartError::Ring {
+                core: 1..,
+                source: SetupError::LockedMemory { .. },
+            }) => {
+                smaller.core.ring = smaller.core.ring.within_share();
+                Self::open(smaller)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open(plan: Plan) -> Result<Self, StartError> {
         let cluster = Cluster::new(
             plan.cores,
             plan.inbox_capacity,

@@ -1,7 +1,7 @@
 //! Destructors that panic, of what crosses cores: they are the user's, who hears of them; they end neither a core nor the process, and nothing is lost with them.
 
 use coring::{call, call_all, coro, mailbox, spawn_on};
-use coring_tests::{check, rounds, runtime, until};
+use coring_tests::{check, need_locked_kib, rounds, runtime, until};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -135,6 +135,7 @@ fn messages_that_panic_when_dropped() {
     // each arrives once and in order. Method: sixty cores, far more than there are, send to one; it goes in the middle.
     const SENDERS: usize = 60;
     check(|| {
+        need_locked_kib!(8 * SENDERS);
         runtime(SENDERS).run(|| {
             for round in 0..rounds(6, 100) {
                 let capacity = [1, 15, 16, 17, 64, 300][round % 6];

@@ -1,7 +1,7 @@
 //! Ends that do not go by themselves, and starts that do not get far: forced, undone, and what was left is named. The scenarios
 //! are programs of their own.
 
-use coring_tests::command::{Ended, exists, run, strace_works};
+use coring_tests::command::{Ended, as_nobody_else, run, strace_works};
 use coring_tests::running::Running;
 use coring_tests::{builder, check, runtime, skip};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -286,16 +286,4 @@ fn one_runtime_ends_and_another_does_not_notice() {
             assert_eq!((second.exit_code(), second.outcome.unwrap()), (0, false));
         });
     });
-}
-
-/// The words in front of a command that make it run as a user without privileges, of whom there are no other processes: what
-/// they use would count.
-fn as_nobody_else() -> Option<Vec<String>> {
-    let user = 100_000 + std::process::id();
-    let mut words = vec![String::from("setpriv")];
-    words.extend(["reuid", "regid"].map(|what| format!("--{what}={user}")));
-    words.extend(["--clear-groups", "--bounding-set=-all"].map(String::from));
-    let works =
-        exists("setpriv") && run(words.iter().map(String::as_str).chain(["true"])).code == Some(0);
-    works.then_some(words)
 }

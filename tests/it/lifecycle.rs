@@ -2,7 +2,9 @@
 
 use coring::coro;
 use coring_tests::tcp::{listen, pair, round_trip_of_ours, serve};
-use coring_tests::{alone, builder, check, note, proc, rounds, runtime, until_outside};
+use coring_tests::{
+    alone, builder, check, need_locked_kib, note, proc, rounds, runtime, until_outside,
+};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
@@ -52,8 +54,9 @@ fn sixty_four_cores() {
     // for a long look before each sleep. Pairs of them cost memory when they talk, and not before.
     // Method: every core answers; the whole is timed, with a bound that a busy machine keeps, too. The CPU time of a second of
     // nothing. Memory before and after each core has called each other one, and what that is for 64 cores that
-    // are there and do nothing; the pages of the program, which two cores read, do not count.
+    // are there and do nothing.
     alone(|| {
+        need_locked_kib!(8 * 64);
         builder(2)
             .build()
             .unwrap()

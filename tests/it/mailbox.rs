@@ -6,7 +6,7 @@ use coring::mailbox::{
 use coring::{coro, mailbox, spawn_on};
 use coring_tests::conserve::Token;
 use coring_tests::random::Random;
-use coring_tests::{alone, builder, check, rounds, runtime, until};
+use coring_tests::{alone, builder, check, need_locked_kib, rounds, runtime, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -506,6 +506,7 @@ fn a_mesh_reaches_everyone_and_its_unused_part_is_small() {
     // Goal: 64 cores on two CPUs start, talk all to all, and stop; a mesh that is not used costs next to nothing.
     // Method: every core broadcasts and counts what it receives.
     check(|| {
+        need_locked_kib!(8 * 64);
         let start = Instant::now();
         let runtime = runtime(64);
         assert!(

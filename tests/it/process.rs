@@ -3,20 +3,25 @@
 //! Each test runs the program `scenario` of this package, as it is or under a tool that limits or disturbs it.
 
 use coring::uring::{Feature, TABLE};
-use coring_tests::command::{Ended, as_nobody, exists, run, strace_works};
+use coring_tests::command::{Ended, as_nobody_else, exists, run, strace_works};
 use coring_tests::lane::is_allowed;
-use coring_tests::{check, note, skip};
+use coring_tests::{check, need_locked_kib, note, skip};
 
 const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
 
 fn scenario(words: &[&str]) -> Ended {
-    under(&[], words)
+    under::<&str>(&[], words)
 }
 
 /// A scenario with a wrapper in front, such as `prlimit`.
-fn under(wrapper: &[&str], words: &[&str]) -> Ended {
-    note(format!("{wrapper:?} {words:?}"));
-    run(wrapper.iter().chain(&[SCENARIO]).chain(words))
+fn under<S: AsRef<str>>(wrapper: &[S], words: &[&str]) -> Ended {
+    let wrapper = wrapper.iter().map(AsRef::as_ref);
+    let words: Vec<_> = wrapper
+        .chain([SCENARIO])
+        .chain(words.iter().copied())
+        .collect();
+    note(format!("{words:?}"));
+    run(words)
 }
 
 #[test]
@@ -139,65 +144,80 @@ fn refused_by_the_system() {
     });
 }
 
+/// The words in front of a scenario that limit what it may lock, as a user of whom there are no other processes, which would
+/// count. `None` where we may not become one: root is not bound by the limit.
+fn with_locked_kib(kib: usize) -> Option<Vec<String>> {
+    let mut words = vec!["prlimit".into(), format!("--memlock={}", kib * 1024)];
+    words.extend(as_nobody_else()?);
+    Some(words)
+}
+
+macro_rules! with_locked_kib {
+    ($kib:expr) => {{
+        let Some(words) = with_locked_kib($kib) else {
+            skip!("no setpriv, or not the right to become somebody else");
+        };
+        words
+    }};
+}
+
 #[test]
 fn little_locked_memory() {
-    // Goal: with `ulimit -l 64` a user without privileges either runs, on smaller rings, or reads what to raise;
-    // with next to nothing, the latter.
-    // Method: as nobody, since root is not bound by it.
+    // Goal: with `ulimit -l 64` a user without privileges runs, on smaller rings, on as many cores as there is room for the
+    // smallest; the first to open leave something for the last. With next to nothing he reads what to raise.
+    // Method: eight rings are 64 KiB. In 144 KiB the first ring is as large as asked for, and the third finds no room until all
+    // are made smaller.
     check(|| {
-        let Some(nobody) = as_nobody() else {
-            skip!("no setpriv, or not the right to become nobody");
-        };
-        let limited = |kib: u64| {
-            let limit = format!("--memlock={}", kib * 1024);
-            let words: Vec<_> = nobody.iter().copied().chain(["prlimit", &limit]).collect();
-            under(&words, &["hello"])
-        };
-        let ended = limited(64);
-        if ended.code == Some(0) {
-            assert_eq!(ended.stdout, "hello from 2 cores: 3\n");
-        } else {
-            ended.assert_refused(&["locked memory (64 KiB", "ulimit -l"]);
+        need_locked_kib!(144);
+        for (kib, cores, said) in [
+            (64, "2", "hello from 2 cores: 3\n"),
+            (64, "8", "hello from 8 cores: 36\n"),
+            (144, "3", "hello from 3 cores: 6\n"),
+        ] {
+            let ended = under(&with_locked_kib!(kib), &["hello", cores]);
+            ended.assert_success();
+            assert_eq!(ended.stdout, said);
         }
-        limited(4).assert_refused(&["locked memory (4 KiB", "ulimit -l"]);
+        let next_to_nothing = under(&with_locked_kib!(4), &["hello"]);
+        next_to_nothing.assert_refused(&["locked memory (4 KiB", "ulimit -l"]);
+    });
+}
+
+#[test]
+fn one_life_after_the_other_in_little_locked_memory() {
+    // Goal: a process starts in the memory of those that have just ended, though the kernel has not given it back yet, and
+    // though all its cores wait for it at once; attempts that are refused do not take it from each other.
+    // Method: processes that need all there is, one after the other, the first after one that wanted more and gave up.
+    check(|| {
+        let words = with_locked_kib!(64);
+        under(&words, &["hello", "9"]).assert_refused(&["locked memory (64 KiB", "ulimit -l"]);
+        for life in 0..10 {
+            note(format!("life {life}"));
+            let ended = under(&words, &["hello", "8"]);
+            ended.assert_success();
+            assert_eq!(ended.stdout, "hello from 8 cores: 36\n");
+        }
     });
 }
 
 #[test]
 fn little_locked_memory_under_a_storm_of_signals() {
-    // Goal: a start that waits for the memory of rings that were closed waits no longer because of signals: it works or says what to
-    // raise, and the process ends.
-    // Method: as nobody, 200 short lives under two signals in a loop.
+    // Goal: a start that waits for the memory of rings that were closed waits no longer because of signals, and the process ends.
+    // Method: 200 short lives under two signals in a loop.
     check(|| {
-        let Some(nobody) = as_nobody() else {
-            skip!("no setpriv, or not the right to become nobody");
-        };
-        let limit = ["prlimit", "--memlock=65536"];
-        let words: Vec<_> = nobody.iter().copied().chain(limit).collect();
-        let ended = under(&words, &["storm"]);
-        if ended.code == Some(0) {
-            assert_eq!(ended.stdout, "over\n");
-        } else {
-            ended.assert_refused(&["locked memory (64 KiB", "ulimit -l"]);
-        }
+        let ended = under(&with_locked_kib!(64), &["storm"]);
+        ended.assert_success();
+        assert_eq!(ended.stdout, "over\n");
     });
 }
 
 #[test]
 fn zero_copy_beyond_locked_memory() {
     // Goal: buffers that the kernel may not lock are copied: all that was sent arrives.
-    // Method: 300 KB each, with `ulimit -l 64`, as nobody, since root is not bound by it.
+    // Method: 300 KB each.
     check(|| {
-        let Some(nobody) = as_nobody() else {
-            skip!("no setpriv, or not the right to become nobody");
-        };
-        let limit = ["prlimit", "--memlock=65536"];
-        let words: Vec<_> = nobody.iter().copied().chain(limit).collect();
-        let ended = under(&words, &["zero-copy"]);
-        if ended.code != Some(0) {
-            // Rings that do not fit are another test's subject.
-            return ended.assert_refused(&["locked memory (64 KiB", "ulimit -l"]);
-        }
+        let ended = under(&with_locked_kib!(64), &["zero-copy"]);
+        ended.assert_success();
         assert_eq!(ended.stdout, "sent 2400000 bytes\n");
     });
 }
@@ -206,30 +226,20 @@ fn zero_copy_beyond_locked_memory() {
 fn too_little_locked_memory_for_registered_buffers() {
     // Goal: where the limit on locked memory forbids to register the pool, the buffers work all the same, and one line
     // says why they are slower and what to raise; where it does not, they are registered and nothing is said.
-    // Method: as nobody, 1 MiB of buffers within 512 KiB and within 4 MiB.
+    // Method: 1 MiB of buffers within 512 KiB and within 4 MiB.
     check(|| {
-        let Some(nobody) = as_nobody() else {
-            skip!("no setpriv, or not the right to become nobody");
-        };
-        let with = |kib: u64| {
-            let limit = format!("--memlock={}", kib * 1024);
-            let words: Vec<_> = ["prlimit", &limit]
-                .into_iter()
-                .chain(nobody.iter().copied())
-                .collect();
-            under(&words, &["fixed-buffers"])
-        };
         if !is_allowed(Feature::RegisteredBuffers) {
             skip!("registered buffers are switched off");
         }
-        let tight = with(512);
+        need_locked_kib!(4096);
+        let tight = under(&with_locked_kib!(512), &["fixed-buffers"]);
         tight.assert_success();
         assert_eq!(tight.stdout, "registered: false\n", "{tight:#?}");
         for word in ["registered buffers", "1024 KiB", "(512 KiB", "ulimit -l"] {
             assert!(tight.stderr.contains(word), "{word:?}: {tight:#?}");
         }
         assert_eq!(tight.stderr.lines().count(), 1, "{tight:#?}");
-        let free = with(4096);
+        let free = under(&with_locked_kib!(4096), &["fixed-buffers"]);
         free.assert_success();
         assert_eq!((&*free.stdout, &*free.stderr), ("registered: true\n", ""));
     });
@@ -268,6 +278,7 @@ fn few_descriptors() {
         ended.assert_success();
         assert!(ended.stdout.contains("Too many open files"), "{ended:#?}");
         assert!(ended.stdout.contains("accepted later"), "{ended:#?}");
+        need_locked_kib!(8 * 64);
         limited(&["hello", "64"]).assert_refused(&["core", "limit is 64", "ulimit -n"]);
     });
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What became of a program.
 #[derive(Debug)]
@@ -103,6 +104,21 @@ pub fn exists(program: &str) -> bool {
 #[must_use]
 pub fn strace_works() -> bool {
     exists("strace") && run(["strace", "-o", "/dev/null", "true"]).code == Some(0)
+}
+
+/// The words in front of a command that make it run as a user without privileges, of whom there are no other processes: what
+/// they use would count. `None` where we may not.
+#[must_use]
+pub fn as_nobody_else() -> Option<Vec<String>> {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    // Far enough apart that another run of the tests, with a number next to ours, is somebody else.
+    let user = 100_000 + std::process::id() + (CALLS.fetch_add(1, Ordering::Relaxed) << 23);
+    let mut words = vec![String::from("setpriv")];
+    words.extend(["reuid", "regid"].map(|what| format!("--{what}={user}")));
+    words.extend(["--clear-groups", "--bounding-set=-all"].map(String::from));
+    let works =
+        exists("setpriv") && run(words.iter().map(String::as_str).chain(["true"])).code == Some(0);
+    works.then_some(words)
 }
 
 /// The words in front of a command that make it run as the user nobody, without privileges; `None` where we may not.

@@ -26,13 +26,14 @@ pub fn fds_of(pid: impl std::fmt::Display) -> usize {
     entries - usize::from(pid.to_string() == "self")
 }
 
-/// Resident memory of this process in KiB.
+/// Resident memory of this process in KiB, as [`rss_kib_of`].
 #[must_use]
 pub fn rss_kib() -> u64 {
     rss_kib_of("self")
 }
 
-/// Resident memory of a process in KiB.
+/// Resident memory of a process in KiB, without the pages of files: how much of its program is mapped is up to the
+/// kernel, which maps more at once where the page cache holds it in larger pieces.
 ///
 /// # Panics
 ///
@@ -40,12 +41,13 @@ pub fn rss_kib() -> u64 {
 #[must_use]
 pub fn rss_kib_of(pid: impl std::fmt::Display) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is alive");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number
-        .expect("status has VmRSS")
-        .parse()
-        .expect("VmRSS is a number")
+    let kib = |name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        let number = number.unwrap_or_else(|| panic!("status has {name}"));
+        number.parse::<u64>().expect("it is a number")
+    };
+    kib("RssAnon:") + kib("RssShmem:")
 }
 
 /// CPU time that this process has used, in the kernel and outside of it.
@@ -153,6 +155,10 @@ fn set_limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) {
 }
 
 fn hard_limit(resource: libc::__rlimit_resource_t) -> u64 {
+    get_limit(resource).rlim_max
+}
+
+fn get_limit(resource: libc::__rlimit_resource_t) -> libc::rlimit {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -160,7 +166,26 @@ fn hard_limit(resource: libc::__rlimit_resource_t) -> u64 {
     // SAFETY: the struct is writable.
     let outcome = unsafe { libc::getrlimit(resource, &raw mut limit) };
     assert_eq!(outcome, 0, "getrlimit");
-    limit.rlim_max
+    limit
+}
+
+/// How many bytes this process may lock, rings and registered buffers among them; `None` where nobody counts.
+///
+/// # Panics
+///
+/// Without /proc.
+#[must_use]
+pub fn locked_memory() -> Option<usize> {
+    const CAP_IPC_LOCK: u64 = 1 << 14;
+    let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .expect("status has CapEff");
+    let rights = u64::from_str_radix(line.trim(), 16).expect("a hexadecimal number");
+    let limit = get_limit(libc::RLIMIT_MEMLOCK).rlim_cur;
+    let bound = rights & CAP_IPC_LOCK == 0 && limit != libc::RLIM_INFINITY;
+    bound.then(|| usize::try_from(limit).expect("memory is addressable"))
 }
 
 /// Whether a load from this address would fault. Asks the kernel, which answers instead of faulting.

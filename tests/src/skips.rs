@@ -19,6 +19,17 @@ macro_rules! skip {
     }};
 }
 
+/// Leaves the test where the limit on locked memory does not allow so many KiB. The smallest ring takes 8.
+#[macro_export]
+macro_rules! need_locked_kib {
+    ($kib:expr) => {{
+        let (kib, limit) = ($kib, $crate::proc::locked_memory());
+        if limit.is_some_and(|limit| limit < kib * 1024) {
+            $crate::skip!("{kib} KiB of locked memory are more than the limit (ulimit -l)");
+        }
+    }};
+}
+
 /// Counts and prints one skip. Use [`skip!`](crate::skip), which also leaves the test.
 pub fn count_skip(reason: &str) {
     SUMMARY.call_once(|| {

@@ -23,9 +23,13 @@
 //!
 //! Not asked for: `IOPOLL` (cannot do sockets).
 //!
-//! `ENOMEM` means the limit on locked memory: both sizes are halved and the ladder is tried again, down to 8 and
-//! 16 entries. The kernel gives the memory of a closed ring back some time later, from a thread of its own: who opens a ring
-//! right after closing one is given a little while before the answer counts. The mappings are kept out of forked children (`MADV_DONTFORK`): a ring belongs to one thread.
+//! `ENOMEM` means the limit on locked memory: both sizes are halved until the ring is within its share of the limit
+//! ([`SetupOptions::rings`]), and further with each `ENOMEM`, down to a page for each queue. Not before: there are kernels that count
+//! nothing. The kernel gives the memory of a closed ring back later, from a thread of its own (20 ms, seconds on a busy machine):
+//! who opens a ring right after closing one is given a while before the answer counts. It does so with the half of a ring for
+//! which the other half was refused, too, so that attempts take memory from each other: the pauses between them become longer.
+//!
+//! The mappings are kept out of forked children (`MADV_DONTFORK`): a ring belongs to one thread.
 
 use std::io;
 use std::time::Duration;
@@ -45,11 +49,10 @@ pub(crate) const SETUP_R_DISABLED: u32 = 1 << 6;
 pub(crate) const SETUP_NO_SQARRAY: u32 = 1 << 16;
 const SETUP_ALWAYS: u32 = 1 << 3 | 1 << 4 | 1 << 7; // CQSIZE | CLAMP | SUBMIT_ALL
 
-/// Below these sizes a ring is not worth having.
-const SMALLEST: (u32, u32) = (8, 16);
-/// How long, and in which steps, is waited for the memory of rings that were closed.
-const PATIENCE: Duration = Duration::from_millis(500);
-const STEP: Duration = Duration::from_millis(1);
+/// How long is waited for the memory of rings that were closed, and the pauses between attempts.
+const PATIENCE: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(128);
 
 /// What a ring is made with. The defaults fit one core of a server.
 #[derive(Clone, Debug)]
@@ -65,6 +68,10 @@ pub struct SetupOptions {
     /// Completions of one multishot operation that wait for their owner (default 1024, at least 2). At this number
     /// the kernel is asked to end the operation, so that the rest waits in the socket. 12 bytes each.
     pub multishot_window: u32,
+    /// How many rings of these sizes are opened side by side (default 1). When the kernel refuses one for the limit on
+    /// locked memory, it is made no larger than its share: half of the limit is divided among them, the other half is left to
+    /// buffers and to whatever else the user's processes lock. So the first do not take what the last need.
+    pub rings: u32,
     /// Have a kernel thread take submissions (default `None`: each batch is submitted by an enter).
     pub sq_poll: Option<SqPoll>,
     /// Have a waiting enter poll the network cards of its sockets (default `None`).
@@ -107,11 +114,86 @@ impl Default for SetupOptions {
             cq_entries: 4096,
             max_operations: 1 << 20,
             multishot_window: 1024,
+            rings: 1,
             sq_poll: None,
             napi: None,
             features: Features::ALL,
         }
     }
+}
+
+impl SetupOptions {
+    /// The same with rings no larger than their share of the limit on locked memory, for who has learnt that it counts.
+    #[must_use]
+    pub fn within_share(&self) -> SetupOptions {
+        let size = Size::asked(self);
+        let size = size.within(share_of_limit(self));
+        SetupOptions {
+            sq_entries: size.sq,
+            cq_entries: size.cq,
+            ..self.clone()
+        }
+    }
+}
+
+/// The entries of both queues.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Size {
+    sq: u32,
+    cq: u32,
+}
+
+impl Size {
+    /// Below this a ring is not worth having.
+    const SMALLEST: Size = Size { sq: 8, cq: 16 };
+
+    fn asked(options: &SetupOptions) -> Size {
+        Size {
+            sq: options.sq_entries.max(Self::SMALLEST.sq),
+            cq: options
+                .cq_entries
+                .max(options.sq_entries)
+                .max(Self::SMALLEST.cq),
+        }
+    }
+
+    fn halved(self) -> Size {
+        Size {
+            sq: (self.sq / 2).max(Self::SMALLEST.sq),
+            cq: (self.cq / 2).max(Self::SMALLEST.cq),
+        }
+    }
+
+    /// Halved until it takes no more than so many bytes, as far as that helps.
+    fn within(self, bytes: u64) -> Size {
+        let mut size = self;
+        while size.bytes() > bytes && !size.takes_least() {
+            size = size.halved();
+        }
+        size
+    }
+
+    /// Whether a smaller one would take as much: a page for each queue.
+    fn takes_least(self) -> bool {
+        self.bytes() == Self::SMALLEST.bytes()
+    }
+
+    /// What a ring of this size is charged for: SQEs of 64 bytes, CQEs of 16, indices and heads; in whole pages.
+    fn bytes(self) -> u64 {
+        let (sq, cq) = (
+            u64::from(self.sq).next_power_of_two(),
+            u64::from(self.cq).next_power_of_two(),
+        );
+        let page = |bytes: u64| bytes.next_multiple_of(4096);
+        page(sq * 64) + page(cq * 16 + sq * 4 + 320)
+    }
+}
+
+/// What each of the rings may take of the limit on locked memory.
+fn share_of_limit(options: &SetupOptions) -> u64 {
+    sys::soft_limit(libc::RLIMIT_MEMLOCK).map_or(u64::MAX, |limit| {
+        limit / 2 / u64::from(options.rings.max(1))
+    })
 }
 
 /// A ring as the kernel gave it, and what was got of what was asked for.
@@ -124,51 +206,43 @@ pub(crate) struct Made {
 
 /// Climbs down the ladder, and with `ENOMEM` down in size, until the kernel gives a ring.
 pub(crate) fn make(options: &SetupOptions) -> Result<Made, SetupError> {
-    let (mut sq, mut cq) = (
-        options.sq_entries.max(SMALLEST.0),
-        options.cq_entries.max(options.sq_entries).max(SMALLEST.1),
-    );
+    let mut size = Size::asked(options);
     let begin_ns = sys::monotonic_ns();
     let waited = || Duration::from_nanos(sys::monotonic_ns() - begin_ns);
+    let mut pause = FIRST_PAUSE;
     loop {
-        match try_ladders(sq, cq, options) {
+        match try_ladders(size, options) {
             Ok(made) => return Ok(made),
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && (sq, cq) != SMALLEST => {
-                sq = (sq / 2).max(SMALLEST.0);
-                cq = (cq / 2).max(SMALLEST.1);
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && !size.takes_least() => {
+                size = size.halved().within(share_of_limit(options));
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && waited() < PATIENCE => {
-                sys::nap(STEP);
+                sys::nap(pause);
+                pause = LONGEST_PAUSE.min(2 * pause);
             }
-            Err(error) => {
-                return Err(SetupError::classify(
-                    "io_uring_setup",
-                    error,
-                    ring_bytes(sq, cq),
-                ));
-            }
+            Err(error) => return Err(SetupError::classify("io_uring_setup", error, size.bytes())),
         }
     }
 }
 
 /// The ladder on `SQPOLL`, if that is wanted, and then the other one.
-fn try_ladders(sq: u32, cq: u32, options: &SetupOptions) -> io::Result<Made> {
+fn try_ladders(size: Size, options: &SetupOptions) -> io::Result<Made> {
     let poll = options.sq_poll;
     if let Some(poll) = poll.filter(|_| options.features.has(Feature::SqPoll)) {
         let without = [Feature::DeferTaskrun, Feature::CoopTaskrun];
         let features = without
             .into_iter()
             .fold(options.features, Features::without);
-        match try_ladder(sq, cq, features, Some(poll)) {
+        match try_ladder(size, features, Some(poll)) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {}
             made => return made,
         }
     }
-    try_ladder(sq, cq, options.features, None)
+    try_ladder(size, options.features, None)
 }
 
 /// Every rung from the fullest allowed to the floor.
-fn try_ladder(sq: u32, cq: u32, allowed: Features, poll: Option<SqPoll>) -> io::Result<Made> {
+fn try_ladder(size: Size, allowed: Features, poll: Option<SqPoll>) -> io::Result<Made> {
     let mut features = match poll {
         Some(_) => allowed,
         None => allowed.without(Feature::SqPoll),
@@ -191,7 +265,7 @@ fn try_ladder(sq: u32, cq: u32, allowed: Features, poll: Option<SqPoll>) -> io::
             }
             features = features.without(feature);
         }
-        match build(sq, cq, features, poll) {
+        match build(size, features, poll) {
             Ok(made) => return Ok(made),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
             Err(error) => return Err(error),
@@ -200,12 +274,12 @@ fn try_ladder(sq: u32, cq: u32, allowed: Features, poll: Option<SqPoll>) -> io::
     Err(refused)
 }
 
-fn build(sq: u32, cq: u32, features: Features, poll: Option<SqPoll>) -> io::Result<Made> {
+fn build(size: Size, features: Features, poll: Option<SqPoll>) -> io::Result<Made> {
     let mut builder = IoUring::builder();
     let mut flags = SETUP_ALWAYS;
     builder
         .dontfork()
-        .setup_cqsize(cq)
+        .setup_cqsize(size.cq)
         .setup_clamp()
         .setup_submit_all();
     if let Some(SqPoll { idle, cpu }) = poll {
@@ -242,7 +316,7 @@ fn build(sq: u32, cq: u32, features: Features, poll: Option<SqPoll>) -> io::Resu
         builder.setup_r_disabled();
         flags |= SETUP_R_DISABLED;
     }
-    let ring = builder.build(sq)?;
+    let ring = builder.build(size.sq)?;
     let got = [
         Feature::SingleIssuer,
         Feature::DeferTaskrun,
@@ -256,10 +330,4 @@ fn build(sq: u32, cq: u32, features: Features, poll: Option<SqPoll>) -> io::Resu
         flags,
         features: got.fold(Features::NONE, Features::with),
     })
-}
-
-/// What a ring of this size is charged for: SQEs of 64 bytes, CQEs of 16, indices and heads; in whole pages.
-fn ring_bytes(sq: u32, cq: u32) -> u64 {
-    let page = |bytes: u64| bytes.next_multiple_of(4096);
-    page(u64::from(sq) * 64) + page(u64::from(cq) * 16 + u64::from(sq) * 4 + 320)
 }

@@ -189,15 +189,22 @@ pub fn monotonic_ns() -> u64 {
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
-/// Sleeps for a moment, or until a signal. std's sleep goes on after one, and under a storm of them for ever: time in handlers does not
-/// count there.
+/// Sleeps by the clock. std's sleep goes on after a signal for what was left before its handler, and under a storm of them
+/// for ever.
 pub(crate) fn nap(time: Duration) {
-    let time = libc::timespec {
-        tv_sec: time.as_secs().cast_signed(),
-        tv_nsec: time.subsec_nanos().into(),
-    };
-    // SAFETY: it reads `time`; the rest of an interrupted sleep is not asked for.
-    unsafe { libc::nanosleep(&raw const time, ptr::null_mut()) };
+    let end_ns = monotonic_ns() + u64::try_from(time.as_nanos()).expect("a nap is short");
+    loop {
+        let left = Duration::from_nanos(end_ns.saturating_sub(monotonic_ns()));
+        if left.is_zero() {
+            return;
+        }
+        let left = libc::timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        // SAFETY: it reads `left`; the rest of an interrupted sleep is not asked for.
+        unsafe { libc::nanosleep(&raw const left, ptr::null_mut()) };
+    }
 }
 
 /// A set of CPUs as sched_setaffinity(2) has it.

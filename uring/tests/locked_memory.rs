@@ -1,7 +1,8 @@
-//! Rings under a small limit on locked memory, where all of a ring is charged.
+//! Rings under a small limit on locked memory, where all of a ring is charged. The limit is a child's, which runs one test.
 
 use std::env;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use coring_uring::{Ring, SetupOptions};
 
@@ -12,20 +13,62 @@ const LIMITED: &str = "CORING_URING_LIMITED";
 fn rings_are_opened_as_others_are_closed() {
     // Goal: the kernel gives a ring's memory back after the close, in its own time; who opens the next ring at once gets
     // one all the same, though maybe a smaller one.
-    // Method: with room for one ring of the ordinary size, one after the other, in a process without the right to lock more.
-    if env::var_os(LIMITED).is_some() {
+    // Method: with room for one ring of the ordinary size, one after the other.
+    within_64_kib("rings_are_opened_as_others_are_closed", || {
         for number in 0..200 {
             let opened = Ring::open(&SetupOptions::default());
             let ring = opened.unwrap_or_else(|error| panic!("ring {number}: {error}"));
             assert!(ring.capabilities().sq_entries() >= 8);
         }
-        return;
+    });
+}
+
+#[test]
+fn rings_side_by_side_share() {
+    // Goal: rings that know of each other take no more than half of the limit together, and as much of it as powers of two allow;
+    // below two pages each they do not shrink.
+    // Method: the sizes for one to eight rings within 64 KiB; eight of two pages fill it, and are opened.
+    within_64_kib("rings_side_by_side_share", || {
+        let for_rings = |rings| SetupOptions {
+            rings,
+            ..SetupOptions::default()
+        };
+        for (rings, entries) in [
+            (1, (128, 512)),
+            (2, (64, 256)),
+            (3, (32, 128)),
+            (9, (32, 128)),
+        ] {
+            let share = for_rings(rings).within_share();
+            assert_eq!((share.sq_entries, share.cq_entries), entries, "{rings}");
+        }
+        let opened: Vec<_> = (0..8)
+            .map(|number| {
+                let opened = Ring::open(&for_rings(8));
+                opened.unwrap_or_else(|error| panic!("ring {number}: {error}"))
+            })
+            .collect();
+        for ring in opened {
+            let has = ring.capabilities();
+            assert_eq!((has.sq_entries(), has.cq_entries()), (32, 128));
+        }
+    });
+}
+
+/// Runs a test's body in a process without the right to lock more. Skips where we cannot give a right up.
+fn within_64_kib(name: &str, body: impl FnOnce()) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if env::var_os(LIMITED).is_some() {
+        return body();
     }
-    let script = "ulimit -l 64 && exec \"$0\" --exact rings_are_opened_as_others_are_closed";
+    // The kernel counts for all processes of the user together.
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let script = "ulimit -l 64 && exec \"$0\" --exact \"$1\"";
     let this = env::current_exe().unwrap();
     let output = Command::new("capsh")
         .args(["--drop=cap_ipc_lock", "--", "-c", script])
         .arg(this)
+        .arg(name)
         .env(LIMITED, "1")
         .output();
     let output = match output {
