@@ -397,7 +397,8 @@ impl Builder {
             .iter()
             .filter(|feature| !from_environment.has(*feature));
         ring.features = taken_away.fold(ring.features, Features::without);
-        // And one for the drain of the log, should it write through a ring.
+        // All as large as asked for, or all smaller. One more for the drain of the log, should it write through a ring.
+        ring.may_shrink = false;
         ring.rings = u32::try_from(cores).unwrap_or(u32::MAX).saturating_add(1);
         let enough_cpus = cores <= cpus.len();
         let spin = match self.spin {

@@ -5,7 +5,7 @@
 //! 2. Open core 0's ring on the calling thread, so that a refusal of io_uring is known before any thread exists.
 //! 3. Start a thread for each other core; each pins itself and opens its own ring (a ring belongs to its thread).
 //! 4. Wait until all have said that they are open. If one could not, stop the others and report; if it was for the limit on
-//!    locked memory, start again with rings that leave room for each other.
+//!    locked memory, start again with rings that share it.
 //!
 //! **Run** ([`Runtime::run`]): the main closure becomes a coroutine on core 0, which is the calling thread; the
 //! core turns until it has ended.
@@ -198,10 +198,9 @@ impl Runtime {
         report::install_panic_hook();
         let mut smaller = plan.clone();
         match Self::open(plan) {
-            // The first rings were given what was asked for, and one of the last found nothing left.
             Err(StartError::Ring {
-                core: 1..,
-                source: SetupError::LockedMemory { .. },
+                source: SetupError::LockedMemory { .. } | SetupError::OutOfMemory,
+                ..
             }) => {
                 smaller.core.ring = smaller.core.ring.within_share();
                 Self::open(smaller)

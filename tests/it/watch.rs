@@ -1,8 +1,8 @@
 //! Cores that do not turn: noticed, named, and shown on request. The scenarios are programs of their own.
 
-use coring_tests::check;
 use coring_tests::command::run;
 use coring_tests::running::Running;
+use coring_tests::{check, need_locked_kib};
 
 const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
 
@@ -41,6 +41,8 @@ fn a_core_in_a_call_that_blocks_is_told_what_it_waits_for() {
     // builds; other calls that block the thread are recognised likewise.
     // Method: real ones, each in a process of its own, which never goes on and is killed.
     check(|| {
+        // Side by side, and none knows of the others.
+        need_locked_kib!(6 * 16);
         let blocked: Vec<_> = (0..6)
             .map(|call| Running::begin([SCENARIO, "blocked-in", &call.to_string()]))
             .collect();

@@ -38,9 +38,9 @@ pub enum SetupError {
         /// The release of the running kernel.
         release: String,
     },
-    /// `RLIMIT_MEMLOCK` leaves no room even for the smallest queues.
+    /// `RLIMIT_MEMLOCK` leaves no room, even for the smallest queues if the ring may shrink.
     LockedMemory {
-        /// What the smallest ring needs.
+        /// What the ring needs.
         needed_kib: u64,
         /// The limit, shared by all processes of the user.
         limit_kib: u64,
@@ -151,7 +151,7 @@ impl fmt::Display for SetupError {
             SetupError::LockedMemory { needed_kib, limit_kib } => write!(
                 f,
                 "the limit on locked memory ({limit_kib} KiB for all processes of this user) leaves no room for \
-                 even the smallest ring ({needed_kib} KiB). Raise it (ulimit -l unlimited, or LimitMEMLOCK= in the \
+                 a ring of {needed_kib} KiB. Raise it (ulimit -l unlimited, or LimitMEMLOCK= in the \
                  systemd unit)"
             ),
             SetupError::OutOfMemory => f.write_str(

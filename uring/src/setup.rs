@@ -23,11 +23,15 @@
 //!
 //! Not asked for: `IOPOLL` (cannot do sockets).
 //!
-//! `ENOMEM` means the limit on locked memory: both sizes are halved until the ring is within its share of the limit
-//! ([`SetupOptions::rings`]), and further with each `ENOMEM`, down to a page for each queue. Not before: there are kernels that count
-//! nothing. The kernel gives the memory of a closed ring back later, from a thread of its own (20 ms, seconds on a busy machine):
-//! who opens a ring right after closing one is given a while before the answer counts. It does so with the half of a ring for
-//! which the other half was refused, too, so that attempts take memory from each other: the pauses between them become longer.
+//! `ENOMEM` means the limit on locked memory. Where the ring may be smaller, both sizes are halved until it is within its share
+//! of the limit ([`SetupOptions::rings`]), and further with each `ENOMEM`, down to a page for each queue. Not before: there are
+//! kernels that count nothing.
+//!
+//! The kernel gives the memory of a closed ring back later, from a thread of its own (20 ms, seconds on a busy machine): who opens
+//! a ring right after others were closed, as a server that was started anew, is given a while before the answer counts. A short
+//! one where the limit is large enough for what was asked for: the alternative is a smaller ring. A long one where it is an
+//! error. The half of a ring for which the other half was refused is given back as late, so that attempts take memory from each
+//! other: the pauses between them become longer.
 //!
 //! The mappings are kept out of forked children (`MADV_DONTFORK`): a ring belongs to one thread.
 
@@ -49,8 +53,10 @@ pub(crate) const SETUP_R_DISABLED: u32 = 1 << 6;
 pub(crate) const SETUP_NO_SQARRAY: u32 = 1 << 16;
 const SETUP_ALWAYS: u32 = 1 << 3 | 1 << 4 | 1 << 7; // CQSIZE | CLAMP | SUBMIT_ALL
 
-/// How long is waited for the memory of rings that were closed, and the pauses between attempts.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long is waited for the memory of rings that were closed, before a smaller ring is made and before there is none; and the
+/// pauses between attempts.
+const BEFORE_SMALLER: Duration = Duration::from_millis(200);
+const BEFORE_NONE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(128);
 
@@ -68,9 +74,11 @@ pub struct SetupOptions {
     /// Completions of one multishot operation that wait for their owner (default 1024, at least 2). At this number
     /// the kernel is asked to end the operation, so that the rest waits in the socket. 12 bytes each.
     pub multishot_window: u32,
-    /// How many rings of these sizes are opened side by side (default 1). When the kernel refuses one for the limit on
-    /// locked memory, it is made no larger than its share: half of the limit is divided among them, the other half is left to
-    /// buffers and to whatever else the user's processes lock. So the first do not take what the last need.
+    /// Whether the ring may be smaller where the limit on locked memory does not allow these sizes (default true). Otherwise that
+    /// is a [`SetupError::LockedMemory`].
+    pub may_shrink: bool,
+    /// How many such rings there are to be, side by side (default 1). One that shrinks takes no more than its share: half of the
+    /// limit is divided among them, the other half is left to buffers and to whatever else the user's processes lock.
     pub rings: u32,
     /// Have a kernel thread take submissions (default `None`: each batch is submitted by an enter).
     pub sq_poll: Option<SqPoll>,
@@ -114,6 +122,7 @@ impl Default for SetupOptions {
             cq_entries: 4096,
             max_operations: 1 << 20,
             multishot_window: 1024,
+            may_shrink: true,
             rings: 1,
             sq_poll: None,
             napi: None,
@@ -123,7 +132,8 @@ impl Default for SetupOptions {
 }
 
 impl SetupOptions {
-    /// The same with rings no larger than their share of the limit on locked memory, for who has learnt that it counts.
+    /// The same with the share of each ring as its size, and less where that is not to be had: for who has learnt that the limit
+    /// on locked memory does not allow as many rings as asked for, and begins again.
     #[must_use]
     pub fn within_share(&self) -> SetupOptions {
         let size = Size::asked(self);
@@ -131,6 +141,7 @@ impl SetupOptions {
         SetupOptions {
             sq_entries: size.sq,
             cq_entries: size.cq,
+            may_shrink: true,
             ..self.clone()
         }
     }
@@ -209,16 +220,24 @@ pub(crate) fn make(options: &SetupOptions) -> Result<Made, SetupError> {
     let mut size = Size::asked(options);
     let begin_ns = sys::monotonic_ns();
     let waited = || Duration::from_nanos(sys::monotonic_ns() - begin_ns);
+    let patience = |size: Size| match options.may_shrink && size.takes_least() {
+        true => BEFORE_NONE,
+        false if size.bytes() <= share_of_limit(options).saturating_mul(2) => BEFORE_SMALLER,
+        false => Duration::ZERO,
+    };
+    let can_shrink = |size: Size| options.may_shrink && !size.takes_least();
     let mut pause = FIRST_PAUSE;
     loop {
         match try_ladders(size, options) {
             Ok(made) => return Ok(made),
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && !size.takes_least() => {
-                size = size.halved().within(share_of_limit(options));
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && waited() < PATIENCE => {
+            Err(error)
+                if error.raw_os_error() == Some(libc::ENOMEM) && waited() < patience(size) =>
+            {
                 sys::nap(pause);
                 pause = LONGEST_PAUSE.min(2 * pause);
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && can_shrink(size) => {
+                size = size.halved().within(share_of_limit(options));
             }
             Err(error) => return Err(SetupError::classify("io_uring_setup", error, size.bytes())),
         }

@@ -24,6 +24,26 @@ fn rings_are_opened_as_others_are_closed() {
 }
 
 #[test]
+fn successors_are_as_large() {
+    // Goal: rings that take the place of some that were closed a moment ago are no smaller, as the limit allows them.
+    // Method: three that fill it, again and again.
+    within_64_kib("successors_are_as_large", || {
+        let options = SetupOptions {
+            sq_entries: 128,
+            cq_entries: 512,
+            rings: 3,
+            ..SetupOptions::default()
+        };
+        for round in 0..20 {
+            let opened: Vec<_> = (0..3).map(|_| Ring::open(&options).unwrap()).collect();
+            for ring in &opened {
+                assert_eq!(ring.capabilities().sq_entries(), 128, "round {round}");
+            }
+        }
+    });
+}
+
+#[test]
 fn rings_side_by_side_share() {
     // Goal: rings that know of each other take no more than half of the limit together, and as much of it as powers of two allow;
     // below two pages each they do not shrink.
