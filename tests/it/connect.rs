@@ -89,7 +89,7 @@ fn a_cancelled_connect_ends_all_attempts() {
     // seldom three under way, so some of the rounds have a deadline behind that.
     alone(|| {
         let mut outcomes = [0; 2];
-        conserved(rounds(1500, 15_000), |round| {
+        conserved(rounds(2000, 20_000), |round| {
             let silent = Silent::new();
             let (listener, live) = listen();
             let addresses = match round % 3 {

@@ -89,7 +89,7 @@ fn a_reset_against_every_call() {
     // A reset is never taken for the end; nothing hangs.
     // Method: a read, a pooled receive, a write that waits for room, and a peek, in turn.
     alone(|| {
-        conserved(rounds(1000, 10_000), |round| {
+        conserved(rounds(2000, 20_000), |round| {
             let (one, other) = pair_of_ours();
             let waiting = coro::spawn(move || match round % 4 {
                 0 => (&one).read(&mut [0; 8]).map(drop),
@@ -114,7 +114,7 @@ fn half_close_both_ways_at_once() {
     // Goal: both sides write, shut their writing half and read to the end, at the same time: each gets everything.
     // Method: two coroutines with messages of varying length.
     alone(|| {
-        conserved(rounds(1000, 10_000), |round| {
+        conserved(rounds(2000, 20_000), |round| {
             let (one, other) = pair_of_ours();
             let talk = move |stream: TcpStream, bytes: usize| {
                 (&stream).write_all(&vec![1; bytes]).unwrap();
@@ -215,7 +215,7 @@ fn an_accept_that_is_cancelled_loses_no_connection() {
     // Goal: every client is accepted exactly once, whoever gave up waiting.
     // Method: cancel an accept as a client connects; what the coroutine did not get, the next accept gets.
     alone(|| {
-        conserved(rounds(1000, 10_000), |round| {
+        conserved(rounds(2000, 20_000), |round| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
             let clone = listener.try_clone().unwrap();
@@ -238,7 +238,7 @@ fn a_connection_that_meets_the_end_of_an_accept_is_not_forgotten() {
     // delivered by that one or by another, though no other connection comes.
     // Method: the core does not look while the connection comes and the first accept is to end.
     alone(|| {
-        conserved(rounds(100, 1000), |round| {
+        conserved(rounds(2000, 20_000), |round| {
             let listener = Rc::new(TcpListener::bind("127.0.0.1:0").unwrap());
             let address = listener.local_addr().unwrap();
             let count = Rc::new(Cell::new(0));

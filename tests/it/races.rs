@@ -85,7 +85,7 @@ fn a_cancelled_write_reports_what_it_sent() {
     check(|| {
         let mut random = Random::new();
         runtime(1).run(|| {
-            let (mut partial, rounds) = (0, rounds(150, 3000));
+            let (mut partial, rounds) = (0, rounds(2000, 20_000));
             for round in 0..rounds {
                 note(format!("round {round}"));
                 let (ours, theirs) = pair_of_ours();
@@ -137,7 +137,7 @@ fn no_connection_is_lost_to_a_cancelled_accept() {
     // random. Every number must come out, and every descriptor be closed in the end.
     alone(|| {
         let mut random = Random::new();
-        let connections = rounds(1500, 10_000);
+        let connections = rounds(2000, 20_000);
         runtime(1).run(|| {
             let before = proc::fds();
             let (listener, address) = listen();
@@ -197,7 +197,7 @@ fn no_descriptor_is_lost_to_a_cancelled_open() {
         runtime(1).run(|| {
             let before = proc::fds();
             let (listener, address) = listen();
-            let (mut opened, rounds) = (0, rounds(1500, 20_000));
+            let (mut opened, rounds) = (0, rounds(2000, 20_000));
             for round in 0..rounds {
                 let path = path.join(format!("{}", round % 64));
                 let opener = coro::spawn(move || {
@@ -254,7 +254,7 @@ fn file_operations_are_waited_for() {
         const BLOCK: usize = 64 * 1024;
         runtime(1).run(|| {
             let file = Rc::new(File::from(tempfile::tempfile().unwrap()));
-            for round in 0..rounds(400, 5000) {
+            for round in 0..rounds(2000, 20_000) {
                 let offset = (round % 16 * BLOCK) as u64;
                 let (same, block) = (Rc::clone(&file), pattern(round, BLOCK));
                 let expected = block.clone();

@@ -226,7 +226,7 @@ fn a_stream_that_is_stopped_gives_the_rest() {
                 let (one, mut other) = UnixStream::pair().unwrap();
                 let fds = proc::fds();
                 let (mut sent, mut received) = (0, 0);
-                for round in 0..rounds(1_000, 10_000) {
+                for round in 0..rounds(2_000, 20_000) {
                     let length = 1 + round * 13 % 9_000;
                     let bytes = pattern(sent, length);
                     sent += length;
@@ -271,7 +271,7 @@ fn a_dropped_stream_holds_nothing() {
         for filling in FILLINGS {
             builder(1).stream_filling(filling).build().unwrap().run(|| {
                 let mut fds = 0;
-                for round in 0..rounds(1_500, 15_000) {
+                for round in 0..rounds(2_000, 20_000) {
                     let (one, mut other) = UnixStream::pair().unwrap();
                     let mut stream = one.recv_stream();
                     if round % 3 == 0 {
@@ -318,7 +318,7 @@ fn a_reset_comes_after_what_arrived_before_it() {
     // Method: bytes in every second round; linger zero makes the close a reset.
     alone(|| {
         runtime(1).run(|| {
-            for round in 0..rounds(300, 3_000) {
+            for round in 0..rounds(2_000, 20_000) {
                 let (listener, address) = listen();
                 let mut client = TcpStream::connect(address).unwrap();
                 let (server, _) = listener.accept().unwrap();

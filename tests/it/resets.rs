@@ -40,7 +40,7 @@ fn while_it_waits_to_be_accepted() {
     // listener goes on, by both ways to accept.
     // Method: a client that resets before anybody accepts, then one that does not.
     alone(|| {
-        conserved(rounds(1500, 15_000), |round| {
+        conserved(rounds(2000, 20_000), |round| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
             for _ in 0..round % 3 {
@@ -73,7 +73,7 @@ fn with_bytes_in_both_directions() {
     // read or may be gone, as with std, but nothing else is read.
     // Method: bytes on their way both ways, then the reset against a read to the end.
     alone(|| {
-        conserved(rounds(1500, 15_000), |round| {
+        conserved(rounds(2000, 20_000), |round| {
             let (mut one, mut other) = pair_of_ours();
             let bytes = round % 700;
             one.write_all(&vec![1; bytes]).unwrap();
@@ -117,7 +117,7 @@ fn while_it_sends_in_every_way() {
         file.write_all(&vec![3; 8 << 20]).unwrap();
         file.rewind().unwrap();
         let file = coring::fs::File::from(file);
-        conserved(rounds(300, 3000), |round| {
+        conserved(rounds(2000, 20_000), |round| {
             let (one, other) = pair_of_ours();
             let file = file.try_clone().unwrap();
             against(round / 3, one, other, move |mut one| match round % 3 {
@@ -142,7 +142,7 @@ fn half_closes_cross_a_cancellation() {
     // Goal: both sides end their directions while one of them is cancelled: the other reads what was sent and the end.
     // Method: the victim's message is sent before, or not at all.
     alone(|| {
-        conserved(rounds(1500, 15_000), |round| {
+        conserved(rounds(2000, 20_000), |round| {
             let (one, other) = pair_of_ours();
             let length = round % 900;
             let victim = coro::spawn(move || {
