@@ -289,6 +289,7 @@ pub(crate) struct Writes {
 impl Writes {
     /// A file of its full length, so that passes differ in nothing.
     pub(crate) fn begin(job: &Job) -> io::Result<Writes> {
+        sys::map_allocations_from(64 * 1024);
         let path = scratch()?.join("written");
         let mut file = File::create(&path)?;
         for _ in 0..WRITES_A_PASS {

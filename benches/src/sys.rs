@@ -68,6 +68,13 @@ pub(crate) fn raise_file_limit() -> io::Result<()> {
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
 }
 
+/// Has each allocation of so many bytes and more mapped by itself, at the same place of its page, whatever was freed before.
+/// How fast the kernel copies a buffer depends on that place.
+pub(crate) fn map_allocations_from(bytes: libc::c_int) {
+    // SAFETY: it sets a number in the allocator; a number that it does not like is ignored.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) };
+}
+
 /// Asks the kernel to kill this process when its parent ends, so that no server outlives the harness.
 pub(crate) fn die_with_parent() -> io::Result<()> {
     // SAFETY: this option takes a signal number and touches no memory.

@@ -21,7 +21,7 @@
 
 use super::fixed::FixedPool;
 use super::glance::{Glance, LOOKS_PER_NEWS};
-use super::idle::{Progress, Window};
+use super::idle::Window;
 use super::stats::{self, CoreStats, Counters};
 use super::{CoreConfig, Filling};
 use crate::fs::Openings;
@@ -549,11 +549,8 @@ impl Driver for Engine {
             None if appointment_ns == u64::MAX => None,
             deadline_ns => Some(deadline_ns.unwrap_or(u64::MAX).min(appointment_ns)),
         };
-        let progress = || Progress {
-            time_ns: monotonic_ns(),
-            switches: scheduler.stats().switches,
-        };
-        let window_ns = self.window.borrow_mut().next(progress);
+        let switches = || scheduler.stats().switches;
+        let window_ns = self.window.borrow_mut().next(monotonic_ns(), switches);
         if window_ns > 0 {
             self.turn_ring(Wait::Submit);
             if scheduler.ready() > 0 {

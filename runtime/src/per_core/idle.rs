@@ -21,6 +21,9 @@
 //! Phases double as long as they end in the same way. In vain means that the window closed without work; four looks in
 //! five have to find some (a score: one up for a find, four down, the phase ends below half).
 //!
+//! An idle moment counts for no longer than 16 windows: a sleep costs a few of them, so a longer wait, as for a disk, says nothing
+//! about what it would have been otherwise, and must not decide alone.
+//!
 //! Who names a length in the builder wants the latency: then looks that find work are enough. The length is zero where
 //! there are more cores than CPUs: there a core that looks takes the CPU from the one it waits for.
 
@@ -32,6 +35,8 @@ const LONGEST_LOOKING: u32 = 1024;
 const COMPARING_SLEEPS: u32 = 8;
 const SHORTEST_SLEEPING: u32 = 32;
 const LONGEST_SLEEPING: u32 = 512;
+/// Windows that an idle moment, with the work after it, counts for at most.
+const LONGEST_MOMENT: u64 = 16;
 /// The score of looks.
 const HIGHEST: u8 = 16;
 const AT_FIRST: u8 = 12;
@@ -55,12 +60,12 @@ impl Spin {
     }
 }
 
-/// What was done by when.
+/// What was done in which time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Progress {
-    pub(crate) time_ns: u64,
+struct Progress {
+    time_ns: u64,
     /// Coroutines that have been run.
-    pub(crate) switches: u64,
+    switches: u64,
 }
 
 impl Progress {
@@ -86,6 +91,10 @@ pub(crate) struct Window {
     looking: bool,
     /// Idle moments left of this phase.
     left: u32,
+    /// When the last of them began.
+    moment_ns: u64,
+    /// By then, and when this phase began.
+    now: Progress,
     begin: Progress,
     /// In the last phase of sleeping.
     slept: Progress,
@@ -105,6 +114,8 @@ impl Window {
             bought,
             looking: true,
             left: SHORTEST_LOOKING,
+            moment_ns: 0,
+            now: Progress::default(),
             begin: Progress::default(),
             slept: Progress::default(),
             score: AT_FIRST,
@@ -114,14 +125,19 @@ impl Window {
     }
 
     /// How long to look in this idle moment; zero for not at all. Followed by [`looked`](Self::looked) if not zero.
-    /// `progress` is asked between two phases.
+    /// `switches` counts the coroutines that have been run; it is asked between two phases.
     #[inline]
-    pub(crate) fn next(&mut self, progress: impl FnOnce() -> Progress) -> u64 {
+    pub(crate) fn next(&mut self, now_ns: u64, switches: impl FnOnce() -> u64) -> u64 {
         if self.length_ns == 0 {
             return 0;
         }
+        let moment_ns = now_ns.saturating_sub(self.moment_ns);
+        let counted_ns = moment_ns.min(self.length_ns.saturating_mul(LONGEST_MOMENT));
+        self.now.time_ns = self.now.time_ns.saturating_add(counted_ns);
+        self.moment_ns = now_ns;
         if self.left == 0 {
-            self.next_phase(progress());
+            self.now.switches = switches();
+            self.next_phase();
         }
         self.left -= 1;
         if self.looking { self.length_ns } else { 0 }
@@ -141,9 +157,9 @@ impl Window {
     }
 
     #[cold]
-    fn next_phase(&mut self, now: Progress) {
-        let done = now.since(self.begin);
-        self.begin = now;
+    fn next_phase(&mut self) {
+        let done = self.now.since(self.begin);
+        self.begin = self.now;
         if !self.looking {
             self.slept = done;
             self.look();
@@ -188,17 +204,27 @@ mod tests {
         mut finds: impl FnMut(u64) -> bool,
         (look_ns, sleep_ns): (u64, u64),
     ) -> u64 {
-        let (mut now, mut looks) = (window.begin, 0);
-        for _ in 0..moments {
-            now.switches += 1;
-            if window.next(|| now) == 0 {
-                now.time_ns += sleep_ns;
-                continue;
-            }
-            let found = finds(looks);
-            looks += 1;
-            window.looked(found);
-            now.time_ns += if found { look_ns } else { sleep_ns };
+        let times = |found| if found { look_ns } else { sleep_ns };
+        looks_with(window, moments, &mut finds, |_, found| times(found))
+    }
+
+    /// The same; `takes_ns` says how long a moment takes, by its number and whether a look found work in it.
+    fn looks_with(
+        window: &mut Window,
+        moments: u64,
+        mut finds: impl FnMut(u64) -> bool,
+        takes_ns: impl Fn(u64, bool) -> u64,
+    ) -> u64 {
+        let (mut now_ns, mut looks) = (window.moment_ns, 0);
+        let before = window.now.switches;
+        for moment in 0..moments {
+            let is_found = window.next(now_ns, || before + moment) > 0 && {
+                let found = finds(looks);
+                looks += 1;
+                window.looked(found);
+                found
+            };
+            now_ns += takes_ns(moment, is_found);
         }
         looks
     }
@@ -217,6 +243,19 @@ mod tests {
     fn sleeps_where_no_more_gets_done() {
         let mut window = Window::new(Spin::Paying(LENGTH));
         let looked = looks(&mut window, 100_000, |_| true, (8_300, 8_300));
+        assert!((100..5_000).contains(&looked), "{looked} looks");
+    }
+
+    /// Goal: waits for something else than a peer do not decide. Method: work at its own pace, and each 257th moment takes 200
+    /// times as long, as a file is synced.
+    #[test]
+    fn one_long_wait_decides_nothing() {
+        let mut window = Window::new(Spin::Paying(LENGTH));
+        let takes_ns = |moment: u64, _| match moment % 257 {
+            0 => 11_000_000,
+            _ => 55_000,
+        };
+        let looked = looks_with(&mut window, 100_000, |_| true, takes_ns);
         assert!((100..5_000).contains(&looked), "{looked} looks");
     }
 
