@@ -276,7 +276,8 @@ impl Builder {
     }
 
     /// Entries of a core's submission queue, 64 bytes each. Default 1,024. What one turn asks for beyond them takes more system calls;
-    /// an echo over thousands of connections is as fast with 256.
+    /// an echo over thousands of connections is as fast with 256. Where the limit on locked memory (`ulimit -l`) does not allow
+    /// the rings of all cores, both queues of all cores are smaller, down to a page each.
     pub fn sq_entries(mut self, entries: u32) -> Self {
         self.ring.sq_entries = entries;
         self
@@ -397,9 +398,9 @@ impl Builder {
             .iter()
             .filter(|feature| !from_environment.has(*feature));
         ring.features = taken_away.fold(ring.features, Features::without);
-        // All as large as asked for, or all smaller. One more for the drain of the log, should it write through a ring.
+        // All as large as asked for, or all smaller.
         ring.may_shrink = false;
-        ring.rings = u32::try_from(cores).unwrap_or(u32::MAX).saturating_add(1);
+        ring.rings = u32::try_from(cores).unwrap_or(u32::MAX);
         let enough_cpus = cores <= cpus.len();
         let spin = match self.spin {
             _ if !enough_cpus => Spin::Bought(Duration::ZERO),

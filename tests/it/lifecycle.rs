@@ -36,11 +36,15 @@ fn start_and_stop_five_hundred_times() {
         // The first ones settle what the process keeps: thread stacks, arenas.
         (0..50).for_each(start_and_stop);
         let before = (proc::fds(), proc::threads(), proc::rss_kib());
+        let mappings = proc::mappings();
         (0..rounds(500, 5000)).for_each(start_and_stop);
         // The kernel takes a thread off its list a moment after who joins it was told.
         until_outside("the threads have ended", || proc::threads() <= before.1);
         let after = (proc::fds(), proc::threads(), proc::rss_kib());
         assert_eq!(after.0, before.0, "descriptors");
+        // Rings among them, which are the kernel's memory.
+        let more = proc::mappings().saturating_sub(mappings);
+        assert!(more < 100, "{more} mappings stay behind");
         assert!(
             after.2 < before.2 + 2560,
             "KiB stay behind: {before:?} {after:?}"

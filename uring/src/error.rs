@@ -10,7 +10,7 @@
 //!             otherwise                           -> Filtered    (seccomp, or a security module)
 //!    ENOSYS                                       -> Missing
 //!    EINVAL   on the lowest rung of the ladder    -> TooOld
-//!    ENOMEM   with the smallest queues            -> LockedMemory, or OutOfMemory without a limit
+//!    ENOMEM   with as small queues as may be      -> LockedMemory, or OutOfMemory without a limit
 //!    EMFILE, ENFILE                               -> OpenFiles
 //! ```
 

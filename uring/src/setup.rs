@@ -28,10 +28,10 @@
 //! kernels that count nothing.
 //!
 //! The kernel gives the memory of a closed ring back later, from a thread of its own (20 ms, seconds on a busy machine): who opens
-//! a ring right after others were closed, as a server that was started anew, is given a while before the answer counts. A short
-//! one where the limit is large enough for what was asked for: the alternative is a smaller ring. A long one where it is an
-//! error. The half of a ring for which the other half was refused is given back as late, so that attempts take memory from each
-//! other: the pauses between them become longer.
+//! a ring right after others were closed, as a server that was started anew, is given a while before the answer counts. Not
+//! where the limit is too small for what is asked; a short one where it is just large enough; a long one where half of it is, or
+//! where nothing smaller would do. The half of a ring for which the other half was refused is given back as late, so that attempts
+//! take memory from each other: the pauses between them become longer.
 //!
 //! The mappings are kept out of forked children (`MADV_DONTFORK`): a ring belongs to one thread.
 
@@ -53,10 +53,9 @@ pub(crate) const SETUP_R_DISABLED: u32 = 1 << 6;
 pub(crate) const SETUP_NO_SQARRAY: u32 = 1 << 16;
 const SETUP_ALWAYS: u32 = 1 << 3 | 1 << 4 | 1 << 7; // CQSIZE | CLAMP | SUBMIT_ALL
 
-/// How long is waited for the memory of rings that were closed, before a smaller ring is made and before there is none; and the
-/// pauses between attempts.
-const BEFORE_SMALLER: Duration = Duration::from_millis(200);
-const BEFORE_NONE: Duration = Duration::from_secs(2);
+/// How long is waited for the memory of rings that were closed, and the pauses between attempts.
+const SHORT_WAIT: Duration = Duration::from_millis(200);
+const LONG_WAIT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(128);
 
@@ -77,8 +76,9 @@ pub struct SetupOptions {
     /// Whether the ring may be smaller where the limit on locked memory does not allow these sizes (default true). Otherwise that
     /// is a [`SetupError::LockedMemory`].
     pub may_shrink: bool,
-    /// How many such rings there are to be, side by side (default 1). One that shrinks takes no more than its share: half of the
-    /// limit is divided among them, the other half is left to buffers and to whatever else the user's processes lock.
+    /// How many such rings there are to be, side by side (default 1). One that shrinks takes no more than its share, if a page for
+    /// each queue is no more: half of the limit is divided among them, the other half is left to buffers and to whatever else
+    /// the user's processes lock.
     pub rings: u32,
     /// Have a kernel thread take submissions (default `None`: each batch is submitted by an enter).
     pub sq_poll: Option<SqPoll>,
@@ -157,14 +157,17 @@ struct Size {
 impl Size {
     /// Below this a ring is not worth having.
     const SMALLEST: Size = Size { sq: 8, cq: 16 };
+    /// The kernel lowers larger ones to this (io_uring/io_uring.h, `IORING_MAX_ENTRIES`).
+    const LARGEST: Size = Size {
+        sq: 32 << 10,
+        cq: 64 << 10,
+    };
 
     fn asked(options: &SetupOptions) -> Size {
+        let (sq, cq) = (options.sq_entries, options.cq_entries);
         Size {
-            sq: options.sq_entries.max(Self::SMALLEST.sq),
-            cq: options
-                .cq_entries
-                .max(options.sq_entries)
-                .max(Self::SMALLEST.cq),
+            sq: sq.clamp(Self::SMALLEST.sq, Self::LARGEST.sq),
+            cq: cq.max(sq).clamp(Self::SMALLEST.cq, Self::LARGEST.cq),
         }
     }
 
@@ -200,11 +203,28 @@ impl Size {
     }
 }
 
-/// What each of the rings may take of the limit on locked memory.
+/// What all rings may be charged together, and whatever else is locked.
+fn limit() -> u64 {
+    sys::soft_limit(libc::RLIMIT_MEMLOCK).unwrap_or(u64::MAX)
+}
+
+/// What each of the rings may take of it.
 fn share_of_limit(options: &SetupOptions) -> u64 {
-    sys::soft_limit(libc::RLIMIT_MEMLOCK).map_or(u64::MAX, |limit| {
-        limit / 2 / u64::from(options.rings.max(1))
-    })
+    limit() / 2 / u64::from(options.rings.max(1))
+}
+
+/// For how long a refusal of this size may be one for memory that is about to come back.
+fn patience(size: Size, options: &SetupOptions) -> Duration {
+    let (share, all) = (
+        share_of_limit(options),
+        u64::from(options.rings) * size.bytes(),
+    );
+    match size.bytes() {
+        bytes if bytes > limit() => Duration::ZERO,
+        bytes if bytes <= share || options.may_shrink && size.takes_least() => LONG_WAIT,
+        _ if all <= limit() => SHORT_WAIT,
+        _ => Duration::ZERO,
+    }
 }
 
 /// A ring as the kernel gave it, and what was got of what was asked for.
@@ -220,18 +240,14 @@ pub(crate) fn make(options: &SetupOptions) -> Result<Made, SetupError> {
     let mut size = Size::asked(options);
     let begin_ns = sys::monotonic_ns();
     let waited = || Duration::from_nanos(sys::monotonic_ns() - begin_ns);
-    let patience = |size: Size| match options.may_shrink && size.takes_least() {
-        true => BEFORE_NONE,
-        false if size.bytes() <= share_of_limit(options).saturating_mul(2) => BEFORE_SMALLER,
-        false => Duration::ZERO,
-    };
     let can_shrink = |size: Size| options.may_shrink && !size.takes_least();
     let mut pause = FIRST_PAUSE;
     loop {
         match try_ladders(size, options) {
             Ok(made) => return Ok(made),
             Err(error)
-                if error.raw_os_error() == Some(libc::ENOMEM) && waited() < patience(size) =>
+                if error.raw_os_error() == Some(libc::ENOMEM)
+                    && waited() < patience(size, options) =>
             {
                 sys::nap(pause);
                 pause = LONGEST_PAUSE.min(2 * pause);

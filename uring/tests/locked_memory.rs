@@ -31,7 +31,6 @@ fn successors_are_as_large() {
         let options = SetupOptions {
             sq_entries: 128,
             cq_entries: 512,
-            rings: 3,
             ..SetupOptions::default()
         };
         for round in 0..20 {
@@ -79,7 +78,15 @@ fn rings_side_by_side_share() {
 fn within_64_kib(name: &str, body: impl FnOnce()) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if env::var_os(LIMITED).is_some() {
-        return body();
+        let large = Ring::open(&SetupOptions {
+            may_shrink: false,
+            ..SetupOptions::default()
+        });
+        match large {
+            Ok(_) => println!("skipped: this kernel charges nobody for rings"),
+            Err(_) => body(),
+        }
+        return;
     }
     // The kernel counts for all processes of the user together.
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

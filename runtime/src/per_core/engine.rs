@@ -550,7 +550,16 @@ impl Driver for Engine {
             deadline_ns => Some(deadline_ns.unwrap_or(u64::MAX).min(appointment_ns)),
         };
         let switches = || scheduler.stats().switches;
-        let window_ns = self.window.borrow_mut().next(monotonic_ns(), switches);
+        let window_ns = self.window.borrow_mut().next(monotonic_ns, switches);
+        self.wait(scheduler, window_ns, deadline_ns);
+        self.window.borrow_mut().went_on(monotonic_ns);
+    }
+}
+
+impl Engine {
+    /// The idle moment itself: a look of at most this length, if any, and else a sleep.
+    #[inline]
+    fn wait(&self, scheduler: &Scheduler, window_ns: u64, deadline_ns: Option<u64>) {
         if window_ns > 0 {
             self.turn_ring(Wait::Submit);
             if scheduler.ready() > 0 {

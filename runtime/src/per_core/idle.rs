@@ -21,8 +21,8 @@
 //! Phases double as long as they end in the same way. In vain means that the window closed without work; four looks in
 //! five have to find some (a score: one up for a find, four down, the phase ends below half).
 //!
-//! An idle moment counts for no longer than 16 windows: a sleep costs a few of them, so a longer wait, as for a disk, says nothing
-//! about what it would have been otherwise, and must not decide alone.
+//! The wait in an idle moment counts for four windows at most, what a sleep costs: a longer one, as for a disk, would have been as
+//! long otherwise, and one of them must not decide. The work between waits counts whole.
 //!
 //! Who names a length in the builder wants the latency: then looks that find work are enough. The length is zero where
 //! there are more cores than CPUs: there a core that looks takes the CPU from the one it waits for.
@@ -35,8 +35,8 @@ const LONGEST_LOOKING: u32 = 1024;
 const COMPARING_SLEEPS: u32 = 8;
 const SHORTEST_SLEEPING: u32 = 32;
 const LONGEST_SLEEPING: u32 = 512;
-/// Windows that an idle moment, with the work after it, counts for at most.
-const LONGEST_MOMENT: u64 = 16;
+/// Windows that the wait in an idle moment counts for at most.
+const LONGEST_WAIT: u64 = 4;
 /// The score of looks.
 const HIGHEST: u8 = 16;
 const AT_FIRST: u8 = 12;
@@ -91,8 +91,8 @@ pub(crate) struct Window {
     looking: bool,
     /// Idle moments left of this phase.
     left: u32,
-    /// When the last of them began.
-    moment_ns: u64,
+    /// When the last wait began, or the work after it.
+    since_ns: u64,
     /// By then, and when this phase began.
     now: Progress,
     begin: Progress,
@@ -114,7 +114,7 @@ impl Window {
             bought,
             looking: true,
             left: SHORTEST_LOOKING,
-            moment_ns: 0,
+            since_ns: 0,
             now: Progress::default(),
             begin: Progress::default(),
             slept: Progress::default(),
@@ -124,23 +124,40 @@ impl Window {
         }
     }
 
-    /// How long to look in this idle moment; zero for not at all. Followed by [`looked`](Self::looked) if not zero.
-    /// `switches` counts the coroutines that have been run; it is asked between two phases.
+    /// An idle moment begins: how long to look in it; zero for not at all. Followed by [`looked`](Self::looked) if not zero, and
+    /// by [`went_on`](Self::went_on). `switches` counts the coroutines that have been run; it is asked between two phases.
     #[inline]
-    pub(crate) fn next(&mut self, now_ns: u64, switches: impl FnOnce() -> u64) -> u64 {
+    pub(crate) fn next(
+        &mut self,
+        now_ns: impl FnOnce() -> u64,
+        switches: impl FnOnce() -> u64,
+    ) -> u64 {
         if self.length_ns == 0 {
             return 0;
         }
-        let moment_ns = now_ns.saturating_sub(self.moment_ns);
-        let counted_ns = moment_ns.min(self.length_ns.saturating_mul(LONGEST_MOMENT));
-        self.now.time_ns = self.now.time_ns.saturating_add(counted_ns);
-        self.moment_ns = now_ns;
+        self.count(now_ns(), u64::MAX);
         if self.left == 0 {
             self.now.switches = switches();
             self.next_phase();
         }
         self.left -= 1;
         if self.looking { self.length_ns } else { 0 }
+    }
+
+    /// The idle moment ended.
+    #[inline]
+    pub(crate) fn went_on(&mut self, now_ns: impl FnOnce() -> u64) {
+        if self.length_ns > 0 {
+            self.count(now_ns(), self.length_ns.saturating_mul(LONGEST_WAIT));
+        }
+    }
+
+    /// Counts the time since the last call, up to `longest_ns`.
+    #[inline]
+    fn count(&mut self, now_ns: u64, longest_ns: u64) {
+        let passed_ns = now_ns.saturating_sub(self.since_ns).min(longest_ns);
+        self.now.time_ns = self.now.time_ns.saturating_add(passed_ns);
+        self.since_ns = now_ns;
     }
 
     /// A look ended, with work or in vain.
@@ -197,34 +214,38 @@ mod tests {
     const LENGTH: Duration = Duration::from_micros(6);
 
     /// Goes through idle moments. `finds` says whether a look finds work, by its number; `look_ns` and `sleep_ns` how
-    /// long it takes until the next piece of work is done. Returns in how many moments it looked.
+    /// long it takes until there is work. Returns in how many moments it looked.
     fn looks(
         window: &mut Window,
         moments: u64,
         mut finds: impl FnMut(u64) -> bool,
         (look_ns, sleep_ns): (u64, u64),
     ) -> u64 {
-        let times = |found| if found { look_ns } else { sleep_ns };
-        looks_with(window, moments, &mut finds, |_, found| times(found))
+        let waits_ns = |_, found| if found { look_ns } else { sleep_ns };
+        looks_with(window, moments, &mut finds, waits_ns, 0)
     }
 
-    /// The same; `takes_ns` says how long a moment takes, by its number and whether a look found work in it.
+    /// The same; `waits_ns` says how long that takes, by the number of the moment and whether a look found the work, which takes
+    /// `work_ns`.
     fn looks_with(
         window: &mut Window,
         moments: u64,
         mut finds: impl FnMut(u64) -> bool,
-        takes_ns: impl Fn(u64, bool) -> u64,
+        waits_ns: impl Fn(u64, bool) -> u64,
+        work_ns: u64,
     ) -> u64 {
-        let (mut now_ns, mut looks) = (window.moment_ns, 0);
+        let (mut now_ns, mut looks) = (window.since_ns, 0);
         let before = window.now.switches;
         for moment in 0..moments {
-            let is_found = window.next(now_ns, || before + moment) > 0 && {
+            let is_found = window.next(|| now_ns, || before + moment) > 0 && {
                 let found = finds(looks);
                 looks += 1;
                 window.looked(found);
                 found
             };
-            now_ns += takes_ns(moment, is_found);
+            now_ns += waits_ns(moment, is_found);
+            window.went_on(|| now_ns);
+            now_ns += work_ns;
         }
         looks
     }
@@ -251,12 +272,24 @@ mod tests {
     #[test]
     fn one_long_wait_decides_nothing() {
         let mut window = Window::new(Spin::Paying(LENGTH));
-        let takes_ns = |moment: u64, _| match moment % 257 {
+        let waits_ns = |moment: u64, _| match moment % 257 {
             0 => 11_000_000,
             _ => 55_000,
         };
-        let looked = looks_with(&mut window, 100_000, |_| true, takes_ns);
+        let looked = looks_with(&mut window, 100_000, |_| true, waits_ns, 500);
         assert!((100..5_000).contains(&looked), "{looked} looks");
+    }
+
+    /// Goal: where much is done after each wait, the wait still decides. Method: 60 us of work after 2 us of looking, or 20 of
+    /// sleep.
+    #[test]
+    fn work_counts_whole() {
+        let mut window = Window::new(Spin::Paying(LENGTH));
+        let waits_ns = |_, found| if found { 2_000 } else { 20_000 };
+        let looked = looks_with(&mut window, 100_000, |_| true, waits_ns, 60_000);
+        assert!(looked > 98_000, "{looked} looks");
+        let looked = looks_with(&mut window, 100_000, |_| true, waits_ns, 200_000);
+        assert!(looked < 5_000, "{looked} looks, for a tenth more");
     }
 
     /// Goal: the same is looked for by who has asked for it.

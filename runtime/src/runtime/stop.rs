@@ -29,8 +29,9 @@ use std::thread;
 /// How often a cancellation is repeated, for coroutines that were spawned or shielded meanwhile and for operations that it met
 /// between two states; and how often who drains its ring looks at its deadline.
 const AGAIN_NS: u64 = 10_000_000;
-/// What other threads get on top of the grace period to say that theirs is over.
-const THREAD_SLACK_NS: u64 = 1_000_000_000;
+/// What other threads get on top of the grace period to say that theirs is over. One that is still opening its ring may wait for
+/// memory, for two seconds and a pause.
+const THREAD_SLACK_NS: u64 = 3_000_000_000;
 
 impl Runtime {
     /// Stops all cores and the offload pool. Does nothing the second time.

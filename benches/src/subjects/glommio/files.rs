@@ -11,6 +11,7 @@ use crate::files::{
     BLOCK_BYTES, Blocks, Opens, Reads, SmallFiles, WRITE_BYTES, Writes, large_file,
 };
 use crate::subject::{Job, Skip};
+use crate::sys;
 
 pub(super) async fn reads(job: &Job, depth: usize, direct: bool) -> Result<(), Skip> {
     let reads = Reads::begin(job, direct)?;
@@ -68,6 +69,8 @@ async fn join(tasks: Vec<Task<io::Result<()>>>) -> io::Result<()> {
 /// Its only sync is an fdatasync, which for a file of constant length writes the same.
 pub(super) async fn writes(job: &Job) -> Result<(), Skip> {
     let mut writes = Writes::begin(job)?;
+    // Each write takes its buffer away: the next one comes from the heap.
+    sys::map_allocations_from(1 << 30);
     let opened = glommio::io::OpenOptions::new();
     let file = open_for_writing(opened, &writes).await?;
     while writes.pass() {
