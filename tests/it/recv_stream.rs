@@ -112,8 +112,10 @@ fn a_pool_that_runs_out_delays_nobody() {
                 sender.join().unwrap();
                 let multishot =
                     is_allowed(Feature::MultishotRecv) && is_allowed(Feature::BufferRing);
+                // What other tests had locked may not be free yet: then there is no pool.
+                let short = proc::locked_memory().is_some_and(|limit| limit < 1 << 20);
                 assert!(
-                    heap > 0 && (pooled > 0 || !multishot),
+                    heap > 0 && (pooled > 0 || !multishot || short),
                     "{filling:?}: {heap}, {pooled}"
                 );
                 drop((held, stream));
