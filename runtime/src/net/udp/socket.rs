@@ -31,6 +31,35 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 /// })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// What must be set before the bind is set with [socket2](https://docs.rs/socket2), whose sockets become ours. A socket on each
+/// core behind one address, between which the kernel divides the senders:
+///
+/// ```
+/// use coring::net::UdpSocket;
+/// use socket2::{Domain, Protocol, Socket, Type};
+/// use std::net::SocketAddr;
+/// use std::os::fd::OwnedFd;
+///
+/// fn bind_shared(address: SocketAddr) -> std::io::Result<UdpSocket> {
+///     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+///     socket.set_reuse_port(true)?;
+///     socket.set_recv_buffer_size(4 << 20)?;
+///     socket.bind(&address.into())?;
+///     Ok(OwnedFd::from(socket).into())
+/// }
+///
+/// coring::Runtime::builder().cores(2).build()?.run(|| {
+///     let first = bind_shared("127.0.0.1:0".parse().unwrap())?;
+///     let address = first.local_addr()?;
+///     let others = coring::call_all(move |_core| bind_shared(address)).unwrap();
+///     for socket in others {
+///         assert_eq!(socket?.local_addr()?, address);
+///     }
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct UdpSocket {
     pub(super) socket: Socket,
 }
