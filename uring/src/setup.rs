@@ -23,17 +23,11 @@
 //!
 //! Not asked for: `IOPOLL` (cannot do sockets).
 //!
-//! `ENOMEM` means the limit on locked memory. Where the ring may be smaller, both sizes are halved until it is within its share
-//! of the limit ([`SetupOptions::rings`]), and further with each `ENOMEM`, down to a page for each queue. Not before: there are
-//! kernels that count nothing.
-//!
-//! The kernel gives the memory of a closed ring back later, from a thread of its own (20 ms, seconds on a busy machine): who opens
-//! a ring right after others were closed, as a server that was started anew, is given a while before the answer counts. Not
-//! where the limit is too small for what is asked; a short one where it is just large enough; a long one where half of it is, or
-//! where nothing smaller would do. The half of a ring for which the other half was refused is given back as late, so that attempts
-//! take memory from each other: the pauses between them become longer.
+//! `ENOMEM` means the limit on locked memory: what becomes of the size then is told in setup/size.rs.
 //!
 //! The mappings are kept out of forked children (`MADV_DONTFORK`): a ring belongs to one thread.
+
+mod size;
 
 use std::io;
 use std::time::Duration;
@@ -41,7 +35,8 @@ use std::time::Duration;
 use io_uring::IoUring;
 
 use crate::error::SetupError;
-use crate::{Feature, Features, sys};
+use crate::{Feature, Features};
+use size::{Attempts, Size};
 
 pub(crate) const SETUP_SQPOLL: u32 = 1 << 1;
 pub(crate) const SETUP_SQ_AFF: u32 = 1 << 2;
@@ -52,12 +47,6 @@ pub(crate) const SETUP_TASKRUN_FLAG: u32 = 1 << 9;
 pub(crate) const SETUP_R_DISABLED: u32 = 1 << 6;
 pub(crate) const SETUP_NO_SQARRAY: u32 = 1 << 16;
 const SETUP_ALWAYS: u32 = 1 << 3 | 1 << 4 | 1 << 7; // CQSIZE | CLAMP | SUBMIT_ALL
-
-/// How long is waited for the memory of rings that were closed, and the pauses between attempts.
-const SHORT_WAIT: Duration = Duration::from_millis(200);
-const LONG_WAIT: Duration = Duration::from_secs(2);
-const FIRST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(128);
 
 /// What a ring is made with. The defaults fit one core of a server.
 #[derive(Clone, Debug)]
@@ -131,102 +120,6 @@ impl Default for SetupOptions {
     }
 }
 
-impl SetupOptions {
-    /// The same with the share of each ring as its size, and less where that is not to be had: for who has learnt that the limit
-    /// on locked memory does not allow as many rings as asked for, and begins again.
-    #[must_use]
-    pub fn within_share(&self) -> SetupOptions {
-        let size = Size::asked(self);
-        let size = size.within(share_of_limit(self));
-        SetupOptions {
-            sq_entries: size.sq,
-            cq_entries: size.cq,
-            may_shrink: true,
-            ..self.clone()
-        }
-    }
-}
-
-/// The entries of both queues.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Size {
-    sq: u32,
-    cq: u32,
-}
-
-impl Size {
-    /// Below this a ring is not worth having.
-    const SMALLEST: Size = Size { sq: 8, cq: 16 };
-    /// The kernel lowers larger ones to this (io_uring/io_uring.h, `IORING_MAX_ENTRIES`).
-    const LARGEST: Size = Size {
-        sq: 32 << 10,
-        cq: 64 << 10,
-    };
-
-    fn asked(options: &SetupOptions) -> Size {
-        let (sq, cq) = (options.sq_entries, options.cq_entries);
-        Size {
-            sq: sq.clamp(Self::SMALLEST.sq, Self::LARGEST.sq),
-            cq: cq.max(sq).clamp(Self::SMALLEST.cq, Self::LARGEST.cq),
-        }
-    }
-
-    fn halved(self) -> Size {
-        Size {
-            sq: (self.sq / 2).max(Self::SMALLEST.sq),
-            cq: (self.cq / 2).max(Self::SMALLEST.cq),
-        }
-    }
-
-    /// Halved until it takes no more than so many bytes, as far as that helps.
-    fn within(self, bytes: u64) -> Size {
-        let mut size = self;
-        while size.bytes() > bytes && !size.takes_least() {
-            size = size.halved();
-        }
-        size
-    }
-
-    /// Whether a smaller one would take as much: a page for each queue.
-    fn takes_least(self) -> bool {
-        self.bytes() == Self::SMALLEST.bytes()
-    }
-
-    /// What a ring of this size is charged for: SQEs of 64 bytes, CQEs of 16, indices and heads; in whole pages.
-    fn bytes(self) -> u64 {
-        let (sq, cq) = (
-            u64::from(self.sq).next_power_of_two(),
-            u64::from(self.cq).next_power_of_two(),
-        );
-        let page = |bytes: u64| bytes.next_multiple_of(4096);
-        page(sq * 64) + page(cq * 16 + sq * 4 + 320)
-    }
-}
-
-/// What all rings may be charged together, and whatever else is locked.
-fn limit() -> u64 {
-    sys::soft_limit(libc::RLIMIT_MEMLOCK).unwrap_or(u64::MAX)
-}
-
-/// What each of the rings may take of it.
-fn share_of_limit(options: &SetupOptions) -> u64 {
-    limit() / 2 / u64::from(options.rings.max(1))
-}
-
-/// For how long a refusal of this size may be one for memory that is about to come back.
-fn patience(size: Size, options: &SetupOptions) -> Duration {
-    let (share, all) = (
-        share_of_limit(options),
-        u64::from(options.rings) * size.bytes(),
-    );
-    match size.bytes() {
-        bytes if bytes > limit() => Duration::ZERO,
-        bytes if bytes <= share || options.may_shrink && size.takes_least() => LONG_WAIT,
-        _ if all <= limit() => SHORT_WAIT,
-        _ => Duration::ZERO,
-    }
-}
-
 /// A ring as the kernel gave it, and what was got of what was asked for.
 pub(crate) struct Made {
     pub(crate) ring: IoUring,
@@ -237,25 +130,15 @@ pub(crate) struct Made {
 
 /// Climbs down the ladder, and with `ENOMEM` down in size, until the kernel gives a ring.
 pub(crate) fn make(options: &SetupOptions) -> Result<Made, SetupError> {
-    let mut size = Size::asked(options);
-    let begin_ns = sys::monotonic_ns();
-    let waited = || Duration::from_nanos(sys::monotonic_ns() - begin_ns);
-    let can_shrink = |size: Size| options.may_shrink && !size.takes_least();
-    let mut pause = FIRST_PAUSE;
+    let mut attempts = Attempts::begin(options);
     loop {
-        match try_ladders(size, options) {
+        match try_ladders(attempts.size(), options) {
             Ok(made) => return Ok(made),
-            Err(error)
-                if error.raw_os_error() == Some(libc::ENOMEM)
-                    && waited() < patience(size, options) =>
-            {
-                sys::nap(pause);
-                pause = LONGEST_PAUSE.min(2 * pause);
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && attempts.go_on() => {}
+            Err(error) => {
+                let bytes = attempts.size().bytes();
+                return Err(SetupError::classify("io_uring_setup", error, bytes));
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && can_shrink(size) => {
-                size = size.halved().within(share_of_limit(options));
-            }
-            Err(error) => return Err(SetupError::classify("io_uring_setup", error, size.bytes())),
         }
     }
 }
